@@ -1,0 +1,262 @@
+//! What the engine's driver may ask of a cloud account, in words that hold for every provider.
+
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cms_engine::{Flags, RemoteId, UnixSeconds};
+
+/// One signed-in account in some cloud. Asked the same thing twice, it answers as if asked once.
+///
+/// Waiting that the service asks for (Retry-After, back-off after failures) happens inside: an error that comes
+/// out of a call has already been retried as far as it makes sense to. All calls may run at the same time; the
+/// client keeps to the service's own limit of parallel requests.
+#[async_trait]
+pub trait CloudAccount: Send + Sync {
+    /// What this cloud can store and do; known before anything is planned.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Finds a folder by the name or path that the configuration gives.
+    ///
+    /// A folder that doesn't exist is [`CloudError::NoSuchFolder`] with the nearest names that do.
+    async fn open(&self, name: &str) -> Result<Folder, CloudError>;
+
+    /// Returns one page of what changed in a folder after `cursor`, or of everything when there is no cursor.
+    ///
+    /// Ask on with the page's own cursor until [`Page::next`] says that the round is complete. A cursor that the
+    /// cloud has forgotten is an answer ([`Changes::CursorLost`]), not an error: begin again with `None`.
+    async fn changes(
+        &self,
+        folder: &FolderId,
+        cursor: Option<&Cursor>,
+    ) -> Result<Changes, CloudError>;
+
+    /// Asks where each message is now. Answers come in the order of `ids`, one for each.
+    async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>>;
+
+    /// Writes a message's MIME bytes, as the cloud sends them (CRLF), into `sink`, and returns how many.
+    ///
+    /// When a transfer breaks off, the sink is restarted and filled again. `Ok` means that the transfer ended as the
+    /// protocol says a whole one ends. Costs memory for one chunk, whatever the message's size.
+    async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError>;
+
+    /// Makes changes, each message's own independently of the others. Answers in the order of `ops`, one for each.
+    async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome>;
+}
+
+/// Where fetched bytes go.
+pub trait MimeSink: Send {
+    /// Forgets all that was written: the transfer begins again.
+    fn restart(&mut self) -> io::Result<()>;
+    /// Takes the next bytes.
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()>;
+}
+
+/// What a cloud can store and do.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The flags that the cloud reports.
+    pub readable_flags: Flags,
+    /// The flags that can be set and cleared. A subset of the readable ones.
+    pub settable_flags: Flags,
+    /// Of these flags the cloud remembers only the newest: that one of them went when another came means nothing.
+    pub exclusive_flags: Flags,
+}
+
+/// The cloud's name for a folder: opaque.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FolderId(pub String);
+
+/// A folder that was found.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// What it is asked for by.
+    pub id: FolderId,
+    /// Its path as people read it, such as `Inbox/Lists/rust`.
+    pub path: String,
+    /// How many items the cloud says it holds, those that aren't mail included.
+    pub total_items: u64,
+}
+
+/// Where a listing stands: opaque, to be stored and given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// The answer to [`CloudAccount::changes`].
+#[derive(Clone, Debug)]
+pub enum Changes {
+    /// One page, perhaps an empty one in the middle of a round.
+    Page(Page),
+    /// The cloud no longer knows the cursor. A full listing must follow; what was seen in this round counts for nothing.
+    CursorLost,
+}
+
+/// One page of a round.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Messages as they are now, in no order; the same message may come more than once, and the last one holds.
+    pub upserts: Vec<Seen>,
+    /// Messages said to have left the folder. Only a hint: confirm it with [`CloudAccount::look_up`].
+    pub removals: Vec<RemoteId>,
+    /// How the round goes on.
+    pub next: Next,
+}
+
+/// How a round of pages goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is more: ask with this cursor.
+    More(Cursor),
+    /// The round is complete; begin the next one here.
+    Complete {
+        /// To be stored once all that the round told is durable, and not before.
+        cursor: Cursor,
+        /// Whether the round named everything that is in the folder, so that what it didn't name is no longer there.
+        /// True for the first round and for every round of a provider that can only list.
+        whole: bool,
+    },
+}
+
+/// What the cloud said about one message. A field that is absent is unchanged, never empty.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Which message.
+    pub id: RemoteId,
+    /// The folder that it is in, if told.
+    pub folder: Option<FolderId>,
+    /// The values of the flags named in `known_flags`; others are not set here.
+    pub flags: Flags,
+    /// Which flags were told.
+    pub known_flags: Flags,
+    /// When the message was received, if told.
+    pub received: Option<UnixSeconds>,
+    /// Drafts only: changes when the draft's content may have changed.
+    pub revision: Option<String>,
+}
+
+/// Where a message is now.
+#[derive(Clone, Debug)]
+pub enum Whereabouts {
+    /// In the folder named by `Seen::folder`, which is always told here, as are all readable flags and the time.
+    Here(Seen),
+    /// Nowhere in the account.
+    Gone,
+}
+
+/// One change to one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudOp {
+    /// Which message.
+    pub id: RemoteId,
+    /// What to do with it.
+    pub change: CloudChange,
+}
+
+/// What can be done to a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudChange {
+    /// Set and clear flags, settable ones only.
+    SetFlags {
+        /// The flags to set.
+        add: Flags,
+        /// The flags to clear.
+        remove: Flags,
+        /// All flags as they shall be afterwards, for clouds in which one field holds several.
+        result: Flags,
+    },
+    /// Move to another folder.
+    Move {
+        /// Where to.
+        to: FolderId,
+    },
+    /// Delete in the way that the user chose. In the folder that deleted messages go to, it is deleted for good.
+    Delete(DeleteAction),
+}
+
+/// What deleting a message means in the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeleteAction {
+    /// Into the cloud's own folder of deleted messages.
+    #[default]
+    Trash,
+    /// Into the cloud's archive folder.
+    Archive,
+    /// For good, as far as the service lets a user do that.
+    Purge,
+}
+
+/// What became of one change.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The cloud says that it is done.
+    Done {
+        /// The message's id from now on; most clouds never change it. Nothing for a message that was purged.
+        id: Option<RemoteId>,
+        /// What the cloud says of the message now, where it said anything. Believe this, not the status.
+        now: Option<Seen>,
+    },
+    /// The message isn't there any more.
+    Gone,
+    /// Not done, perhaps later: the network, the service or the sign-in failed.
+    Later(CloudError),
+    /// Not done, and it makes no sense to ask again.
+    Refused(CloudError),
+}
+
+/// Why a call failed; each variant is another thing to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// Nobody is signed in, or no longer.
+    #[error("signing in to {account} is needed: {reason}")]
+    SignInNeeded {
+        /// The account's user name, or what stands for it.
+        account: String,
+        /// What ended the sign-in, in the service's words.
+        reason: String,
+    },
+    /// The folder that was asked for doesn't exist.
+    #[error("there is no folder `{name}`")]
+    NoSuchFolder {
+        /// The name that was asked for.
+        name: String,
+        /// The nearest names that do exist, best first.
+        nearest: Vec<String>,
+    },
+    /// The network or the service can't be reached now.
+    #[error("the mail service can't be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service asks for a pause longer than it is sensible to wait inside a call.
+    #[error("the mail service asks to be left alone for {} s", .0.as_secs())]
+    Throttled(Duration),
+    /// The message isn't there any more.
+    #[error("the message is no longer there")]
+    Gone,
+    /// The service can't make this one message; the rest of the folder is fine.
+    #[error("the mail service can't deliver this message ({code}: {message})")]
+    Unconvertible {
+        /// The service's error code.
+        code: String,
+        /// The service's words.
+        message: String,
+        /// What the service's support asks for.
+        request_id: String,
+    },
+    /// The service refused, and will again.
+    #[error("the mail service refused with {status} {code}: {message} (request id {request_id})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The service's error code, empty where it gave none.
+        code: String,
+        /// The service's words.
+        message: String,
+        /// What the service's support asks for, empty where it gave none.
+        request_id: String,
+    },
+    /// The answer makes no sense, such as a page that isn't JSON.
+    #[error("the mail service gave an answer that makes no sense: {0}")]
+    Unexpected(String),
+    /// What was fetched couldn't be written here.
+    #[error("what was fetched couldn't be written")]
+    Sink(#[source] io::Error),
+}

@@ -1,0 +1,140 @@
+//! What a message, a file and a mailbox are called. Each identity is a type of its own, so that none is taken for another.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The name that a cloud gives to one message: opaque, case-sensitive, unique within an account.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemoteId(Arc<str>);
+
+/// The part of a Maildir file name before the first `:` (maildir(5) calls it the unique name).
+///
+/// A message keeps it for life. The same name may exist in two Maildirs, never twice in one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BaseName(Arc<str>);
+
+macro_rules! text_identity {
+    ($name:ident) => {
+        impl $name {
+            /// Takes the text as it is.
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+text_identity!(RemoteId);
+text_identity!(BaseName);
+
+/// BLAKE3 of a message's bytes as they lie in the Maildir (line ends are LF).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// Wraps a BLAKE3 digest.
+    pub fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Hashes a message that is at hand in memory.
+    pub fn of(message: &[u8]) -> Self {
+        Self(*blake3::hash(message).as_bytes())
+    }
+
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads 64 hexadecimal digits, as [`fmt::Display`] writes them.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        blake3::Hash::from_hex(hex)
+            .ok()
+            .map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One mailbox (folder, label) of one cloud account that the configuration names. Stable across starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct MailboxId(pub u32);
+
+/// One Maildir that the configuration names. Stable across starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct MaildirId(pub u32);
+
+/// One row of the Synced tree. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RowId(pub u64);
+
+/// A file's place: which Maildir, under which base name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct FileKey {
+    /// The Maildir that holds the file.
+    pub maildir: MaildirId,
+    /// Its base name there.
+    pub base_name: BaseName,
+}
+
+/// Seconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct UnixSeconds(pub i64);
+
+impl BaseName {
+    /// The base name under which a message from the cloud is delivered for the first time.
+    ///
+    /// It depends on nothing but its arguments, so that a delivery which was interrupted before it was recorded
+    /// is made again under the same name. `host` must hold neither `/` nor `:` (maildir(5)).
+    pub fn for_message(received: UnixSeconds, id: &RemoteId, host: &str) -> Self {
+        let digest = blake3::hash(id.as_str().as_bytes());
+        let tail = &digest.to_hex()[..16];
+        Self::new(format!("{}.R{tail}.{host}", received.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_read_back_from_what_they_print() {
+        let hash = ContentHash::of(b"Subject: x\n\nbody\n");
+        assert_eq!(ContentHash::from_hex(&hash.to_string()), Some(hash));
+        assert_eq!(ContentHash::from_hex("12"), None);
+    }
+
+    #[test]
+    fn a_message_is_always_delivered_under_the_same_name() {
+        let name = |id| BaseName::for_message(UnixSeconds(1_700_000_000), &RemoteId::new(id), "vm");
+        assert_eq!(name("AAkA"), name("AAkA"));
+        assert_ne!(name("AAkA"), name("AAka"));
+        assert!(name("AAkA").as_str().starts_with("1700000000.R"));
+    }
+}
