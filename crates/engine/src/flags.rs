@@ -40,18 +40,12 @@ impl Flags {
 
     /// Returns the flag that a letter stands for, or nothing if the letter isn't ours.
     pub fn from_letter(letter: char) -> Option<Self> {
-        Self::LETTERS
-            .iter()
-            .find(|(l, _)| *l == letter)
-            .map(|(_, flag)| *flag)
+        Self::LETTERS.iter().find(|(l, _)| *l == letter).map(|(_, flag)| *flag)
     }
 
     /// Collects the flags whose letters occur in `letters`; other letters are passed over.
     pub fn from_letters(letters: &str) -> Self {
-        letters
-            .chars()
-            .filter_map(Self::from_letter)
-            .fold(Self::NONE, BitOr::bitor)
+        letters.chars().filter_map(Self::from_letter).fold(Self::NONE, BitOr::bitor)
     }
 
     /// Whether every flag of `other` is in this set.
@@ -125,20 +119,13 @@ impl Not for Flags {
 /// Writes the letters in ASCII order, as they stand in a Maildir file name; nothing for the empty set.
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::LETTERS
-            .iter()
-            .filter(|(_, flag)| self.contains(*flag))
-            .try_for_each(|(letter, _)| write!(f, "{letter}"))
+        Self::LETTERS.iter().filter(|(_, flag)| self.contains(*flag)).try_for_each(|(letter, _)| write!(f, "{letter}"))
     }
 }
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            f.write_str("-")
-        } else {
-            fmt::Display::fmt(self, f)
-        }
+        if self.is_empty() { f.write_str("-") } else { fmt::Display::fmt(self, f) }
     }
 }
 
@@ -160,10 +147,7 @@ mod tests {
     fn bits_come_back_as_they_went() {
         for bits in 0..=Flags::ALL.bits() {
             assert_eq!(Flags::from_bits(bits).bits(), bits);
-            assert_eq!(
-                Flags::from_letters(&Flags::from_bits(bits).to_string()).bits(),
-                bits
-            );
+            assert_eq!(Flags::from_letters(&Flags::from_bits(bits).to_string()).bits(), bits);
         }
     }
 

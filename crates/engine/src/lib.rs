@@ -2,8 +2,12 @@
 
 mod flags;
 mod identity;
+mod op;
+mod plan;
+mod trees;
 
 pub use flags::Flags;
-pub use identity::{
-    BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds,
-};
+pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+pub use op::{Answer, Op};
+pub use plan::{Busy, Held, Plan, Policy, Router, Scope, Touched, plan};
+pub use trees::{Absence, CloudMessage, CloudTree, LocalFile, LocalTree, Row, Side, Sides, SyncedTree};

@@ -1,0 +1,263 @@
+//! The steps of a plan, and how a confirmed one moves the base.
+
+use std::fmt;
+
+use crate::{
+    BaseName, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, Row, RowId, Side, Sides, SyncedTree,
+    UnixSeconds,
+};
+
+/// One step. It carries the row as it will be once the step is confirmed, so that the base moves in one place only:
+/// [`SyncedTree::confirm`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Download a message's bytes.
+    Fetch {
+        /// Which message.
+        id: RemoteId,
+    },
+    /// Put a file for a message into a Maildir: a new message, or one whose file went for no known reason.
+    Deliver {
+        /// The row to write, or nothing for a new one.
+        row: Option<RowId>,
+        /// The row afterwards: the place, the flags, the content.
+        base: Row,
+    },
+    /// Put a draft's new version into the Maildir, then take the old file out.
+    Replace {
+        /// The row.
+        row: RowId,
+        /// The file of the old version.
+        old: FileKey,
+        /// The row afterwards.
+        base: Row,
+    },
+    /// Rename a file, within its Maildir or into another one.
+    Rename {
+        /// The row.
+        row: RowId,
+        /// Where the file is now.
+        from: FileKey,
+        /// The row afterwards: the place and the flags.
+        base: Row,
+    },
+    /// Take a file out of its Maildir. The store keeps the content.
+    Remove {
+        /// The row that ends with it; nothing for a leftover whose message lives on under another name.
+        row: Option<RowId>,
+        /// The file.
+        file: FileKey,
+        /// Whether the user asked for it by the Trash flag.
+        trashed: bool,
+    },
+    /// Change a message's flags in the cloud.
+    SetCloudFlags {
+        /// The row.
+        row: RowId,
+        /// The flags to set.
+        add: Flags,
+        /// The flags to clear.
+        remove: Flags,
+        /// The row afterwards.
+        base: Row,
+    },
+    /// Move a message to another mailbox in the cloud.
+    MoveInCloud {
+        /// The row.
+        row: RowId,
+        /// The target.
+        to: MailboxId,
+        /// The row afterwards.
+        base: Row,
+        /// Whether this is how the user's deletion is carried out.
+        deletes: bool,
+    },
+    /// Delete a message in the cloud in the way that the mailbox is configured for.
+    DeleteInCloud {
+        /// The row.
+        row: RowId,
+        /// The message.
+        id: RemoteId,
+        /// The mailbox that it is in.
+        mailbox: MailboxId,
+    },
+    /// Write a row without touching either side: they are the same already.
+    Record {
+        /// The row to write, or nothing for a new one.
+        row: Option<RowId>,
+        /// The row afterwards.
+        base: Row,
+    },
+    /// Take out a row of a message that neither side has, or that only one has and shall keep.
+    Forget {
+        /// The row.
+        row: RowId,
+    },
+}
+
+impl Op {
+    /// The remote id that the step concerns, where one does.
+    pub fn id<'a>(&'a self, synced: &'a SyncedTree) -> Option<&'a RemoteId> {
+        match self {
+            Self::Fetch { id } | Self::DeleteInCloud { id, .. } => Some(id),
+            Self::Deliver { base, .. }
+            | Self::Replace { base, .. }
+            | Self::Rename { base, .. }
+            | Self::SetCloudFlags { base, .. }
+            | Self::MoveInCloud { base, .. }
+            | Self::Record { base, .. } => Some(&base.remote),
+            Self::Remove { row: Some(row), .. } | Self::Forget { row } => synced.get(*row).map(|row| &row.remote),
+            Self::Remove { row: None, .. } => None,
+        }
+    }
+
+    /// Whether one side loses a message by this step without having asked for it, and in which mailbox.
+    pub fn deletes_from(&self, synced: &SyncedTree) -> Option<(Side, MailboxId)> {
+        match self {
+            Self::Remove { row: Some(row), trashed: false, .. } => {
+                synced.get(*row).map(|row| (Side::Local, row.mailbox))
+            }
+            Self::DeleteInCloud { mailbox, .. } => Some((Side::Cloud, *mailbox)),
+            Self::MoveInCloud { row, deletes: true, .. } => synced.get(*row).map(|row| (Side::Cloud, row.mailbox)),
+            _ => None,
+        }
+    }
+}
+
+/// What the cloud said of a message in its answer to a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The message's id from now on, if it is another one.
+    pub id: Option<RemoteId>,
+    /// All its flags, if told.
+    pub flags: Option<Flags>,
+}
+
+impl SyncedTree {
+    /// Moves the base for a step that the side it changed has confirmed. Returns the row that was written, if one was.
+    ///
+    /// The cloud's own answer holds, not what was asked for: a flag that it didn't take stays as it is here and is not
+    /// asked for again.
+    pub fn confirm(&mut self, op: &Op, answer: &Answer) -> Option<RowId> {
+        match op {
+            // The row of a message deleted in the cloud ends when the cloud is seen not to have it any more.
+            Op::Fetch { .. } | Op::Remove { row: None, .. } | Op::DeleteInCloud { .. } => None,
+            Op::Remove { row: Some(row), .. } | Op::Forget { row } => {
+                self.remove(*row);
+                None
+            }
+            Op::Deliver { row, base } | Op::Record { row, base } => Some(match row {
+                Some(row) => {
+                    self.put(*row, base.clone());
+                    *row
+                }
+                None => self.insert(base.clone()),
+            }),
+            Op::Replace { row, base, .. } | Op::Rename { row, base, .. } => {
+                self.put(*row, base.clone());
+                Some(*row)
+            }
+            Op::SetCloudFlags { row, base, .. } | Op::MoveInCloud { row, base, .. } => {
+                let mut base = base.clone();
+                if let (Op::SetCloudFlags { add, remove, .. }, Some(now)) = (op, answer.flags) {
+                    base.flags.cloud = base.flags.cloud.with(*add | *remove, now);
+                }
+                if let Some(id) = &answer.id {
+                    base.remote = id.clone();
+                }
+                self.put(*row, base);
+                Some(*row)
+            }
+        }
+    }
+}
+
+impl SyncedTree {
+    /// Moves the base for a step that the cloud refuses for good: what the sides have now is what they keep, and
+    /// nobody is asked again. A file that was deleted here comes back.
+    pub fn refuse(&mut self, op: &Op, local: Option<Flags>, cloud: Option<Flags>) -> Option<RowId> {
+        let (row, file) = match op {
+            Op::SetCloudFlags { row, base, .. } | Op::MoveInCloud { row, base, deletes: false, .. } => {
+                (*row, Some(base.file.clone()))
+            }
+            Op::MoveInCloud { row, .. } | Op::DeleteInCloud { row, .. } => (*row, None),
+            _ => return None,
+        };
+        let mut base = self.get(row)?.clone();
+        base.flags = Sides { local: local.unwrap_or(base.flags.local), cloud: cloud.unwrap_or(base.flags.cloud) };
+        base.file = file.unwrap_or(base.file);
+        self.put(row, base);
+        Some(row)
+    }
+}
+
+/// The wording of `cms plan`, of the log and of the summary.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetch { id } => write!(f, "download {}", short(id)),
+            Self::Deliver { base, .. } => {
+                write!(f, "deliver {}{}", base.file.base_name, Suffix(base.flags.local))
+            }
+            Self::Replace { old, base, .. } => write!(f, "replace draft {} by {}", old.base_name, base.file.base_name),
+            Self::Rename { from, base, .. } if from.maildir != base.file.maildir => {
+                write!(f, "move file {} to its other Maildir{}", from.base_name, Suffix(base.flags.local))
+            }
+            Self::Rename { base, .. } => {
+                write!(f, "set flags of {} to{}", base.file.base_name, Suffix(base.flags.local))
+            }
+            Self::Remove { file, .. } => write!(f, "remove file {}", file.base_name),
+            Self::SetCloudFlags { add, remove, base, .. } => {
+                write!(f, "tell the cloud: {}", base.file.base_name)?;
+                if !add.is_empty() {
+                    write!(f, " +{add}")?;
+                }
+                if !remove.is_empty() {
+                    write!(f, " -{remove}")?;
+                }
+                Ok(())
+            }
+            Self::MoveInCloud { base, deletes: true, .. } => write!(f, "delete {} in the cloud", base.file.base_name),
+            Self::MoveInCloud { base, .. } => write!(f, "move {} to another folder in the cloud", base.file.base_name),
+            Self::DeleteInCloud { id, .. } => write!(f, "delete {} in the cloud", short(id)),
+            Self::Record { base, .. } => write!(f, "note that {} is the same on both sides", base.file.base_name),
+            Self::Forget { row } => write!(f, "forget row {}, which neither side has", row.0),
+        }
+    }
+}
+
+/// The end of a remote id, which is the part in which ids differ.
+fn short(id: &RemoteId) -> &str {
+    let text = id.as_str();
+    let from = text.char_indices().rev().nth(11).map_or(0, |(at, _)| at);
+    &text[from..]
+}
+
+struct Suffix(Flags);
+
+impl fmt::Display for Suffix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str(" (no flags)") } else { write!(f, " ({})", self.0) }
+    }
+}
+
+/// A base for a message of which only the content is certain.
+pub(crate) fn base(
+    remote: RemoteId,
+    mailbox: MailboxId,
+    maildir: MaildirId,
+    name: BaseName,
+    hash: ContentHash,
+    received: UnixSeconds,
+) -> Row {
+    Row {
+        remote,
+        mailbox,
+        file: FileKey::new(maildir, name),
+        flags: Sides::default(),
+        hash,
+        inode: 0,
+        received,
+        revision: None,
+    }
+}

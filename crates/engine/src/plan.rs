@@ -1,0 +1,185 @@
+//! `plan()`: three trees and a policy in, the steps that make both sides the same out.
+//!
+//! Pure: no I/O, no clock, no chance; the same trees give the same plan. Total: every combination below has one
+//! outcome. It ends: when all its ops are confirmed and the trees are planned again, and so on, a plan is empty.
+//!
+//! # What is decided for a message that both sides had
+//!
+//! Rows: what became of the file since the base. Columns: what became of the message in the cloud.
+//!
+//! | local \ cloud | unchanged | flags | moved | draft edited | gone |
+//! |---|---|---|---|---|---|
+//! | unchanged | – | flags here | move the file | replace the file | remove the file |
+//! | flags | flags there | merge bit by bit | move the file, merge | replace, merge | remove the file: a deletion beats flags |
+//! | moved to another Maildir | move there | move there, flags | the cloud's place holds | move there, replace | remove the file |
+//! | trashed (`T`) or seen to go | delete there | delete there | the move holds, the file comes back | the edit holds, the file comes back | forget |
+//! | gone, nobody knows why | the file comes back | comes back | comes back in the new place | comes back, edited | forget |
+//! | edited | kept, told | kept, told, flags | kept, told, moved | both kept | the file stays, a local one from now on |
+//! | going (window open) | wait | wait | wait | wait | wait |
+//! | Maildir unreadable | wait | wait | wait | wait | wait |
+//!
+//! "Gone" in the cloud counts only in a mailbox that was listed to the end.
+//!
+//! # What is decided for a message that has no base
+//!
+//! * In the cloud only: fetched, then matched by content with a row whose message went (an id that changed), then with
+//!   a file that has no row (a lost state, an interrupted delivery), then delivered.
+//! * On disk only: matched by content with a row whose file went (a rename, a move); otherwise it stays and is told.
+//!
+//! # Identity
+//!
+//! The remote id is asked first, the content hash second; on disk the base name, then inode and hash, then the hash.
+//! Each file and each message is used for one match only, so twins stay two messages.
+
+mod decide;
+mod matching;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    CloudTree, ContentHash, FileKey, Flags, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId, Side, SyncedTree,
+};
+
+/// What the planner has to know besides the trees.
+pub struct Policy<'a> {
+    /// The mailboxes that are configured. Rows of others are left alone.
+    pub mailboxes: &'a [MailboxId],
+    /// The flags that the cloud reports.
+    pub readable_flags: Flags,
+    /// The flags that can be changed in the cloud.
+    pub settable_flags: Flags,
+    /// Of these flags the cloud keeps only the newest.
+    pub exclusive_flags: Flags,
+    /// Where deleting a message moves it, if that is a configured mailbox.
+    pub deleted_mailbox: &'a dyn Fn(MailboxId) -> Option<MailboxId>,
+    /// Whose flags hold where no base is known.
+    pub first_meeting: Side,
+    /// How many messages may be deleted from one mailbox, on one side, by one plan; nothing for the larger of 20
+    /// messages or a quarter of the mailbox.
+    pub max_deletions: Option<u32>,
+    /// Which Maildir a message belongs to.
+    pub router: &'a dyn Router,
+    /// The host part of new base names, without `/` and `:`.
+    pub host: &'a str,
+}
+
+/// Says which Maildir a message of a mailbox belongs to. Its answers depend on its arguments alone.
+pub trait Router {
+    /// The Maildir for a message with that content if it were in that mailbox; nothing if that can't be told now.
+    fn maildir_for(&self, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId>;
+}
+
+/// What part of the trees to plan for.
+pub enum Scope<'a> {
+    /// Everything.
+    All,
+    /// What was touched, and nothing else. Files and messages without a row are matched only with each other, so
+    /// name all that still wait for a match.
+    Only(&'a Touched),
+}
+
+/// Rows, messages and files that changed since they were last planned for.
+#[derive(Clone, Debug, Default)]
+pub struct Touched {
+    /// Remote ids.
+    pub ids: HashSet<RemoteId>,
+    /// Files.
+    pub files: HashSet<FileKey>,
+    /// Rows.
+    pub rows: HashSet<RowId>,
+}
+
+/// What is being worked on already and so is not planned for.
+#[derive(Clone, Debug, Default)]
+pub struct Busy {
+    /// Messages with a transfer or a change under way; their rows are busy with them.
+    pub ids: HashSet<RemoteId>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The steps. They are independent of each other but for this: a plan never has two for one message.
+    pub ops: Vec<Op>,
+    /// Deletions beyond the limit, to be done only when the user says so.
+    pub held: Vec<Held>,
+    /// Files that only the Maildir has and that match nothing.
+    pub local_only: Vec<FileKey>,
+    /// Rows whose file was changed in place, which the cloud can't be told.
+    pub edited: Vec<RowId>,
+    /// Rows that wait for something which will show by itself: a file that may turn up, a download, a Maildir.
+    pub waiting: Vec<RowId>,
+}
+
+/// Deletions that wait for the user's word.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The side that would lose messages.
+    pub on: Side,
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// How many messages that mailbox has in the base.
+    pub of: usize,
+    /// The deletions.
+    pub ops: Vec<Op>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do, now or after the user's word.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.held.is_empty()
+    }
+}
+
+/// Finds what has to be done to make both sides the same. The module's documentation says what is decided when.
+pub fn plan(
+    cloud: &CloudTree,
+    local: &LocalTree,
+    synced: &SyncedTree,
+    policy: &Policy<'_>,
+    scope: &Scope<'_>,
+    busy: &Busy,
+) -> Plan {
+    let matched = matching::match_up(cloud, local, synced, policy, scope, busy);
+    let mut plan = Plan::default();
+    for found in &matched.rows {
+        decide::known(&mut plan, cloud, local, policy, found);
+    }
+    for (id, file) in &matched.adopted {
+        decide::adopt(&mut plan, cloud, local, policy, id, file);
+    }
+    for id in &matched.arrived {
+        decide::arrived(&mut plan, cloud, local, synced, policy, id);
+    }
+    plan.local_only = matched.local_only;
+    hold_mass_deletions(&mut plan, synced, policy);
+    plan
+}
+
+/// Takes the deletions out of the plan where one mailbox would lose too many (failures of peers: a wiped disk, a
+/// server in maintenance that lists nothing). Compared with the base, not with zero.
+fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>) {
+    let mut counts: HashMap<(Side, MailboxId), u32> = HashMap::new();
+    for (key, _) in plan.ops.iter().filter_map(|op| Some((op.deletes_from(synced)?, op))) {
+        *counts.entry(key).or_default() += 1;
+    }
+    let least = policy.max_deletions.unwrap_or(20);
+    counts.retain(|_, count| *count > least);
+    if counts.is_empty() {
+        return;
+    }
+    let mut sizes: HashMap<MailboxId, usize> = HashMap::new();
+    for (_, row) in synced.iter() {
+        *sizes.entry(row.mailbox).or_default() += 1;
+    }
+    for ((on, mailbox), count) in counts {
+        let of = sizes.get(&mailbox).copied().unwrap_or_default();
+        if policy.max_deletions.is_none() && count as usize <= of / 4 {
+            continue;
+        }
+        let (held, kept) =
+            std::mem::take(&mut plan.ops).into_iter().partition(|op| op.deletes_from(synced) == Some((on, mailbox)));
+        plan.ops = kept;
+        plan.held.push(Held { on, mailbox, of, ops: held });
+    }
+}

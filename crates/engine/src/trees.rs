@@ -1,0 +1,222 @@
+//! The three trees: what the cloud holds, what the Maildirs hold, and what both last agreed on.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{BaseName, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+
+/// One of the two sides that are kept the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The Maildirs.
+    Local,
+    /// The cloud account.
+    Cloud,
+}
+
+/// A value for each side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sides<T> {
+    /// The Maildirs' value.
+    pub local: T,
+    /// The cloud's value.
+    pub cloud: T,
+}
+
+/// What the cloud last told of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudMessage {
+    /// The mailbox that it is in.
+    pub mailbox: MailboxId,
+    /// Its flags, as far as the cloud has them.
+    pub flags: Flags,
+    /// When it was received.
+    pub received: UnixSeconds,
+    /// The hash of its bytes as they were downloaded; nothing until then, and nothing again when a draft may have changed.
+    pub hash: Option<ContentHash>,
+    /// Drafts only: changes when the content may have changed.
+    pub revision: Option<Box<str>>,
+    /// Whether it can't be downloaded for now, so that asking again at once makes no sense.
+    pub blocked: bool,
+}
+
+/// What the cloud last told us.
+#[derive(Clone, Debug, Default)]
+pub struct CloudTree {
+    /// Every message of every listed mailbox.
+    pub messages: HashMap<RemoteId, CloudMessage>,
+    /// The mailboxes that have been listed to the end at least once. In any other, absence means nothing.
+    pub complete: HashSet<MailboxId>,
+}
+
+/// One file in a Maildir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalFile {
+    /// The flags in its name.
+    pub flags: Flags,
+    /// The hash of its bytes, where it was read: always for a name that Synced doesn't know. Nothing stands for
+    /// "as Synced has it", since nobody writes into a file under a known name.
+    pub hash: Option<ContentHash>,
+    /// Its inode number, or 0 where it wasn't asked for.
+    pub inode: u64,
+}
+
+/// How a file that Synced knows came to be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Nobody saw it go: it comes back.
+    Unexplained,
+    /// It was just seen to go, and may yet turn up under another name or in another Maildir.
+    Settling,
+    /// It was seen to go, and didn't turn up elsewhere: the user deleted it.
+    Observed,
+}
+
+/// What the Maildirs hold.
+#[derive(Clone, Debug, Default)]
+pub struct LocalTree {
+    /// Every file of every readable Maildir.
+    pub files: HashMap<FileKey, LocalFile>,
+    /// The Maildirs that were read completely and still can be. In any other, absence means nothing.
+    pub readable: HashSet<MaildirId>,
+    /// Files that were seen to go while we watched.
+    pub vanished: HashMap<FileKey, Absence>,
+}
+
+/// One message that both sides have (or had): the merge base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The cloud's name for it.
+    pub remote: RemoteId,
+    /// The mailbox in which the cloud had it.
+    pub mailbox: MailboxId,
+    /// The file that is it.
+    pub file: FileKey,
+    /// The flags that each side had when both were last the same. They differ where the cloud can't hold a flag
+    /// that the Maildir has, or the other way round.
+    pub flags: Sides<Flags>,
+    /// The hash of its bytes.
+    pub hash: ContentHash,
+    /// The file's inode number, or 0 where it isn't known.
+    pub inode: u64,
+    /// When it was received.
+    pub received: UnixSeconds,
+    /// Drafts only: the revision whose bytes have that hash.
+    pub revision: Option<Box<str>>,
+}
+
+/// What both sides last agreed on, found by row, by remote id and by file.
+#[derive(Clone, Debug, Default)]
+pub struct SyncedTree {
+    rows: HashMap<RowId, Row>,
+    by_remote: HashMap<RemoteId, RowId>,
+    by_file: HashMap<FileKey, RowId>,
+    last: u64,
+}
+
+impl SyncedTree {
+    /// Adds a row under an id that was never used before, and returns it.
+    ///
+    /// A row that held the same remote id or the same file is taken out: a message has one row.
+    pub fn insert(&mut self, row: Row) -> RowId {
+        let id = RowId(self.last + 1);
+        self.put(id, row);
+        id
+    }
+
+    /// Writes a row under a given id: a new version of it, or one that was stored.
+    pub fn put(&mut self, id: RowId, row: Row) {
+        self.remove(id);
+        for other in [self.by_remote.get(&row.remote), self.by_file.get(&row.file)]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            self.remove(other);
+        }
+        self.last = self.last.max(id.0);
+        self.by_remote.insert(row.remote.clone(), id);
+        self.by_file.insert(row.file.clone(), id);
+        self.rows.insert(id, row);
+    }
+
+    /// Takes a row out and returns it.
+    pub fn remove(&mut self, id: RowId) -> Option<Row> {
+        let row = self.rows.remove(&id)?;
+        self.by_remote.remove(&row.remote);
+        self.by_file.remove(&row.file);
+        Some(row)
+    }
+
+    /// The row of that id.
+    pub fn get(&self, id: RowId) -> Option<&Row> {
+        self.rows.get(&id)
+    }
+
+    /// The row that links this remote id.
+    pub fn by_remote(&self, remote: &RemoteId) -> Option<RowId> {
+        self.by_remote.get(remote).copied()
+    }
+
+    /// The row that links this file.
+    pub fn by_file(&self, file: &FileKey) -> Option<RowId> {
+        self.by_file.get(file).copied()
+    }
+
+    /// All rows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (RowId, &Row)> {
+        self.rows.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Reserves room for so many rows, before they are loaded.
+    pub fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+        self.by_remote.reserve(rows);
+        self.by_file.reserve(rows);
+    }
+
+    /// The highest row id in use or used so far, so that ids aren't used again after a restart.
+    pub fn last_id(&self) -> RowId {
+        RowId(self.last)
+    }
+
+    /// Takes the Maildirs' present state for the base, so that what was changed there counts as nobody's wish and
+    /// the plan brings the cloud's state back. This is the start policy `--online`.
+    ///
+    /// `moved` answers where a row's file is now if not under its own name; such a row is made to look as if the
+    /// cloud had moved it, since that is what brings the file home.
+    pub fn discard_local_changes(&mut self, local: &LocalTree, moved: impl Fn(&Row) -> Option<FileKey>) {
+        for (id, mut row) in self.rows.clone() {
+            if !local.readable.contains(&row.file.maildir) {
+                continue;
+            }
+            if !local.files.contains_key(&row.file)
+                && let Some(place) = moved(&row)
+            {
+                row.file = place;
+                row.mailbox = MailboxId(u32::MAX);
+            }
+            if let Some(file) = local.files.get(&row.file) {
+                row.flags = Sides { local: file.flags, cloud: file.flags };
+            }
+            self.put(id, row);
+        }
+    }
+}
+
+impl FileKey {
+    /// A file's place.
+    pub fn new(maildir: MaildirId, base_name: BaseName) -> Self {
+        Self { maildir, base_name }
+    }
+}
