@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Messages by content hash and the persistent state of Cloud MailDir Sync.
+//!
+//! * [`Store`] holds every message once, in a file named by its content hash. Files in Maildirs are further names (hard
+//!   links) of these.
+//! * [`Incoming`] is one download on its way into the store: line ends converted, checked, flushed, then named.
+//! * [`Database`] holds what was observed and agreed on: the Cloud and Synced trees, cursors, and notes. Never work to do.
+//! * [`Lock`] makes sure that one process at a time works on a state directory.
+//!
+//! Everything here is readable by this user alone. All calls block for as long as the disk takes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod database;
+mod error;
+mod incoming;
+mod line_ends;
+mod lock;
+mod message_start;
+mod messages;
+mod prune;
+
+pub use database::{Change, CloudRecord, Database, MailboxRecord, ReportedNote, SyncedRecord};
+pub use error::StoreError;
+pub use incoming::{Incoming, Stored};
+pub use line_ends::LineEnds;
+pub use lock::Lock;
+pub use messages::Store;
+pub use prune::Pruned;

@@ -1,0 +1,132 @@
+//! Reading whole trees, row by row, at the start.
+
+use std::sync::Arc;
+
+use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+use rusqlite::Row;
+use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
+
+use super::{CloudRecord, Database, ReportedNote, SyncedRecord};
+use crate::StoreError;
+
+impl Database {
+    /// Calls `take` with every message of the Cloud tree, in the order of their ids.
+    pub fn load_cloud(&self, mut take: impl FnMut(CloudRecord)) -> Result<(), StoreError> {
+        self.each_row(
+            "SELECT remote_id, mailbox, flags, received, hash, revision, fetched_revision, trouble, retry_at, attempts
+             FROM cloud",
+            |row| {
+                take(CloudRecord {
+                    remote_id: RemoteId::new(text(row, 0)?),
+                    mailbox: MailboxId(row.get(1)?),
+                    flags: Flags::from_bits(row.get(2)?),
+                    received: UnixSeconds(row.get(3)?),
+                    hash: optional_hash(row, 4)?,
+                    revision: row.get(5)?,
+                    fetched_revision: row.get(6)?,
+                    trouble: row.get(7)?,
+                    retry_at: row.get::<_, Option<i64>>(8)?.map(UnixSeconds),
+                    attempts: row.get(9)?,
+                });
+                Ok(())
+            },
+        )
+    }
+
+    /// Calls `take` with every row of the Synced tree, in the order of their ids.
+    pub fn load_synced(&self, mut take: impl FnMut(SyncedRecord)) -> Result<(), StoreError> {
+        self.each_row(
+            "SELECT row_id, remote_id, mailbox, maildir, base_name, local_flags, cloud_flags, hash, inode, received,
+                    revision
+             FROM synced ORDER BY row_id",
+            |row| {
+                let is_local = matches!(row.get_ref(1)?, ValueRef::Null);
+                take(SyncedRecord {
+                    row_id: RowId(row.get::<_, i64>(0)?.cast_unsigned()),
+                    remote_id: if is_local { None } else { Some(RemoteId::new(text(row, 1)?)) },
+                    mailbox: MailboxId(row.get(2)?),
+                    maildir: MaildirId(row.get(3)?),
+                    base_name: BaseName::new(text(row, 4)?),
+                    local_flags: Flags::from_bits(row.get(5)?),
+                    cloud_flags: Flags::from_bits(row.get(6)?),
+                    hash: hash(row, 7)?,
+                    inode: row.get::<_, i64>(8)?.cast_unsigned(),
+                    received: UnixSeconds(row.get(9)?),
+                    revision: row.get(10)?,
+                });
+                Ok(())
+            },
+        )
+    }
+
+    /// The id for the next row of the Synced tree: above all that were ever stored.
+    pub fn next_row_id(&self) -> Result<RowId, StoreError> {
+        let mut last = 0i64;
+        self.each_row("SELECT seq FROM sqlite_sequence WHERE name = 'synced'", |row| {
+            last = row.get(0)?;
+            Ok(())
+        })?;
+        Ok(RowId(last.cast_unsigned() + 1))
+    }
+
+    /// All that the user was told about files.
+    pub fn reported(&self) -> Result<Vec<ReportedNote>, StoreError> {
+        let mut notes = Vec::new();
+        self.each_row("SELECT maildir, base_name, what FROM reported", |row| {
+            notes.push(ReportedNote { maildir: MaildirId(row.get(0)?), base_name: row.get(1)?, what: row.get(2)? });
+            Ok(())
+        })?;
+        Ok(notes)
+    }
+
+    /// The messages that nothing needs any more and since when, oldest first.
+    pub fn released(&self) -> Result<Vec<(ContentHash, UnixSeconds)>, StoreError> {
+        let mut released = Vec::new();
+        self.each_row("SELECT hash, at FROM released ORDER BY at, hash", |row| {
+            released.push((hash(row, 0)?, UnixSeconds(row.get(1)?)));
+            Ok(())
+        })?;
+        Ok(released)
+    }
+
+    pub(super) fn each_row(
+        &self,
+        sql: &str,
+        mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let failed = |error| self.failed(error);
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            visit(row).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a text without a copy in between.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
+    converted(row, column, ValueRef::as_str).map(Arc::from)
+}
+
+fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<ContentHash> {
+    let bytes = converted(row, column, ValueRef::as_blob)?;
+    let digest = bytes.try_into().map_err(|_| conversion_failed(column, FromSqlError::InvalidType))?;
+    Ok(ContentHash::new(digest))
+}
+
+fn optional_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ContentHash>> {
+    if matches!(row.get_ref(column)?, ValueRef::Null) { Ok(None) } else { hash(row, column).map(Some) }
+}
+
+fn converted<'row, T>(
+    row: &'row Row<'_>,
+    column: usize,
+    convert: impl FnOnce(&ValueRef<'row>) -> FromSqlResult<T>,
+) -> rusqlite::Result<T> {
+    convert(&row.get_ref(column)?).map_err(|error| conversion_failed(column, error))
+}
+
+fn conversion_failed(column: usize, error: FromSqlError) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
+}

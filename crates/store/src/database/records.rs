@@ -1,0 +1,140 @@
+//! The rows of the tables, and the changes that can be made to them.
+
+use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+
+/// One mailbox of one account, as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MailboxRecord {
+    /// Its id here.
+    pub id: MailboxId,
+    /// The account, as the configuration names it.
+    pub account: String,
+    /// The mailbox, as the configuration names it.
+    pub name: String,
+    /// The cloud's id of the folder, once known.
+    pub folder: Option<String>,
+    /// Where the listing goes on, once begun.
+    pub cursor: Option<String>,
+    /// Whether the folder was listed whole since the cursor was last lost.
+    pub complete: bool,
+}
+
+/// One message of the Cloud tree: what the cloud last told about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CloudRecord {
+    /// Which message.
+    pub remote_id: RemoteId,
+    /// The mailbox that it is in.
+    pub mailbox: MailboxId,
+    /// Its flags.
+    pub flags: Flags,
+    /// When it was received.
+    pub received: UnixSeconds,
+    /// The hash of its content, once downloaded.
+    pub hash: Option<ContentHash>,
+    /// A draft's revision, as last told.
+    pub revision: Option<String>,
+    /// A draft's revision at the time of its download.
+    pub fetched_revision: Option<String>,
+    /// Why it can't be downloaded.
+    pub trouble: Option<String>,
+    /// When to try the download again.
+    pub retry_at: Option<UnixSeconds>,
+    /// How often the download failed.
+    pub attempts: u32,
+}
+
+/// One row of the Synced tree: what both sides last agreed on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SyncedRecord {
+    /// Which row.
+    pub row_id: RowId,
+    /// The message in the cloud; nothing for one that exists only here.
+    pub remote_id: Option<RemoteId>,
+    /// Its mailbox there.
+    pub mailbox: MailboxId,
+    /// The Maildir that holds its file.
+    pub maildir: MaildirId,
+    /// The file's base name there.
+    pub base_name: BaseName,
+    /// The flags that the file had.
+    pub local_flags: Flags,
+    /// The flags that the cloud had.
+    pub cloud_flags: Flags,
+    /// The hash of the content.
+    pub hash: ContentHash,
+    /// The file's inode.
+    pub inode: u64,
+    /// When the message was received.
+    pub received: UnixSeconds,
+    /// A draft's revision.
+    pub revision: Option<String>,
+}
+
+/// Something that the user was told about a file.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ReportedNote {
+    /// The Maildir that holds the file.
+    pub maildir: MaildirId,
+    /// Its base name, or its whole name where it has none.
+    pub base_name: String,
+    /// What was told: a stable word.
+    pub what: String,
+}
+
+/// One change to the database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Adds or replaces a message of the Cloud tree.
+    PutCloud(CloudRecord),
+    /// Removes one, if it is there.
+    DeleteCloud(RemoteId),
+    /// Adds or replaces a row of the Synced tree. Base names and remote ids are unique among rows.
+    PutSynced(SyncedRecord),
+    /// Removes one, if it is there.
+    DeleteSynced(RowId),
+    /// Stores the cloud's id of a mailbox's folder.
+    SetFolder {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// The cloud's id.
+        folder: String,
+    },
+    /// Stores where a mailbox's listing goes on.
+    SetCursor {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// The cursor; nothing if it is lost.
+        cursor: Option<String>,
+        /// Whether the folder was listed whole.
+        complete: bool,
+    },
+    /// Stores a text under a key.
+    SetMeta {
+        /// The key.
+        key: String,
+        /// The text.
+        value: String,
+    },
+    /// Notes that the user was told something.
+    Reported(ReportedNote),
+    /// Forgets all that was told about a file.
+    ClearReported {
+        /// The Maildir that holds the file.
+        maildir: MaildirId,
+        /// Its base name, as it was noted.
+        base_name: String,
+    },
+    /// Notes that nothing needs a message any more. An earlier note stands.
+    Released {
+        /// Which message.
+        hash: ContentHash,
+        /// Since when.
+        at: UnixSeconds,
+    },
+    /// Forgets that note.
+    Unreleased {
+        /// Which message.
+        hash: ContentHash,
+    },
+}

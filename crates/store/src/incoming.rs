@@ -1,0 +1,165 @@
+//! One download on its way into the store.
+//!
+//! What is on disk when, so that a kill at any point costs at most the download that ran:
+//!
+//! 1. `incoming/ID.part` grows; ID is the BLAKE3 of the remote id. Alone, it is rubbish.
+//! 2. Complete, checked and flushed, it gets a mark: a symbolic link `incoming/ID` to its final place, which isn't there yet.
+//! 3. It is renamed to that place, `messages/ab/cdef…`.
+//! 4. When the database knows the hash, the mark goes ([`Store::settle`]).
+//!
+//! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use cms_engine::{ContentHash, RemoteId};
+
+use crate::messages::{hash_of, marked_hash, remove};
+use crate::{LineEnds, Store, StoreError, message_start};
+
+/// A message that is in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// The hash of its bytes in LF form.
+    pub hash: ContentHash,
+    /// How many bytes that form has.
+    pub size: u64,
+}
+
+/// A message that is being downloaded. Dropped unfinished, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Incoming {
+    store: Store,
+    file: File,
+    part: PathBuf,
+    progress: Progress,
+    /// Reused for each piece.
+    converted: Vec<u8>,
+}
+
+/// All that begins anew when the download does.
+#[derive(Debug, Default)]
+struct Progress {
+    line_ends: LineEnds,
+    hasher: blake3::Hasher,
+    raw_bytes: u64,
+    size: u64,
+    start: Vec<u8>,
+}
+
+impl Store {
+    /// Begins a download. What an earlier attempt left is discarded.
+    pub fn incoming(&self, id: &RemoteId) -> Result<Incoming, StoreError> {
+        let part = self.mark_of(id).with_extension("part");
+        remove(&part)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)
+            .map_err(|error| StoreError::io("create", &part, error))?;
+        Ok(Incoming { store: self.clone(), file, part, progress: Progress::default(), converted: Vec::new() })
+    }
+
+    /// Finds a download that was completed, but perhaps not recorded before a crash. Its bytes are hashed again; if they
+    /// aren't what they were, nothing is found.
+    pub fn finished_incoming(&self, id: &RemoteId) -> Result<Option<Stored>, StoreError> {
+        let mark = self.mark_of(id);
+        let Some(hash) = marked_hash(&mark) else { return Ok(None) };
+        let path = self.path_of(&hash);
+        match hash_of(&path) {
+            Ok(found) if found == hash => {
+                let size = fs::metadata(&path).map_err(|error| StoreError::io("inspect", &path, error))?.len();
+                Ok(Some(Stored { hash, size }))
+            }
+            Ok(_) => {
+                // A power failure came before the flush. Under this name it would pass for the message.
+                tracing::warn!(path = %path.display(), "a stored message isn't what its name says, and is downloaded again");
+                remove(&path)?;
+                remove(&mark).map(|()| None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => remove(&mark).map(|()| None),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    /// Forgets that a download was completed, after the database row that names its hash was written.
+    pub fn settle(&self, id: &RemoteId) -> Result<(), StoreError> {
+        remove(&self.mark_of(id))
+    }
+
+    fn mark_of(&self, id: &RemoteId) -> PathBuf {
+        self.incoming_dir().join(blake3::hash(id.as_str().as_bytes()).to_hex().as_str())
+    }
+}
+
+impl Incoming {
+    /// Forgets all that was written: the transfer begins again.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        self.progress = Progress::default();
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .map_err(|error| StoreError::io("write", &self.part, error))
+    }
+
+    /// Takes the next bytes as the cloud sends them, however they are cut. CRLF becomes LF.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        self.converted.clear();
+        self.progress.raw_bytes += piece.len() as u64;
+        self.progress.line_ends.convert(piece, &mut self.converted);
+        self.append()
+    }
+
+    /// How many bytes came in since the transfer began, CRs included: what a length that the cloud promised is compared with.
+    pub fn raw_bytes(&self) -> u64 {
+        self.progress.raw_bytes
+    }
+
+    /// Ends a download that is complete: checks that it may be a message, makes its bytes durable and gives it its name
+    /// by content. The name is durable after the next [`Store::flush`].
+    pub fn finish(mut self) -> Result<Stored, StoreError> {
+        self.converted.clear();
+        std::mem::take(&mut self.progress.line_ends).finish(&mut self.converted);
+        self.append()?;
+        message_start::check(&self.progress.start).map_err(|reason| StoreError::NotAMessage { reason })?;
+        self.file.sync_all().map_err(|error| StoreError::io("flush", &self.part, error))?;
+        let hash = ContentHash::new(*self.progress.hasher.finalize().as_bytes());
+        let target = self.store.path_of(&hash);
+        self.mark(&hash)?;
+        self.store.put_in_place(&self.part, &hash).map_err(|error| match error {
+            StoreError::Io { doing, source, .. } => StoreError::io(doing, &target, source),
+            error => error,
+        })?;
+        Ok(Stored { hash, size: self.progress.size })
+    }
+
+    /// Leaves the mark that names the final place.
+    fn mark(&self, hash: &ContentHash) -> Result<(), StoreError> {
+        let mark = self.part.with_extension("");
+        remove(&mark)?;
+        let hex = hash.to_string();
+        let (directory, name) = hex.split_at(2);
+        let target = Path::new("../messages").join(directory).join(name);
+        symlink(target, &mark).map_err(|error| StoreError::io("create", &mark, error))
+    }
+
+    fn append(&mut self) -> Result<(), StoreError> {
+        let bytes = &self.converted;
+        self.file.write_all(bytes).map_err(|error| StoreError::io("write", &self.part, error))?;
+        self.progress.hasher.update(bytes);
+        self.progress.size += bytes.len() as u64;
+        let wanted = message_start::ENOUGH.saturating_sub(self.progress.start.len()).min(bytes.len());
+        self.progress.start.extend(bytes.iter().take(wanted));
+        Ok(())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // After `finish` the file has another name, and this finds nothing.
+        let _ = fs::remove_file(&self.part);
+    }
+}
