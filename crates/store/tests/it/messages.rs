@@ -1,0 +1,104 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use cms_engine::ContentHash;
+use cms_store::StoreError;
+use tempfile::TempDir;
+
+use crate::Fixture;
+
+const MESSAGE: &[u8] = b"Subject: x\nTo: y\n\nbody\n";
+
+#[test]
+fn a_local_file_is_taken_in_as_a_further_name() {
+    let fixture = Fixture::new();
+    let file = fixture.directory.path().join("local");
+    fs::write(&file, MESSAGE).unwrap();
+    let hash = ContentHash::of(MESSAGE);
+    fixture.store.adopt(&file, &hash).unwrap();
+    fixture.store.adopt(&file, &hash).unwrap();
+    assert_eq!(fs::metadata(fixture.store.path_of(&hash)).unwrap().ino(), fs::metadata(&file).unwrap().ino());
+    assert_eq!(fs::metadata(&file).unwrap().nlink(), 2);
+    assert_eq!(fixture.incoming_names(), [""; 0]);
+    fixture.store.flush().unwrap();
+}
+
+#[test]
+fn a_local_file_elsewhere_is_copied() {
+    let fixture = Fixture::new();
+    let device = |path: &std::path::Path| fs::metadata(path).unwrap().dev();
+    let Some(other) =
+        TempDir::new_in("/dev/shm").ok().filter(|other| device(other.path()) != device(fixture.directory.path()))
+    else {
+        println!("skipped: needs a second file system");
+        return;
+    };
+    fs::create_dir(other.path().join("tmp")).unwrap();
+    assert!(!fixture.store.probe_same_file_system(other.path()));
+    let file = other.path().join("local");
+    fs::write(&file, MESSAGE).unwrap();
+    let hash = ContentHash::of(MESSAGE);
+    fixture.store.adopt(&file, &hash).unwrap();
+    assert_eq!(fs::read(fixture.store.path_of(&hash)).unwrap(), MESSAGE);
+    assert_eq!(fixture.incoming_names(), [""; 0]);
+}
+
+#[test]
+fn what_is_no_file_is_not_taken_in() {
+    let fixture = Fixture::new();
+    let empty = fixture.directory.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    for file in [empty, fixture.directory.path().join("nothing"), fixture.directory.path().to_owned()] {
+        let error = fixture.store.adopt(&file, &ContentHash::of(b"")).unwrap_err();
+        assert!(matches!(error, StoreError::NotAMessage { .. }), "{error}");
+    }
+    assert!(!fixture.store.contains(&ContentHash::of(b"")));
+}
+
+#[test]
+fn the_header_ends_at_the_first_empty_line_or_at_its_limit() {
+    let fixture = Fixture::new();
+    let long = [b"Subject: x\n".to_vec(), vec![b'x'; 2 * 1024 * 1024]].concat();
+    for (message, header) in [
+        (MESSAGE, &b"Subject: x\nTo: y\n"[..]),
+        (b"Subject: x", b"Subject: x"),
+        (b"\nbody\n", b""),
+        (&long, &long[..1024 * 1024]),
+    ] {
+        let stored = fixture.download("AAkA", message);
+        assert!(fixture.store.header(&stored.hash).unwrap() == header);
+    }
+    let error = fixture.store.header(&ContentHash::of(b"unknown")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn the_probe_links_and_leaves_nothing() {
+    let fixture = Fixture::new();
+    let maildir = fixture.directory.path().join("INBOX");
+    assert!(!fixture.store.probe_same_file_system(&maildir));
+    fs::create_dir_all(maildir.join("tmp")).unwrap();
+    assert!(fixture.store.probe_same_file_system(&maildir));
+    assert_eq!(fs::read_dir(maildir.join("tmp")).unwrap().count(), 0);
+    assert_eq!(fixture.incoming_names(), [""; 0]);
+}
+
+#[test]
+fn releasing_takes_only_what_no_maildir_holds() {
+    let fixture = Fixture::new();
+    let stored = fixture.download("AAkA", MESSAGE);
+    let file = fixture.deliver(&stored.hash, "delivered");
+    assert!(!fixture.store.release(&stored.hash).unwrap());
+    assert!(fixture.store.contains(&stored.hash));
+    fs::remove_file(file).unwrap();
+    assert!(fixture.store.release(&stored.hash).unwrap());
+    assert!(!fixture.store.release(&stored.hash).unwrap());
+    assert!(!fixture.store.contains(&stored.hash));
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    // A directory limited in size needs a mount; /dev/full gives the same error without.
+    let error = fs::write("/dev/full", "x").map_err(|error| error.kind());
+    assert_eq!(error, Err(std::io::ErrorKind::StorageFull), "the kind that the errors are sorted by");
+}
