@@ -25,11 +25,7 @@ pub trait CloudAccount: Send + Sync {
     ///
     /// Ask on with the page's own cursor until [`Page::next`] says that the round is complete. A cursor that the
     /// cloud has forgotten is an answer ([`Changes::CursorLost`]), not an error: begin again with `None`.
-    async fn changes(
-        &self,
-        folder: &FolderId,
-        cursor: Option<&Cursor>,
-    ) -> Result<Changes, CloudError>;
+    async fn changes(&self, folder: &FolderId, cursor: Option<&Cursor>) -> Result<Changes, CloudError>;
 
     /// Asks where each message is now. Answers come in the order of `ids`, one for each.
     async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>>;
@@ -41,7 +37,15 @@ pub trait CloudAccount: Send + Sync {
     async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError>;
 
     /// Makes changes, each message's own independently of the others. Answers in the order of `ops`, one for each.
+    ///
+    /// Several changes to one message are made in the order in which they stand.
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome>;
+
+    /// The folder that a deleted message ends up in, or nothing where it ends up nowhere.
+    ///
+    /// Who deletes a message that is in the folder [`DeleteAction::Trash`] leads to must ask for
+    /// [`DeleteAction::Purge`]: no cloud can move a message to where it is.
+    async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError>;
 }
 
 /// Where fetched bytes go.
@@ -112,7 +116,9 @@ pub enum Next {
         /// To be stored once all that the round told is durable, and not before.
         cursor: Cursor,
         /// Whether the round named everything that is in the folder, so that what it didn't name is no longer there.
-        /// True for the first round and for every round of a provider that can only list.
+        /// True for the first round and for every round of a provider that can only list. Messages that move while a
+        /// list is walked can slip past it, so what wasn't named is only probably gone: confirm it with
+        /// [`CloudAccount::look_up`] as well.
         whole: bool,
     },
 }
@@ -169,7 +175,8 @@ pub enum CloudChange {
         /// Where to.
         to: FolderId,
     },
-    /// Delete in the way that the user chose. In the folder that deleted messages go to, it is deleted for good.
+    /// Delete. A message that is already where the action would put it needs [`DeleteAction::Purge`]
+    /// (see [`CloudAccount::delete_target`]).
     Delete(DeleteAction),
 }
 

@@ -1,5 +1,10 @@
 //! What a cloud mailbox is, and the clients that make one of Microsoft Graph (and others).
 //!
 //! The contract is in [`contract`]; a provider is a folder of its own beside it and is named nowhere else.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod contract;
+mod http;
+pub mod office365;
+
+pub use http::{RetryPolicy, Timeouts};

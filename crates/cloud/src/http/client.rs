@@ -1,0 +1,289 @@
+//! One request at a time through the gate.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use cms_auth::{AccessToken, AccessTokens};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::failure::{Failure, ServiceError, json_error};
+use super::gate::{Gate, Permit, Urgency};
+use super::pace::Pace;
+use super::policy::{RetryPolicy, Timeouts};
+use super::retries::Retries;
+
+/// No answer that is held in memory as a whole comes near this: a page of a thousand messages without bodies is 1 MB.
+const LARGEST_JSON_BYTES: usize = 64 << 20;
+/// An error's body is read no further.
+const LARGEST_ERROR_BYTES: usize = 64 << 10;
+
+/// What [`Http`] is made of.
+pub(crate) struct HttpOptions {
+    pub(crate) policy: RetryPolicy,
+    pub(crate) timeouts: Timeouts,
+    /// How many requests may be in flight.
+    pub(crate) parallel: usize,
+    /// How many requests a span of time may hold, and how many of those only urgent calls may use.
+    pub(crate) budget: (usize, Duration),
+    pub(crate) reserve: usize,
+    /// Gives a number from 0 up to 1 for each wait.
+    pub(crate) random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Whether the service is on this machine, which no proxy leads to.
+    pub(crate) loopback: bool,
+}
+
+/// One account's way to its service.
+pub(crate) struct Http {
+    client: reqwest::Client,
+    tokens: Arc<dyn AccessTokens>,
+    gate: Gate,
+    pace: Mutex<Pace>,
+    /// No request begins before.
+    held_until: Mutex<Instant>,
+    started: Instant,
+    policy: RetryPolicy,
+    random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    reserve: usize,
+}
+
+/// What a request carries besides its headers.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    None,
+    Json(Bytes),
+}
+
+/// A request, as often as it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) prefer: Option<String>,
+    pub(crate) body: Body,
+    pub(crate) urgency: Urgency,
+    /// How many of the service's slots the request takes while it is in flight.
+    pub(crate) slots: usize,
+    /// How many requests the service counts it as.
+    pub(crate) cost: usize,
+}
+
+impl Call {
+    pub(crate) fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, prefer: None, body: Body::None, urgency: Urgency::Urgent, slots: 1, cost: 1 }
+    }
+
+    pub(crate) fn json(method: Method, url: Url, body: &Value) -> Self {
+        Self { method, body: Body::Json(body.to_string().into()), ..Self::get(url) }
+    }
+
+    pub(crate) fn prefer(mut self, preferences: impl Into<String>) -> Self {
+        self.prefer = Some(preferences.into());
+        self
+    }
+}
+
+/// A successful answer whose body hasn't been read. The place in the gate is kept until it is dropped.
+pub(crate) struct Answer {
+    pub(crate) response: reqwest::Response,
+    pub(crate) token: AccessToken,
+    _permit: Permit,
+}
+
+/// A request that failed, and the token that it carried if it came that far.
+pub(crate) type Failed = (Failure, Option<AccessToken>);
+
+impl Http {
+    pub(crate) fn new(options: HttpOptions, tokens: Arc<dyn AccessTokens>) -> Result<Self, reqwest::Error> {
+        // A second installation is refused, and the first one is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("cloud-maildir-sync/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.timeouts.connect)
+            .read_timeout(options.timeouts.read)
+            // A token goes where it was addressed to and nowhere else.
+            .redirect(reqwest::redirect::Policy::none());
+        if options.loopback {
+            builder = builder.no_proxy();
+        }
+        let now = Instant::now();
+        Ok(Self {
+            client: builder.build()?,
+            tokens,
+            gate: Gate::new(options.parallel),
+            pace: Mutex::new(Pace::new(options.budget.0, options.budget.1)),
+            held_until: Mutex::new(now),
+            started: now,
+            policy: options.policy,
+            random: options.random,
+            reserve: options.reserve,
+        })
+    }
+
+    pub(crate) fn policy(&self) -> &RetryPolicy {
+        &self.policy
+    }
+
+    pub(crate) fn random(&self) -> f64 {
+        (self.random)()
+    }
+
+    pub(crate) fn tokens(&self) -> &Arc<dyn AccessTokens> {
+        &self.tokens
+    }
+
+    /// Lets no request begin for this long from now.
+    pub(crate) fn hold_for(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = until.max(*held);
+    }
+
+    /// Makes the request once. Success is a status of 2xx; everything else is read and sorted.
+    pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, Failed> {
+        let permit = self.gate.pass(call.urgency, call.slots).await;
+        self.wait_for_turn(call).await;
+        let token = self.tokens.access_token().await.map_err(|error| (Failure::Auth(error), None))?;
+        let failed = |failure| (failure, Some(token.clone()));
+        let request = make_request(call, &token).map_err(failed)?;
+        let mut response = self.client.execute(request).await.map_err(|error| failed(error.into()))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Answer { response, token, _permit: permit });
+        }
+        let mut body = Vec::new();
+        // The status has been said; a body that breaks off doesn't unsay it.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_ERROR_BYTES {
+                break;
+            }
+        }
+        let error = ServiceError::read(status.as_u16(), response.headers(), &body, SystemTime::now());
+        Err(failed(Failure::Status(error)))
+    }
+
+    /// Makes the request until it succeeds or it makes no sense to go on, and reads its answer as JSON.
+    ///
+    /// An answer without a body is `Value::Null`.
+    pub(crate) async fn json(&self, call: &Call) -> Result<Value, Failure> {
+        self.json_with_token(call).await.map(|(value, _)| value)
+    }
+
+    /// The same, with the token that the request carried.
+    pub(crate) async fn json_with_token(&self, call: &Call) -> Result<(Value, AccessToken), Failure> {
+        let mut retries = Retries::new(self);
+        loop {
+            let (failure, token) = match self.json_once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            retries.after(failure, token.as_ref()).await?;
+        }
+    }
+
+    /// Makes the request once and reads its answer as JSON.
+    pub(crate) async fn json_once(&self, call: &Call) -> Result<(Value, AccessToken), Failed> {
+        let Answer { mut response, token, _permit } = self.attempt(call).await?;
+        let failed = |failure| (failure, Some(token.clone()));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.into()))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_JSON_BYTES {
+                return Err(failed(Failure::Senseless("an answer has no end".to_owned())));
+            }
+        }
+        if body.is_empty() {
+            return Ok((Value::Null, token));
+        }
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|_| failed(Failure::Senseless("an answer isn't JSON; a proxy may be in between".to_owned())))?;
+        if json_error(&value).is_some() {
+            let error = ServiceError::read(response.status().as_u16(), response.headers(), &body, SystemTime::now());
+            return Err(failed(Failure::Senseless(format!("an error in an answer that says success: {error}"))));
+        }
+        Ok((value, token))
+    }
+
+    /// Waits for the pause that the service asked for, and for room in the budget.
+    async fn wait_for_turn(&self, call: &Call) {
+        loop {
+            let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+            if until > Instant::now() {
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            let reserve = match call.urgency {
+                Urgency::Urgent => 0,
+                Urgency::Bulk => self.reserve,
+            };
+            let wait = {
+                let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+                pace.take(self.started.elapsed(), call.cost, reserve)
+            };
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return,
+            }
+        }
+    }
+}
+
+fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Failure> {
+    let mut request = reqwest::Request::new(call.method.clone(), call.url.clone());
+    let headers = request.headers_mut();
+    let mut bearer = header(&format!("Bearer {}", token.reveal()))?;
+    bearer.set_sensitive(true);
+    headers.insert(AUTHORIZATION, bearer);
+    headers.insert("client-request-id", header(&random_guid())?);
+    if let Some(preferences) = &call.prefer {
+        headers.insert("prefer", header(preferences)?);
+    }
+    match &call.body {
+        Body::None => {}
+        Body::Json(bytes) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(bytes.clone().into());
+        }
+    }
+    if call.urgency == Urgency::Urgent {
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+    }
+    Ok(request)
+}
+
+fn header(text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(text).map_err(|_| Failure::Senseless("a header can't be sent".to_owned()))
+}
+
+/// A version 4 UUID (RFC 9562, section 5.4).
+fn random_guid() -> String {
+    let bits = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        // The address may hold a cursor or an id; neither is for a log.
+        Self::Network(Box::new(error.without_url()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_version_4_guids() {
+        for _ in 0..100 {
+            let guid = random_guid();
+            assert_eq!(guid.len(), 36);
+            assert_eq!(&guid[14..15], "4", "{guid}");
+            assert!(matches!(&guid[19..20], "8" | "9" | "a" | "b"), "{guid}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What went wrong with one request.
+
+use std::error::Error;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use cms_auth::AuthError;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use serde_json::Value;
+
+use super::policy::parse_retry_after;
+
+/// What went wrong with one request.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request or its answer didn't get through.
+    Network(Box<dyn Error + Send + Sync>),
+    /// There is no access token.
+    Auth(AuthError),
+    /// The service answered with an error.
+    Status(ServiceError),
+    /// The service answered, and it means nothing to us.
+    Senseless(String),
+}
+
+/// An error that the service answered with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceError {
+    pub(crate) status: u16,
+    /// The service's code, empty where it gave none.
+    pub(crate) code: String,
+    /// The service's words, empty where it gave none.
+    pub(crate) message: String,
+    /// What the service's support asks for, empty where it gave none.
+    pub(crate) request_id: String,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl ServiceError {
+    /// Reads the body that came with an error status; it may be anything.
+    pub(crate) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Self::from_json(status, &json, header("request-id"), retry_after, now)
+    }
+
+    /// The same with the body already read as JSON and the two headers that matter picked out.
+    pub(crate) fn from_json(
+        status: u16,
+        body: &Value,
+        request_id: Option<&str>,
+        retry_after: Option<&str>,
+        now: SystemTime,
+    ) -> Self {
+        let error = &body["error"];
+        // OAuth's and other proxies' errors are a text where Graph's are an object.
+        let code = error["code"].as_str().or_else(|| error.as_str()).unwrap_or_default();
+        let request_id = request_id.map_or_else(|| nested_request_id(error, 0).unwrap_or_default(), str::to_owned);
+        Self {
+            status,
+            code: code.to_owned(),
+            message: error["message"].as_str().unwrap_or_default().to_owned(),
+            request_id,
+            retry_after: retry_after.and_then(|value| parse_retry_after(value, now)),
+        }
+    }
+
+    /// Whether the code is this one. Their case isn't dependable.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code.eq_ignore_ascii_case(code)
+    }
+
+    /// A failure to make one object's content, which the next call for another object doesn't share.
+    pub(crate) fn concerns_one_object(&self) -> bool {
+        ["ErrorMimeContentConversionFailed", "ErrorContentConversionFailed", "ErrorCorruptData"]
+            .iter()
+            .any(|code| self.is(code))
+    }
+
+    /// A "not found" that isn't said of an item and has been seen to come and go, or that says nothing at all.
+    pub(crate) fn may_flap(&self) -> bool {
+        self.code.is_empty()
+            || [
+                "ErrorFolderNotFound",
+                "ErrorSyncFolderNotFound",
+                "ResourceNotFound",
+                "Request_ResourceNotFound",
+                "ErrorInvalidUser",
+            ]
+            .iter()
+            .any(|code| self.is(code))
+    }
+
+    /// Whether the service says in so many words that the item is gone. A 404 without the code may be a proxy's.
+    pub(crate) fn item_is_gone(&self) -> bool {
+        self.status == 404 && self.is("ErrorItemNotFound")
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {} (request id {})", self.status, self.code, self.message, self.request_id)
+    }
+}
+
+impl Error for ServiceError {}
+
+/// The error object inside an answer, if the answer is one. It has been seen with status 200.
+pub(crate) fn json_error(body: &Value) -> Option<&Value> {
+    body.get("error").filter(|error| error.is_object() || error.is_string())
+}
+
+/// Error details nest, under two spellings. The depth is bounded because the answer is a stranger's.
+fn nested_request_id(error: &Value, depth: u8) -> Option<String> {
+    if let Some(id) = error["request-id"].as_str() {
+        return Some(id.to_owned());
+    }
+    if depth > 8 {
+        return None;
+    }
+    ["innerError", "innererror"]
+        .iter()
+        .filter_map(|name| error.get(name))
+        .find_map(|inner| nested_request_id(inner, depth + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(status: u16, body: &str) -> ServiceError {
+        ServiceError::read(status, &HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn code_message_and_request_id_are_found_at_any_depth() {
+        let error = read(
+            429,
+            r#"{"error":{"code":"TooManyRequests","innererror":{"innerError":{"request-id":"r-1"}},"message":"Please"}}"#,
+        );
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("TooManyRequests", "Please"));
+        assert_eq!(error.request_id, "r-1");
+        assert!(error.is("toomanyrequests"));
+    }
+
+    #[test]
+    fn a_body_may_be_missing_or_a_web_page() {
+        for body in ["", "<html><body>503</body></html>", "[]", "null", "{\"error\":null}", "{\"error\":7}"] {
+            let error = read(503, body);
+            assert_eq!((error.code.as_str(), error.status), ("", 503), "{body}");
+        }
+        assert_eq!(read(400, r#"{"error":"invalid_request"}"#).code, "invalid_request");
+    }
+
+    #[test]
+    fn only_the_services_own_words_make_an_item_gone() {
+        assert!(read(404, r#"{"error":{"code":"ErrorItemNotFound","message":""}}"#).item_is_gone());
+        assert!(!read(404, "").item_is_gone());
+        assert!(!read(404, r#"{"error":{"code":"MailboxNotEnabledForRESTAPI"}}"#).item_is_gone());
+        assert!(!read(200, r#"{"error":{"code":"ErrorItemNotFound"}}"#).item_is_gone());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(status in 0u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            ServiceError::read(status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
+        }
+    }
+}

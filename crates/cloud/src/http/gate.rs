@@ -1,0 +1,150 @@
+//! The gate: so many requests in flight, the urgent ones first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// Who goes first when there is a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Small calls that somebody waits for.
+    Urgent,
+    /// Downloads, of which thousands may be queued.
+    Bulk,
+}
+
+/// Lets a fixed number of requests through at a time. First come, first served among equals; urgent before bulk.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    size: usize,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    free: usize,
+    urgent: VecDeque<Waiter>,
+    bulk: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    slots: usize,
+    admit: oneshot::Sender<Permit>,
+}
+
+/// The right to have a request in flight; given back when dropped.
+pub(crate) struct Permit {
+    slots: usize,
+    gate: Gate,
+}
+
+impl Gate {
+    pub(crate) fn new(size: usize) -> Self {
+        let size = size.max(1);
+        Self { size, state: Arc::new(Mutex::new(State { free: size, urgent: VecDeque::new(), bulk: VecDeque::new() })) }
+    }
+
+    /// Waits for `slots` places (as many as there are, if fewer). Giving up the wait costs nobody a place.
+    pub(crate) async fn pass(&self, urgency: Urgency, slots: usize) -> Permit {
+        let slots = slots.clamp(1, self.size);
+        let (admit, admitted) = oneshot::channel();
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = match urgency {
+                Urgency::Urgent => &mut state.urgent,
+                Urgency::Bulk => &mut state.bulk,
+            };
+            queue.push_back(Waiter { slots, admit });
+        }
+        self.admit();
+        match admitted.await {
+            Ok(permit) => permit,
+            // The sender is dropped only when it is used.
+            Err(_) => unreachable!("a waiter leaves the queue only by being admitted"),
+        }
+    }
+
+    /// Admits whoever fits, in order. One who waits for several places isn't overtaken, so it gets them in the end.
+    fn admit(&self) {
+        loop {
+            let (waiter, permit) = {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let free = state.free;
+                let queue = if state.urgent.is_empty() { &mut state.bulk } else { &mut state.urgent };
+                let fits = queue.front().is_some_and(|waiter| waiter.slots <= free || waiter.admit.is_closed());
+                let Some(waiter) = (if fits { queue.pop_front() } else { None }) else { return };
+                if waiter.admit.is_closed() {
+                    continue;
+                }
+                state.free -= waiter.slots;
+                let permit = Permit { slots: waiter.slots, gate: self.clone() };
+                (waiter, permit)
+            };
+            // If the waiter gave up just now, the permit comes back and gives its places back itself.
+            drop(waiter.admit.send(permit));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).free += self.slots;
+        self.gate.admit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn no_more_than_its_size_pass_and_urgent_ones_first() {
+        let gate = Gate::new(2);
+        let first = gate.pass(Urgency::Bulk, 1).await;
+        let _second = gate.pass(Urgency::Bulk, 1).await;
+        let mut bulk = Box::pin(gate.pass(Urgency::Bulk, 1));
+        assert!(bulk.as_mut().now_or_never().is_none());
+        let mut urgent = Box::pin(gate.pass(Urgency::Urgent, 1));
+        assert!(urgent.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(bulk.as_mut().now_or_never().is_none());
+        let urgent = urgent.as_mut().now_or_never().expect("the urgent one is next");
+        drop(urgent);
+        assert!(bulk.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn giving_up_gives_the_place_to_the_next() {
+        let gate = Gate::new(1);
+        let held = gate.pass(Urgency::Urgent, 1).await;
+        let mut gives_up = Box::pin(gate.pass(Urgency::Urgent, 1));
+        let mut stays = Box::pin(gate.pass(Urgency::Urgent, 1));
+        assert!(gives_up.as_mut().now_or_never().is_none());
+        assert!(stays.as_mut().now_or_never().is_none());
+        // Admitted, then dropped without having looked.
+        drop(held);
+        drop(gives_up);
+        let permit = stays.as_mut().now_or_never().expect("the place is free");
+        let mut leaves_early = Box::pin(gate.pass(Urgency::Urgent, 1));
+        assert!(leaves_early.as_mut().now_or_never().is_none());
+        drop(leaves_early);
+        drop(permit);
+        assert!(gate.pass(Urgency::Urgent, 1).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_who_needs_all_places_is_not_overtaken() {
+        let gate = Gate::new(4);
+        let one = gate.pass(Urgency::Bulk, 1).await;
+        let mut all = Box::pin(gate.pass(Urgency::Urgent, 9));
+        assert!(all.as_mut().now_or_never().is_none());
+        let mut late = Box::pin(gate.pass(Urgency::Bulk, 1));
+        assert!(late.as_mut().now_or_never().is_none());
+        drop(one);
+        let all = all.as_mut().now_or_never().expect("all places are free");
+        assert!(late.as_mut().now_or_never().is_none());
+        drop(all);
+        assert!(late.as_mut().now_or_never().is_some());
+    }
+}

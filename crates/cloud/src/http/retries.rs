@@ -1,0 +1,68 @@
+//! The failures of one call, and the waits between them.
+
+use super::client::Http;
+use super::failure::Failure;
+use super::policy::{History, Verdict};
+use cms_auth::AccessToken;
+
+/// What a call has been through. Made when the call begins, asked after each failure.
+pub(crate) struct Retries<'a> {
+    http: &'a Http,
+    history: History,
+}
+
+impl<'a> Retries<'a> {
+    pub(crate) fn new(http: &'a Http) -> Self {
+        Self { http, history: History::default() }
+    }
+
+    /// Waits until it is time to try again, or gives the failure back because it makes no sense to.
+    ///
+    /// `token` is the one that the failed request carried, if it came that far.
+    pub(crate) async fn after(&mut self, failure: Failure, token: Option<&AccessToken>) -> Result<(), Failure> {
+        let verdict = self.http.policy().decide(&failure, &mut self.history, self.http.random());
+        tracing::debug!(?verdict, failure = %failure.summary(), "a request failed");
+        match verdict {
+            Verdict::GiveUp => Err(failure),
+            Verdict::TooLong(pause) => {
+                self.http.hold_for(pause);
+                Err(failure)
+            }
+            Verdict::HoldAll(pause) => {
+                self.http.hold_for(pause);
+                // The gate's hold is waited for by the next attempt, like everybody's.
+                Ok(())
+            }
+            Verdict::Wait(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(())
+            }
+            Verdict::RenewToken => match token {
+                Some(token) => self.http.tokens().renew(token).await.map(drop).map_err(Failure::Auth),
+                None => Err(failure),
+            },
+        }
+    }
+}
+
+impl Failure {
+    /// The same failure once more, for each of several requests that shared it.
+    pub(crate) fn repeat(&self) -> Self {
+        match self {
+            Self::Network(error) => Self::Network(error.to_string().into()),
+            Self::Auth(error) => Self::Auth(error.clone()),
+            Self::Status(error) => Self::Status(error.clone()),
+            Self::Senseless(words) => Self::Senseless(words.clone()),
+        }
+    }
+
+    /// For logs: no addresses, no secrets.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Network(error) => format!("network: {error}"),
+            Self::Auth(error) => error.to_string(),
+            Self::Status(error) => error.to_string(),
+            Self::Senseless(words) => words.clone(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One account, and what all its calls share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use cms_auth::AccessTokens;
+use cms_engine::{Flags, RemoteId, UnixSeconds};
+use url::Url;
+
+use crate::contract::{
+    Capabilities, Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink,
+    Outcome, Whereabouts,
+};
+use crate::http::{Http, HttpOptions, RetryPolicy, Timeouts};
+
+/// Ids that stay the same when a message moves (Outlook immutable identifiers).
+pub(super) const IMMUTABLE: &str = "IdType=\"ImmutableId\"";
+
+/// How many requests a mailbox serves at a time for one application (Microsoft Graph throttling limits, Outlook).
+const PARALLEL: usize = 4;
+/// How many requests in how long a mailbox takes from one application: a little less than what the limit is.
+const BUDGET: (usize, Duration) = (9_800, Duration::from_secs(600));
+/// Of those, how many downloads leave for changes and polls.
+const RESERVE: usize = 600;
+
+/// What an [`Account`] is made of.
+#[derive(Clone)]
+pub struct Options {
+    /// The user's name, for messages; without it, what the token source calls the account.
+    pub user: Option<String>,
+    /// Where Microsoft Graph is, without a version: `https://graph.microsoft.com` or another cloud's.
+    pub graph_url: Url,
+    /// How many messages a page may hold. The service is free to send fewer.
+    pub page_size: u32,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// How long silence is taken for work.
+    pub timeouts: Timeouts,
+    /// The time, which is written beside a reply mark.
+    pub now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
+    /// A number from 0 up to 1, which spreads the waits between tries.
+    pub random: Arc<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl Options {
+    /// The usual ones: pages of 500, the system's clock.
+    pub fn new(graph_url: Url) -> Self {
+        Self {
+            user: None,
+            graph_url,
+            page_size: 500,
+            retry: RetryPolicy::default(),
+            timeouts: Timeouts::default(),
+            now: Arc::new(|| {
+                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+            }),
+            random: Arc::new(rand::random::<f64>),
+        }
+    }
+}
+
+/// One signed-in user's mailbox.
+pub struct Account {
+    pub(super) http: Http,
+    pub(super) name: String,
+    /// The address of the API with its version.
+    root: Url,
+    pub(super) full_page_size: u32,
+    /// What pages are asked for at the moment: fewer after the service failed to make a large one.
+    pub(super) page_size: AtomicU32,
+    /// Whether the cloud turned out to have no `permanentDelete`.
+    pub(super) cannot_purge: AtomicBool,
+    pub(super) well_known: Mutex<HashMap<&'static str, FolderId>>,
+    pub(super) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
+}
+
+impl Account {
+    /// Makes a client; asks nothing yet. Refuses an address that a token must not be sent to.
+    pub fn new(options: Options, tokens: Arc<dyn AccessTokens>) -> Result<Self, CloudError> {
+        let graph_url = &options.graph_url;
+        if !cms_auth::may_carry_secrets(graph_url) {
+            return Err(CloudError::Unexpected(format!("{graph_url} is neither https nor on this machine")));
+        }
+        let mut root = graph_url.clone();
+        root.set_query(None);
+        root.set_fragment(None);
+        root.path_segments_mut()
+            .map_err(|()| CloudError::Unexpected(format!("{graph_url} can't be Microsoft Graph")))?
+            .pop_if_empty()
+            .push("v1.0");
+        let http = HttpOptions {
+            policy: options.retry,
+            timeouts: options.timeouts,
+            parallel: PARALLEL,
+            budget: BUDGET,
+            reserve: RESERVE,
+            random: options.random,
+            loopback: cms_auth::is_loopback(graph_url),
+        };
+        let name = options.user.unwrap_or_else(|| tokens.account().to_owned());
+        let http = Http::new(http, tokens).map_err(|error| CloudError::Unreachable(Box::new(error)))?;
+        let page_size = options.page_size.max(1);
+        Ok(Self {
+            http,
+            name,
+            root,
+            full_page_size: page_size,
+            page_size: AtomicU32::new(page_size),
+            cannot_purge: AtomicBool::new(false),
+            well_known: Mutex::default(),
+            now: options.now,
+        })
+    }
+
+    /// The address of something under `/v1.0`. `query` is already fit to stand in an address.
+    pub(super) fn url(&self, segments: &[&str], query: &str) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        url.set_query(Some(query).filter(|query| !query.is_empty()));
+        url
+    }
+
+    /// The same as a batch wants it: without host and version.
+    pub(super) fn relative<'u>(&self, url: &'u Url) -> &'u str {
+        let from_path = &url[url::Position::BeforePath..];
+        from_path.strip_prefix(self.root.path()).unwrap_or(from_path)
+    }
+
+    /// A link of the service's, to be followed as it is, or nothing if it leads elsewhere: a token must not.
+    pub(super) fn own_link(&self, link: &str) -> Option<Url> {
+        Url::parse(link).ok().filter(|url| url.origin() == self.root.origin())
+    }
+}
+
+#[async_trait]
+impl CloudAccount for Account {
+    fn capabilities(&self) -> Capabilities {
+        let settable = Flags::SEEN | Flags::FLAGGED | Flags::REPLIED | Flags::PASSED;
+        Capabilities {
+            readable_flags: settable | Flags::DRAFT,
+            settable_flags: settable,
+            exclusive_flags: Flags::REPLIED | Flags::PASSED,
+        }
+    }
+
+    async fn open(&self, name: &str) -> Result<Folder, CloudError> {
+        self.open_folder(name).await
+    }
+
+    async fn changes(&self, folder: &FolderId, cursor: Option<&Cursor>) -> Result<Changes, CloudError> {
+        self.changes_after(folder, cursor).await
+    }
+
+    async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
+        self.look_up_all(ids).await
+    }
+
+    async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError> {
+        self.fetch_mime(id, sink).await
+    }
+
+    async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {
+        self.apply_all(ops).await
+    }
+
+    async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
+        self.target_of(action).await
+    }
+}

@@ -1,0 +1,20 @@
+//! Microsoft 365 mail through Microsoft Graph v1.0.
+//!
+//! Every request whose answer holds message ids asks for immutable ids: the ordinary ones change with each move.
+//! Messages are asked for as `/me/messages/{id}`, never by way of their folder, which is where somebody else may have
+//! just moved them from.
+
+mod account;
+mod apply;
+mod batch;
+mod changes;
+mod cursor;
+mod errors;
+mod fetch;
+mod folders;
+mod look_up;
+mod message;
+mod properties;
+mod time;
+
+pub use account::{Account, Options};
