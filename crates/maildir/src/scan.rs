@@ -129,9 +129,9 @@ fn read_directory(path: &Path, place: Place, scan: &mut Scan) -> Result<Change, 
 
 /// Leaves one entry per base name: of two, the one in `cur`, and there the first by name.
 fn part_doubles(scan: &mut Scan) {
-    let hasher = RandomState::new();
+    let state = RandomState::new();
     let mut hashes: Vec<(u64, usize)> =
-        scan.entries.iter().enumerate().map(|(at, entry)| (hasher.hash_one(&entry.name.base_name), at)).collect();
+        scan.entries.iter().enumerate().map(|(at, entry)| (state.hash_one(&entry.name.base_name), at)).collect();
     hashes.sort_unstable();
     if hashes.windows(2).all(|pair| pair[0].0 != pair[1].0) {
         return;

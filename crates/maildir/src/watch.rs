@@ -139,6 +139,8 @@ impl Watcher {
     }
 
     /// Watches a Maildir from now on. Scan it afterwards: what happened before isn't told.
+    ///
+    /// May be called again for the same Maildir, to look whether it can be watched now.
     pub fn add(&mut self, id: MaildirId, maildir: &Maildir) -> Result<(), MaildirError> {
         self.maildirs.insert(id, Watched { path: maildir.path().to_owned(), present: false });
         let result = self.watch_parent(id).and_then(|()| self.watch_directories(id));
@@ -310,9 +312,11 @@ impl Watcher {
     /// Watches those of the Maildir's directories that are there.
     fn watch_directories(&mut self, id: MaildirId) -> Result<Watching, MaildirError> {
         let mut watching = Watching { present: true, fresh: false };
-        let Some(path) = self.maildirs.get(&id).map(|watched| watched.path.clone()) else {
+        let Some(watched) = self.maildirs.get_mut(&id) else {
             return Ok(Watching { present: false, fresh: false });
         };
+        watched.present = false;
+        let path = watched.path.clone();
         let comes_and_goes = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM

@@ -1,4 +1,4 @@
-//! Messages by content hash and the persistent state of Cloud MailDir Sync.
+//! Messages by content hash and the persistent state of the program.
 //!
 //! * [`Store`] holds every message once, in a file named by its content hash. Files in Maildirs are further names (hard
 //!   links) of these.

@@ -147,12 +147,17 @@ impl Store {
         self.state_dir.join("incoming")
     }
 
-    /// Gives a complete, flushed file its name by content. What is there under it, with the same size, is the same.
+    /// Gives a complete file its name by content. What is there under it already is kept if it has that content, which a
+    /// file written shortly before a power failure may not have.
     pub(crate) fn put_in_place(&self, part: &Path, hash: &ContentHash) -> Result<(), StoreError> {
         let target = self.path_of(hash);
-        let size = |path: &Path| file_size(path).map_err(|error| StoreError::io("inspect", path, error));
-        if size(&target)?.is_some_and(|there| Ok(Some(there)) == size(part).map_err(|_| ())) {
-            return remove(part);
+        match hash_of(&target) {
+            Ok(there) if there == *hash => return remove(part),
+            Ok(_) => {
+                tracing::warn!(path = %target.display(), "a stored message wasn't what its name says, and is replaced")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io("read", &target, error)),
         }
         if let Some(directory) = target.parent() {
             create_private(directory)?;
@@ -206,7 +211,7 @@ pub(crate) fn hash_of(path: &Path) -> io::Result<ContentHash> {
 /// The size of a regular file; nothing if none is there.
 pub(crate) fn file_size(path: &Path) -> io::Result<Option<u64>> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+        Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod deliver;
+mod limits;
+mod measure;
 mod rename;
 mod scan;
 mod watch;
@@ -83,4 +85,28 @@ fn elsewhere(here: &Path) -> Option<TempDir> {
         return None;
     }
     Some(other)
+}
+
+/// Runs the test `name` of this program again in a namespace of its own, after the shell commands `setup`; `$1` is
+/// `directory`. There the same test finds the directory in `CMS_TEST_INSIDE`.
+fn run_inside(name: &str, directory: &Path, setup: &str) {
+    let script = format!("{{ {setup}; }} || exit 77; exec \"$2\" --exact {name} --nocapture");
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(directory)
+        .arg(std::env::current_exe().unwrap())
+        .env("CMS_TEST_INSIDE", directory)
+        .output();
+    let reached = output.as_ref().is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("inside: yes"));
+    match output {
+        Ok(output) if reached => assert!(output.status.success(), "{output:?}"),
+        _ => println!("skipped: needs unshare and user namespaces"),
+    }
+}
+
+/// The directory prepared by [`run_inside`], if this is the inner run.
+fn inside() -> Option<PathBuf> {
+    let directory = std::env::var_os("CMS_TEST_INSIDE")?;
+    println!("inside: yes");
+    Some(directory.into())
 }

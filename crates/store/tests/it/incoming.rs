@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use cms_engine::ContentHash;
@@ -66,6 +66,19 @@ fn a_download_that_is_given_up_leaves_nothing() {
 }
 
 #[test]
+fn many_downloads_are_made_durable_by_one_flush() {
+    let fixture = Fixture::new();
+    let mut incoming = fixture.store.incoming(&id("AAkA")).unwrap();
+    incoming.write(RAW).unwrap();
+    let stored = incoming.finish_unflushed().unwrap();
+    fixture.store.flush().unwrap();
+    assert_eq!(fixture.store.finished_incoming(&id("AAkA")).unwrap(), Some(stored));
+    let mut incoming = fixture.store.incoming(&id("AAka")).unwrap();
+    incoming.write(b"{}").unwrap();
+    assert!(matches!(incoming.finish_unflushed().unwrap_err(), StoreError::NotAMessage { .. }));
+}
+
+#[test]
 fn a_complete_download_is_known_by_its_id_until_settled() {
     let fixture = Fixture::new();
     let stored = fixture.download("AAkA", RAW);
@@ -86,14 +99,13 @@ fn two_messages_with_the_same_bytes_share_a_file() {
     let two = fixture.download("two", LF);
     assert_eq!(one, two);
     assert_eq!(fixture.incoming_names(), ["mark", "mark"]);
-    use std::os::unix::fs::MetadataExt;
     assert_eq!(fs::metadata(path).unwrap().nlink(), 2);
 }
 
 #[test]
-fn a_truncated_file_under_the_hash_is_replaced() {
+fn f16_a_file_under_the_hash_that_is_something_else_is_replaced() {
     let fixture = Fixture::new();
-    for damaged in [&b""[..], b"Subj"] {
+    for damaged in [&b""[..], b"Subj", &[0; LF.len()]] {
         let stored = fixture.download("AAkA", RAW);
         let path = fixture.store.path_of(&stored.hash);
         fs::remove_file(&path).unwrap();

@@ -5,7 +5,9 @@
 mod damage;
 mod database;
 mod incoming;
+mod limits;
 mod lock;
+mod measure;
 mod messages;
 mod prune;
 
@@ -91,4 +93,28 @@ fn synced_record(number: u32, mailbox: MailboxId, maildir: MaildirId) -> SyncedR
         received: UnixSeconds(i64::from(number) - 5),
         revision: number.is_multiple_of(3).then(|| format!("revision {number}")),
     }
+}
+
+/// Runs the test `name` of this program again in a namespace of its own, after the shell commands `setup`; `$1` is
+/// `directory`. There the same test finds the directory in `CMS_TEST_INSIDE`.
+fn run_inside(name: &str, directory: &Path, setup: &str) {
+    let script = format!("{{ {setup}; }} || exit 77; exec \"$2\" --exact {name} --nocapture");
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(directory)
+        .arg(std::env::current_exe().unwrap())
+        .env("CMS_TEST_INSIDE", directory)
+        .output();
+    let reached = output.as_ref().is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("inside: yes"));
+    match output {
+        Ok(output) if reached => assert!(output.status.success(), "{output:?}"),
+        _ => println!("skipped: needs unshare and user namespaces"),
+    }
+}
+
+/// The directory prepared by [`run_inside`], if this is the inner run.
+fn inside() -> Option<PathBuf> {
+    let directory = std::env::var_os("CMS_TEST_INSIDE")?;
+    println!("inside: yes");
+    Some(directory.into())
 }
