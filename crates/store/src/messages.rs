@@ -154,7 +154,7 @@ impl Store {
         match hash_of(&target) {
             Ok(there) if there == *hash => return remove(part),
             Ok(_) => {
-                tracing::warn!(path = %target.display(), "a stored message wasn't what its name says, and is replaced")
+                tracing::warn!(path = %target.display(), "a stored message wasn't what its name says, and is replaced");
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io("read", &target, error)),
