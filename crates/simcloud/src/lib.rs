@@ -1,1 +1,59 @@
-//! Placeholder.
+//! A simulated Microsoft 365, served over HTTP: sign-in as with Entra ID, mail as with Microsoft Graph v1.0.
+//!
+//! It shows the service as its documentation and its users describe it, with the flaws that bite clients: limits,
+//! expiring tokens, delta rounds in no order with repetitions, links that die, ids that change, failing downloads.
+//! It depends on none of the client's code, so that it can't share the client's misunderstandings.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! let server = simcloud::serve(simcloud::Options { messages: 100, ..simcloud::Options::default() }).await?;
+//! let cloud = server.cloud().clone();
+//! let token = cloud.access_token("").map_err(std::io::Error::other)?;
+//! let id = cloud.add_message("", simcloud::NewMessage::mime("Inbox", "Subject: hello\n\nhi\n")).map_err(std::io::Error::other)?;
+//! cloud.inject(simcloud::Fault::once("delta", simcloud::Action::status(503)));
+//! println!("login and Graph are both at {}; {token} {id}", server.url());
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything that [`Cloud`] can do is also reachable under `/admin`, as `ADMINISTRATION.md` describes.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod admin;
+mod batch;
+mod clock;
+mod cloud;
+mod content;
+mod counters;
+mod delta;
+mod entra;
+mod faults;
+mod folders;
+mod graph;
+mod http;
+mod ids;
+mod knobs;
+mod mailbox;
+mod message_json;
+mod messages;
+mod mime_generator;
+mod odata;
+mod population;
+mod reply;
+mod server;
+mod state;
+mod throttle;
+mod visit;
+mod well_known;
+mod writes;
+
+pub use cloud::{Actor, AdminError, Cloud, Deletion, FlagChange, NewMessage};
+pub use counters::{Counters, RequestRecord};
+pub use entra::{Audience, DEFAULT_CLIENT_ID, RedirectType, Registration, SignInMode};
+pub use faults::{Action, BodyKind, Fault, FaultState, RetryAfter};
+pub use knobs::{Knobs, RetryAfterStyle};
+pub use mailbox::{AccountMode, FlagStatus};
+pub use server::{Options, Server, serve};
+pub use state::{FolderState, MailboxState, MessageState, StateQuery};
+pub use visit::{VisitError, visit};

@@ -1,0 +1,101 @@
+//! Knobs, faults, counters, tokens: the service rather than the mail.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Order, Reply, done, ok};
+use crate::cloud::AdminError;
+use crate::entra::{Audience, DEFAULT_CLIENT_ID, Registration, SignInMode};
+use crate::faults::Fault;
+use crate::knobs::Knobs;
+use crate::mailbox::AccountMode;
+use crate::reply::Answer;
+
+#[derive(Deserialize)]
+struct Mode {
+    mode: AccountMode,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Revocation {
+    access_too: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct TokenWish {
+    client_id: String,
+    audience: Audience,
+}
+
+impl Default for TokenWish {
+    fn default() -> Self {
+        Self { client_id: DEFAULT_CLIENT_ID.to_owned(), audience: Audience::Graph }
+    }
+}
+
+pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Reply {
+    let (cloud, user) = (order.cloud, order.user());
+    Some(match (method, segments) {
+        ("GET", ["users"]) => ok(&cloud.users()),
+        ("GET", ["counters"]) => ok(&cloud.counters()),
+        ("POST", ["counters", "reset"]) => {
+            cloud.reset_counters();
+            done()
+        }
+        ("GET", ["downloads"]) => ok(&cloud.downloads(user)),
+        ("GET", ["requests"]) => {
+            let since = order.query.get("since").and_then(|text| text.parse().ok()).unwrap_or(0);
+            ok(&cloud.requests(since))
+        }
+        ("GET", ["knobs"]) => ok(&cloud.knobs()),
+        ("PATCH" | "POST", ["knobs"]) => turn(order, &cloud.knobs()),
+        ("POST", ["knobs", "reset"]) => turn(order, &Knobs::default()),
+        ("POST", ["knobs", "calm"]) => turn(order, &Knobs { latency_ms: cloud.knobs().latency_ms, ..Knobs::calm() }),
+        ("GET", ["faults"]) => ok(&cloud.faults()),
+        ("POST", ["faults"]) => {
+            order.read::<Fault>().map(|fault| cloud.inject(fault)).and_then(|number| ok(&json!({"number": number})))
+        }
+        ("DELETE", ["faults"]) => {
+            cloud.clear_faults();
+            done()
+        }
+        ("DELETE", ["faults", number]) => match number.parse().map(|number| cloud.remove_fault(number)) {
+            Ok(true) => done(),
+            _ => Err(AdminError::Invalid(format!("there is no fault `{number}`"))),
+        },
+        ("POST", ["delta", "kill"]) => cloud.kill_delta_tokens(user).and_then(|()| done()),
+        ("POST", ["account", "mode"]) => {
+            order.read::<Mode>().and_then(|mode| cloud.set_account_mode(user, mode.mode)).and_then(|()| done())
+        }
+        ("POST", ["token"]) => order
+            .read::<TokenWish>()
+            .and_then(|wish| cloud.tokens(user, &wish.client_id, wish.audience))
+            .and_then(|(access, refresh)| ok(&json!({"access_token": access, "refresh_token": refresh}))),
+        ("POST", ["tokens", "expire"]) => {
+            cloud.expire_access_tokens();
+            done()
+        }
+        ("POST", ["tokens", "revoke"]) => order.read::<Revocation>().and_then(|revocation| {
+            cloud.revoke(user, revocation.access_too);
+            done()
+        }),
+        ("POST", ["registrations"]) => order.read::<Registration>().and_then(|registration| {
+            cloud.register(registration);
+            done()
+        }),
+        ("POST", ["sign-in"]) => order.read::<SignInMode>().and_then(|mode| {
+            cloud.set_sign_in_mode(mode);
+            done()
+        }),
+        _ => return None,
+    })
+}
+
+fn turn(order: &Order<'_>, base: &Knobs) -> Result<Answer, AdminError> {
+    let changes: Value = order.read()?;
+    let knobs = base.merge(&changes).map_err(|error| AdminError::Invalid(error.to_string()))?;
+    order.cloud.set_knobs(knobs.clone());
+    ok(&knobs)
+}

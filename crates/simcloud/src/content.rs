@@ -1,0 +1,214 @@
+//! Where a message's bytes come from, and what a listing tells of them.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock;
+use crate::mime_generator::Generator;
+
+/// Where a message's bytes are.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Made anew whenever they are asked for.
+    Generated(u32),
+    /// In a file, with any line ends.
+    File(Arc<Path>),
+    /// Here, as they are served.
+    Stored(Bytes),
+}
+
+impl Source {
+    /// The bytes as `$value` gives them.
+    pub(crate) fn wire(&self, generator: &Generator) -> io::Result<Bytes> {
+        match self {
+            Self::Generated(index) => Ok(generator.mime(*index).into()),
+            Self::File(path) => Ok(to_crlf(&std::fs::read(path)?).into()),
+            Self::Stored(bytes) => Ok(bytes.clone()),
+        }
+    }
+
+    /// At least the header of the message.
+    fn head(&self, generator: &Generator) -> io::Result<Bytes> {
+        match self {
+            Self::Generated(index) => Ok(generator.head(*index).into()),
+            Self::File(_) | Self::Stored(_) => self.wire(generator),
+        }
+    }
+
+    /// What a listing tells; the preview only `with_body`.
+    pub(crate) fn summary(&self, generator: &Generator, with_body: bool) -> Summary {
+        let bytes = if with_body { self.wire(generator) } else { self.head(generator) };
+        bytes.map(|bytes| Summary::read(&bytes)).unwrap_or_default()
+    }
+}
+
+/// Makes every line end CRLF: a line feed that follows a carriage return stays, and so does a carriage return alone.
+pub(crate) fn to_crlf(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 32);
+    let mut last = 0;
+    for byte in bytes {
+        if *byte == b'\n' && last != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+        last = *byte;
+    }
+    out
+}
+
+/// Makes every CRLF a line feed, as a Maildir stores mail; a carriage return alone stays.
+pub(crate) fn to_lf(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
+            out.push(*byte);
+        }
+    }
+    out
+}
+
+/// What a listing tells of a message's text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) subject: String,
+    pub(crate) from: Option<(String, String)>,
+    pub(crate) to: Vec<(String, String)>,
+    pub(crate) cc: Vec<(String, String)>,
+    pub(crate) message_id: Option<String>,
+    pub(crate) has_attachments: bool,
+    pub(crate) preview: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) size: usize,
+}
+
+impl Summary {
+    /// Reads a message far enough for a listing. Nothing is an error: what can't be read is left out.
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let end = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
+        let head = String::from_utf8_lossy(&bytes[..end]);
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for line in head.split("\r\n") {
+            if let (true, Some((_, value))) = (line.starts_with([' ', '\t']), headers.last_mut()) {
+                value.push(' ');
+                value.push_str(line.trim());
+            } else if let Some((name, value)) = line.split_once(':') {
+                headers.push((name.trim().to_owned(), value.trim().to_owned()));
+            }
+        }
+        let get = |name: &str| {
+            headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        };
+        let body = bytes.get(end + 4..).unwrap_or_default();
+        let preview: String = String::from_utf8_lossy(&body[..body.len().min(255)]).into_owned();
+        Self {
+            subject: get("Subject").unwrap_or_default().to_owned(),
+            from: get("From").and_then(|text| addresses(text).into_iter().next()),
+            to: get("To").map(addresses).unwrap_or_default(),
+            cc: get("Cc").map(addresses).unwrap_or_default(),
+            message_id: get("Message-ID").filter(|id| !id.is_empty()).map(str::to_owned),
+            has_attachments: get("Content-Type")
+                .is_some_and(|kind| kind.to_ascii_lowercase().contains("multipart/mixed")),
+            preview,
+            size: bytes.len(),
+            headers,
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// Names and addresses of a header, roughly; a comma inside quotes doesn't part two of them.
+fn addresses(text: &str) -> Vec<(String, String)> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for character in text.chars() {
+        quoted ^= character == '"';
+        match (character, parts.last_mut()) {
+            (',', Some(part)) if !quoted && part.contains('@') => parts.push(String::new()),
+            (_, Some(part)) => part.push(character),
+            (_, None) => {}
+        }
+    }
+    parts
+        .iter()
+        .map(|part| part.trim())
+        .filter(|part| !part.is_empty())
+        .map(|part| match part.rsplit_once('<') {
+            Some((name, address)) => {
+                (name.trim().trim_matches('"').to_owned(), address.trim_end_matches(['>', ' ']).to_owned())
+            }
+            None => (part.to_owned(), part.to_owned()),
+        })
+        .collect()
+}
+
+/// Builds MIME anew, as Exchange does from its stored items: own headers and boundaries. `round` makes copies differ.
+pub(crate) fn rebuild(bytes: &[u8], round: u64) -> Vec<u8> {
+    let head_end = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
+    let (head, rest) = bytes.split_at(head_end);
+    let mut out = head.to_vec();
+    out.extend_from_slice(b"\r\nX-MS-Has-Attach:\r\nX-MS-TNEF-Correlator:\r\n");
+    if round > 0 {
+        out.extend_from_slice(
+            format!("X-MS-Exchange-Processed-By-Build: {round} {}", clock::format_mail(clock::now())).as_bytes(),
+        );
+    } else {
+        out.extend_from_slice(b"Content-Language: en-US");
+    }
+    out.extend_from_slice(rest);
+    let text = String::from_utf8_lossy(head);
+    let Some(boundary) = text.split_once("boundary=\"").and_then(|(_, rest)| rest.split('"').next()) else {
+        return out;
+    };
+    if boundary.len() < 8 {
+        return out;
+    }
+    let new = format!("_{round:03}_{}_rebuilt_", boundary.len());
+    replace(&out, boundary.as_bytes(), new.as_bytes())
+}
+
+fn replace(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = find(rest, old) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(new);
+        rest = &rest[at + old.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_become_crlf_and_nothing_else_changes() {
+        assert_eq!(to_crlf(b"a\nb\r\nc\rd\r\r\n"), b"a\r\nb\r\nc\rd\r\r\n");
+        assert_eq!(to_lf(b"a\r\nb\rc\r\r\nd\r"), b"a\nb\rc\r\nd\r");
+    }
+
+    #[test]
+    fn summaries_unfold_headers() {
+        let summary = Summary::read(b"Subject: one\r\n two\r\nFrom: \"A, B\" <a@b.c>\r\nTo: x@y, Z <z@y>\r\n\r\nbody");
+        assert_eq!(summary.subject, "one two");
+        assert_eq!(summary.from, Some(("A, B".to_owned(), "a@b.c".to_owned())));
+        assert_eq!(summary.to.len(), 2);
+        assert_eq!(summary.preview, "body");
+        assert_eq!(summary.message_id, None);
+    }
+
+    #[test]
+    fn rebuilt_mime_differs_but_keeps_its_text() {
+        let mail = b"Content-Type: multipart/mixed; boundary=\"abcdefghij\"\r\n\r\n--abcdefghij\r\n\r\nhi\r\n--abcdefghij--\r\n";
+        let (first, second) = (rebuild(mail, 1), rebuild(mail, 2));
+        assert_ne!(first, second);
+        assert!(find(&first, b"\r\n\r\nhi\r\n").is_some() && find(&first, b"abcdefghij").is_none());
+    }
+}
