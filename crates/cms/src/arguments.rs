@@ -1,0 +1,149 @@
+//! What can be typed after `cms`. The doc comments here are the help text.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  cms demo                   see it work on a simulated Microsoft 365; nothing to configure
+  cms check                  what works, what doesn't, and what to do
+  cms plan                   what `cms sync` would change
+  cms sync                   one full sync, then exit
+  cms -c ~/work.cfg run -v   the daemon, with another configuration, telling more
+
+Exit status:
+    0  done
+    1  failed
+    2  wrong usage or configuration
+    3  signing in is needed
+    4  held: more deletions than `max_deletions` wait for your confirmation
+  130  interrupted";
+
+/// Keeps an Office 365 mailbox and local Maildirs the same, both ways
+#[derive(Clone, Debug, Parser)]
+#[command(name = "cms", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration [default: ./cms.cfg, then $XDG_CONFIG_HOME/cms/cms.cfg]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Discard what was changed here while cms was not running: the cloud is right
+    #[arg(long, global = true)]
+    pub online: bool,
+
+    /// Where it is unknown what both sides last agreed on, flags here are right
+    #[arg(long, global = true)]
+    pub offline: bool,
+
+    /// Log more (-vv: still more)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, global = true)]
+    pub log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line per event, for people
+    #[default]
+    Text,
+    /// One JSON object per line, for programs
+    Json,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Sync, then watch both sides and keep them the same (default)
+    Run,
+    /// Do one full sync, then exit
+    Sync,
+    /// Show everything on a simulated Microsoft 365
+    Demo {
+        /// Exit after the first full sync
+        #[arg(long)]
+        once: bool,
+    },
+    /// Tell what a sync would change, and change nothing
+    Plan,
+    /// Check configuration, sign-in, folders and disk
+    Check,
+    /// Write the completion script for a shell
+    #[command(hide = true)]
+    Completion {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+impl Arguments {
+    /// The command, which is [`Command::Run`] if none was given.
+    pub fn command(&self) -> Command {
+        self.command.unwrap_or(Command::Run)
+    }
+
+    /// Refuses what only makes sense apart.
+    // Not left to clap's `conflicts_with`, which misses options on different sides of the command.
+    pub(crate) fn checked(self) -> Result<Self, clap::Error> {
+        if self.online && self.offline {
+            let text = "`--online` and `--offline` contradict each other; choose one";
+            return Err(Self::command_line().error(ErrorKind::ArgumentConflict, text));
+        }
+        Ok(self)
+    }
+
+    /// The command line as clap knows it.
+    pub(crate) fn command_line() -> clap::Command {
+        <Self as CommandFactory>::command()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace()).and_then(Arguments::checked)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command_line().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_on_either_side_of_the_command() {
+        for line in
+            ["cms -c x.cfg -v --offline sync", "cms sync -c x.cfg -v --offline", "cms --offline sync -v -c x.cfg"]
+        {
+            let arguments = parse(line).unwrap();
+            assert_eq!(arguments.config, Some(PathBuf::from("x.cfg")), "{line}");
+            assert_eq!((arguments.verbose, arguments.offline), (1, true), "{line}");
+            assert_eq!(arguments.command(), Command::Sync, "{line}");
+        }
+    }
+
+    #[test]
+    fn without_a_command_it_runs() {
+        assert_eq!(parse("cms").unwrap().command(), Command::Run);
+    }
+
+    #[test]
+    fn online_and_offline_exclude_each_other_wherever_they_stand() {
+        for line in ["cms --online --offline", "cms --online sync --offline", "cms run --online --offline"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the file must say as a whole.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigurationError, Position, Refusal};
+use super::language::Evaluated;
+use super::options::Options;
+use super::paths::identity;
+use super::router::Router;
+use super::{Configuration, MaildirConfig};
+
+/// Turns what the file declared into a configuration.
+pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration, ConfigurationError> {
+    let start = || Position { file: file.display().to_string(), line: 1, column: 1 };
+    let draft = evaluated.draft;
+    let Some(first) = draft.maildirs.first() else {
+        return Err(Refusal::new("no `MailDir` is declared")
+            .hint("write `MailDir(\"~/mail/INBOX\")`")
+            .positioned(start()));
+    };
+    if draft.mailboxes.is_empty() {
+        return Err(Refusal::new("no cloud mailbox is declared")
+            .hint("write `Office365(\"inbox\", Office365_Account(user=\"user@domain.com\"))`")
+            .positioned(start()));
+    }
+    let options = Options::read(evaluated.settings, &draft.surroundings)?;
+    let state_dir = match options.state_dir {
+        Some((path, position)) => {
+            outside_of(&path, &draft.maildirs).map_err(|refusal| refusal.positioned(position))?;
+            path
+        }
+        // A Maildir that is the root of the file system was refused when it was declared.
+        None => first.path.parent().unwrap_or(Path::new("/")).join(".cms"),
+    };
+    Ok(Configuration {
+        file: file.to_owned(),
+        state_dir,
+        listen: options.listen.unwrap_or(Configuration::LISTEN),
+        poll_interval: options.poll_interval.unwrap_or(Configuration::POLL_INTERVAL),
+        keep_deleted_days: options.keep_deleted_days.unwrap_or(Configuration::KEEP_DELETED_DAYS),
+        max_deletions: options.max_deletions,
+        on_change: options.on_change,
+        router: options.direct_message.map(|(function, position)| Router::new(function, position)),
+        maildirs: draft.maildirs,
+        accounts: draft.accounts,
+        mailboxes: draft.mailboxes,
+    })
+}
+
+/// Our own files must not lie where mail programs look for messages.
+fn outside_of(state_dir: &Path, maildirs: &[MaildirConfig]) -> Result<(), Refusal> {
+    let state_dir = identity(state_dir);
+    for maildir in maildirs {
+        let maildir = identity(&maildir.path);
+        let inside = ["cur", "new", "tmp"].iter().any(|part| state_dir.starts_with(maildir.join(part)));
+        if inside || state_dir == maildir {
+            let beside: PathBuf = maildir.parent().unwrap_or(Path::new("/")).join(".cms");
+            return Err(Refusal::new(format!("`cfg.state_dir` lies in the Maildir `{}`", maildir.display()))
+                .hint(format!("write a path beside it, such as `{}`", beside.display())));
+        }
+    }
+    Ok(())
+}

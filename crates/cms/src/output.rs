@@ -1,0 +1,21 @@
+//! Writing data to stdout.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+use crate::problem::Problem;
+
+/// Writes one line to stdout. That the reader went away (`cms plan | head`) is not a problem.
+pub fn line(text: impl Display) -> Result<(), Problem> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes bytes to stdout, as [`line`] does.
+pub fn bytes(bytes: &[u8]) -> Result<(), Problem> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Problem::from_error("could not write the output", error)),
+    }
+}
