@@ -38,7 +38,7 @@ pub enum Op {
         row: RowId,
         /// Where the file is now.
         from: FileKey,
-        /// The row afterwards: the place and the flags.
+        /// The row afterwards: the place and the flags, all of them.
         base: Row,
     },
     /// Take a file out of its Maildir. The store keeps the content.
@@ -173,19 +173,26 @@ impl SyncedTree {
 }
 
 impl SyncedTree {
-    /// Moves the base for a step that the cloud refuses for good: what the sides have now is what they keep, and
-    /// nobody is asked again. A file that was deleted here comes back.
+    /// Moves the base for a step that the cloud refuses for good: in what was refused, the sides keep what they have now
+    /// (`local`, `cloud`: the flags of the file and of the message), and nobody is asked again.
+    ///
+    /// A file whose deletion was refused comes back, once the caller has taken it out of [`crate::LocalTree::vanished`].
     pub fn refuse(&mut self, op: &Op, local: Option<Flags>, cloud: Option<Flags>) -> Option<RowId> {
-        let (row, file) = match op {
-            Op::SetCloudFlags { row, base, .. } | Op::MoveInCloud { row, base, deletes: false, .. } => {
-                (*row, Some(base.file.clone()))
-            }
-            Op::MoveInCloud { row, .. } | Op::DeleteInCloud { row, .. } => (*row, None),
+        let (row, flags) = match op {
+            Op::SetCloudFlags { row, add, remove, .. } => (*row, *add | *remove),
+            Op::MoveInCloud { row, .. } | Op::DeleteInCloud { row, .. } => (*row, Flags::NONE),
             _ => return None,
         };
         let mut base = self.get(row)?.clone();
-        base.flags = Sides { local: local.unwrap_or(base.flags.local), cloud: cloud.unwrap_or(base.flags.cloud) };
-        base.file = file.unwrap_or(base.file);
+        base.flags.local = base.flags.local.with(flags, local.unwrap_or(base.flags.local));
+        base.flags.cloud = base.flags.cloud.with(flags, cloud.unwrap_or(base.flags.cloud));
+        if let Op::MoveInCloud { deletes: true, .. } | Op::DeleteInCloud { .. } = op {
+            // Known from now on, so that it isn't asked for again.
+            base.flags.local |= Flags::TRASHED;
+        }
+        if let Op::MoveInCloud { base: asked, deletes: false, .. } = op {
+            base.file = asked.file.clone();
+        }
         self.put(row, base);
         Some(row)
     }

@@ -12,13 +12,20 @@
 //! | unchanged | – | flags here | move the file | replace the file | remove the file |
 //! | flags | flags there | merge bit by bit | move the file, merge | replace, merge | remove the file: a deletion beats flags |
 //! | moved to another Maildir | move there | move there, flags | the cloud's place holds | move there, replace | remove the file |
+//! | copied elsewhere, then trashed (`T`) | remove the trashed one; from then on it is a move | as left | as left | as left | as left |
 //! | trashed (`T`) or seen to go | delete there | delete there | the move holds, the file comes back | the edit holds, the file comes back | forget |
 //! | gone, nobody knows why | the file comes back | comes back | comes back in the new place | comes back, edited | forget |
 //! | edited | kept, told | kept, told, flags | kept, told, moved | both kept | the file stays, a local one from now on |
 //! | going (window open) | wait | wait | wait | wait | wait |
 //! | Maildir unreadable | wait | wait | wait | wait | wait |
 //!
-//! "Gone" in the cloud counts only in a mailbox that was listed to the end.
+//! "Gone" in the cloud counts only once every mailbox was listed to the end (it may have been moved), and not while a message that was received
+//! at the same second isn't downloaded: it may be the same one under a new id.
+//!
+//! A file that was found by its content alone, under another name and inode, may be a copy of the user's: it is never
+//! removed because the cloud's message is gone, and its Trash flag means nothing. A deletion here passes to no other id.
+//!
+//! Where flags crossed over in both directions, the cloud is told first; then the file is renamed once, for good.
 //!
 //! # What is decided for a message that has no base
 //!
@@ -34,7 +41,7 @@
 mod decide;
 mod matching;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     CloudTree, ContentHash, FileKey, Flags, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId, Side, SyncedTree,
@@ -73,8 +80,8 @@ pub trait Router {
 pub enum Scope<'a> {
     /// Everything.
     All,
-    /// What was touched, and nothing else. Files and messages without a row are matched only with each other, so
-    /// name all that still wait for a match.
+    /// What was touched, and nothing else. Files and messages without a row are matched only with what is named too, so
+    /// name all of them that still wait for a match, and the rows that the last plan left waiting.
     Only(&'a Touched),
 }
 
@@ -141,16 +148,17 @@ pub fn plan(
     busy: &Busy,
 ) -> Plan {
     let matched = matching::match_up(cloud, local, synced, policy, scope, busy);
-    let mut plan = Plan::default();
+    let mut deciding = decide::Deciding::new(cloud, local, synced, policy);
     for found in &matched.rows {
-        decide::known(&mut plan, cloud, local, policy, found);
+        deciding.known(found);
     }
     for (id, file) in &matched.adopted {
-        decide::adopt(&mut plan, cloud, local, policy, id, file);
+        deciding.adopt(id, file);
     }
     for id in &matched.arrived {
-        decide::arrived(&mut plan, cloud, local, synced, policy, id);
+        deciding.arrived(id);
     }
+    let mut plan = deciding.plan;
     plan.local_only = matched.local_only;
     hold_mass_deletions(&mut plan, synced, policy);
     plan
@@ -159,7 +167,7 @@ pub fn plan(
 /// Takes the deletions out of the plan where one mailbox would lose too many (failures of peers: a wiped disk, a
 /// server in maintenance that lists nothing). Compared with the base, not with zero.
 fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>) {
-    let mut counts: HashMap<(Side, MailboxId), u32> = HashMap::new();
+    let mut counts: BTreeMap<(Side, MailboxId), u32> = BTreeMap::new();
     for (key, _) in plan.ops.iter().filter_map(|op| Some((op.deletes_from(synced)?, op))) {
         *counts.entry(key).or_default() += 1;
     }

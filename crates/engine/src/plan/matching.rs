@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::plan::{Busy, Policy, Scope};
 use crate::{
-    Absence, CloudTree, ContentHash, FileKey, Flags, LocalTree, MaildirId, RemoteId, Row, RowId, SyncedTree,
-    UnixSeconds,
+    Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree, MailboxId, RemoteId, Row, RowId,
+    SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -32,7 +32,7 @@ pub(super) enum Here {
 /// What became of a row's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum There {
-    /// Its mailbox wasn't listed to the end, or isn't configured, so that its absence means nothing.
+    /// Some mailbox wasn't listed to the end, or its own isn't configured, so that its absence means nothing.
     Unlisted,
     /// It isn't there; but a message that isn't downloaded yet may be it, under another id.
     Perhaps,
@@ -68,13 +68,21 @@ pub(super) fn match_up<'a>(
     rows.sort_unstable_by_key(|(id, _)| *id);
 
     let mut strangers = Strangers::new(files_without_row(local, synced, scope), local);
-    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope, busy), cloud);
+    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, busy);
 
     let mut matched = Matched::default();
-    for (id, row) in rows {
-        let here = find_file(row, local, &mut strangers);
-        let there = find_message(row, cloud, &mut newcomers);
-        matched.rows.push(Found { row: id, base: row, here, there });
+    // The surest match first: a file under the very name that a message's delivery gives, left by a delivery that wasn't
+    // recorded.
+    for id in newcomers.left() {
+        if let Some(file) = take_own_file(&id, cloud, policy, &mut strangers) {
+            newcomers.free.remove(&id);
+            matched.adopted.push((id, file));
+        }
+    }
+    let places = find_files(&rows, local, &mut strangers);
+    let messages = find_messages(&rows, &places, policy.mailboxes, local, cloud, &mut newcomers);
+    for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
+        matched.rows.push(Found { row, base, here, there });
     }
     for id in newcomers.left() {
         match find_twin_file(&id, cloud, policy, &mut strangers) {
@@ -116,11 +124,9 @@ fn messages_without_row(
     synced: &SyncedTree,
     policy: &Policy<'_>,
     scope: &Scope<'_>,
-    busy: &Busy,
 ) -> Vec<RemoteId> {
     let wanted = |id: &RemoteId| {
         synced.by_remote(id).is_none()
-            && !busy.ids.contains(id)
             && cloud.messages.get(id).is_some_and(|message| policy.mailboxes.contains(&message.mailbox))
     };
     let mut ids: Vec<RemoteId> = match scope {
@@ -186,35 +192,37 @@ struct Newcomers<'a> {
 }
 
 impl<'a> Newcomers<'a> {
-    fn new(ids: Vec<RemoteId>, cloud: &'a CloudTree) -> Self {
+    fn new(mut ids: Vec<RemoteId>, cloud: &'a CloudTree, busy: &Busy) -> Self {
         let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::new();
         let mut unread_times = HashSet::new();
         for id in &ids {
             let Some(message) = cloud.messages.get(id) else { continue };
             match message.hash {
-                Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
-                None if message.blocked => {}
-                None => {
+                Some(hash) if !busy.ids.contains(id) => by_hash.entry(hash).or_default().push(id.clone()),
+                // Also one that is being worked on, or can't be downloaded for now: it can't be told yet whose it is.
+                _ => {
                     unread_times.insert(message.received);
                 }
             }
         }
+        ids.retain(|id| !busy.ids.contains(id));
         Self { cloud, free: ids.iter().cloned().collect(), order: ids, by_hash, unread_times }
     }
 
-    fn take(&mut self, row: &Row) -> Option<RemoteId> {
-        let best = self
+    /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
+    fn take(&mut self, row: &Row, most: u8) -> Option<RemoteId> {
+        let (_, best) = self
             .by_hash
             .get(&row.hash)?
             .iter()
             .filter(|id| self.free.contains(*id))
-            .min_by_key(|id| {
-                self.cloud
-                    .messages
-                    .get(*id)
-                    .map(|message| (message.mailbox != row.mailbox, message.received != row.received))
+            .filter_map(|id| {
+                let message = self.cloud.messages.get(id)?;
+                let rank = 2 * u8::from(message.mailbox != row.mailbox) + u8::from(message.received != row.received);
+                (rank <= most).then_some((rank, id))
             })
-            .cloned()?;
+            .min()?;
+        let best = best.clone();
         self.free.remove(&best);
         Some(best)
     }
@@ -224,50 +232,125 @@ impl<'a> Newcomers<'a> {
     }
 }
 
-fn find_file(row: &Row, local: &LocalTree, strangers: &mut Strangers<'_>) -> Here {
-    if !local.readable.contains(&row.file.maildir) {
-        return Here::Unreadable;
+/// Finds each row's file. Rows take what they are surest of before any row takes what it is less sure of, so that of
+/// two identical messages the right one is found renamed and the right one is found gone.
+fn find_files(rows: &[(RowId, &Row)], local: &LocalTree, strangers: &mut Strangers<'_>) -> Vec<Here> {
+    let mut places: Vec<Here> = rows.iter().map(|(_, row)| look_up(row, local)).collect();
+    if strangers.by_hash.is_empty() {
+        return places;
     }
-    if let Some(file) = local.files.get(&row.file) {
-        let newly_trashed = file.flags.contains(Flags::TRASHED) && !row.flags.local.contains(Flags::TRASHED);
-        if newly_trashed {
-            // mutt's save with maildir_trash: first the copy, then the Trash flag on the old file.
-            let copy = strangers.take(&row.hash, |_, flags, _| (!flags.contains(Flags::TRASHED)).then_some(0));
-            if let Some(to) = copy {
-                return Here::Copied { to, old: row.file.clone() };
+    for most in 0..=3 {
+        for ((_, row), place) in rows.iter().zip(&mut places) {
+            if matches!(place, Here::Absent(_))
+                && let Some(file) =
+                    strangers.take(&row.hash, |file, flags, inode| likeness(row, file, flags, inode, most))
+            {
+                *place = Here::At(file);
             }
         }
-        return Here::At(row.file.clone());
     }
-    // A rename keeps the inode, a move between Maildirs may keep the name, a copy keeps nothing but the content.
-    let renamed = strangers.take(&row.hash, |file, _, inode| {
-        Some(match () {
-            () if row.inode != 0 && inode == row.inode && file.maildir == row.file.maildir => 0,
-            () if file.base_name == row.file.base_name => 1,
-            () if row.inode != 0 && inode == row.inode => 2,
-            () => 3,
-        })
-    });
-    match renamed {
-        Some(file) => Here::At(file),
-        None => Here::Absent(local.vanished.get(&row.file).copied().unwrap_or(Absence::Unexplained)),
+    // mutt's save with maildir_trash: first the copy, then the Trash flag on the old file.
+    for ((_, row), place) in rows.iter().zip(&mut places) {
+        let Here::At(old) = place else { continue };
+        let Some(seen) = local.files.get(old) else { continue };
+        let as_it_was = seen.hash.is_none_or(|hash| hash == row.hash);
+        if newly_trashed(row, seen) && as_it_was && *old == row.file {
+            let copy = strangers.take(&row.hash, |_, flags, _| (!flags.contains(Flags::TRASHED)).then_some(0));
+            if let Some(to) = copy {
+                *place = Here::Copied { to, old: row.file.clone() };
+            }
+        }
+    }
+    places
+}
+
+fn look_up(row: &Row, local: &LocalTree) -> Here {
+    if !local.readable.contains(&row.file.maildir) {
+        Here::Unreadable
+    } else if local.files.contains_key(&row.file) {
+        Here::At(row.file.clone())
+    } else {
+        Here::Absent(local.vanished.get(&row.file).copied().unwrap_or(Absence::Unexplained))
     }
 }
 
-fn find_message(row: &Row, cloud: &CloudTree, newcomers: &mut Newcomers<'_>) -> There {
-    if cloud.messages.contains_key(&row.remote) {
-        return There::At(row.remote.clone());
-    }
-    if !cloud.complete.contains(&row.mailbox) {
-        return There::Unlisted;
-    }
-    match newcomers.take(row) {
-        Some(id) => There::At(id),
-        None if newcomers.unread_times.contains(&row.received) => There::Perhaps,
-        None => There::Absent,
-    }
+/// How like a row's lost file a file of the same content is; lower is surer, and nothing beyond `most`. A rename keeps
+/// the inode, a move between Maildirs may keep the name, a copy keeps nothing but the content. That much isn't enough to
+/// take a file's Trash flag for a word about this very message.
+fn likeness(row: &Row, file: &FileKey, flags: Flags, inode: u64, most: u8) -> Option<u8> {
+    let same_inode = row.inode != 0 && inode == row.inode;
+    let rank = match () {
+        () if same_inode && file.maildir == row.file.maildir => 0,
+        () if file.base_name == row.file.base_name => 1,
+        () if same_inode => 2,
+        () if flags.contains(Flags::TRASHED) => return None,
+        () => 3,
+    };
+    (rank <= most).then_some(rank)
 }
 
+fn newly_trashed(row: &Row, seen: &LocalFile) -> bool {
+    (seen.flags - row.flags.local).contains(Flags::TRASHED)
+}
+
+fn find_messages(
+    rows: &[(RowId, &Row)],
+    places: &[Here],
+    mailboxes: &[MailboxId],
+    local: &LocalTree,
+    cloud: &CloudTree,
+    newcomers: &mut Newcomers<'_>,
+) -> Vec<There> {
+    // What isn't where it was may have been moved to a mailbox that isn't listed to its end yet.
+    let listed = mailboxes.iter().all(|mailbox| cloud.complete.contains(mailbox));
+    let look_up = |row: &Row| match () {
+        () if cloud.messages.contains_key(&row.remote) => There::At(row.remote.clone()),
+        () if listed && cloud.complete.contains(&row.mailbox) => There::Absent,
+        () => There::Unlisted,
+    };
+    let mut messages: Vec<There> = rows.iter().map(|(_, row)| look_up(row)).collect();
+    // A deletion is meant for one message: it never passes to another one that only has the same content.
+    let deleted = |row: &Row, place: &Here| match place {
+        Here::Absent(absence) => *absence == Absence::Observed,
+        Here::At(file) => local.files.get(file).is_some_and(|seen| newly_trashed(row, seen)),
+        Here::Unreadable | Here::Copied { .. } => false,
+    };
+    for most in 0..=3 {
+        for (((_, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
+            if *message == There::Absent
+                && !deleted(row, place)
+                && let Some(id) = newcomers.take(row, most)
+            {
+                *message = There::At(id);
+            }
+        }
+    }
+    for ((_, row), message) in rows.iter().zip(&mut messages) {
+        if *message == There::Absent && newcomers.unread_times.contains(&row.received) {
+            *message = There::Perhaps;
+        }
+    }
+    messages
+}
+
+/// The file that a delivery of this message leaves, if it is there and holds what the message holds.
+fn take_own_file(
+    id: &RemoteId,
+    cloud: &CloudTree,
+    policy: &Policy<'_>,
+    strangers: &mut Strangers<'_>,
+) -> Option<FileKey> {
+    let message = cloud.messages.get(id)?;
+    let hash = message.hash?;
+    if !strangers.by_hash.contains_key(&hash) {
+        return None;
+    }
+    let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
+    let own = FileKey::new(maildir, BaseName::for_message(message.received, id, policy.host));
+    strangers.take(&hash, |file, _, _| (*file == own).then_some(0))
+}
+
+/// A file of the same content in the Maildir that the message belongs to.
 fn find_twin_file(
     id: &RemoteId,
     cloud: &CloudTree,
@@ -276,7 +359,6 @@ fn find_twin_file(
 ) -> Option<FileKey> {
     let message = cloud.messages.get(id)?;
     let hash = message.hash?;
-    let maildir: MaildirId = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
-    let own = crate::BaseName::for_message(message.received, id, policy.host);
-    strangers.take(&hash, |file, _, _| (file.maildir == maildir).then_some(u8::from(file.base_name != own)))
+    let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
+    strangers.take(&hash, |file, _, _| (file.maildir == maildir).then_some(0))
 }

@@ -1,0 +1,306 @@
+//! Small scenes, each a sentence; those with a number are stories that once cost somebody mail.
+
+use cms_engine::{Absence, Busy, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds};
+
+use crate::world::{Content, File, Message, World, flags, hash, key};
+
+/// Builds a world of two mailboxes and Maildirs from lines of `name base local cloud`: flags each, `-` for none of them,
+/// `.` for absent. Message n has content n, id `name`, file `name`, and lives in mailbox 0.
+fn scene(lines: &str) -> World {
+    let mut world = World::new(2);
+    for (number, line) in lines.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, base, local, cloud] = words[..] else { panic!("four words: {line}") };
+        let content = 1 + number as Content;
+        if base != "." {
+            link(&mut world, name, content, base);
+        }
+        if local != "." {
+            let inode = 100 + number as u64;
+            world.disk.insert(key(0, name), File { flags: flags(local), content, inode });
+        }
+        if cloud != "." {
+            world.cloud.insert(RemoteId::new(name), message(content, cloud));
+        }
+    }
+    world
+}
+
+fn link(world: &mut World, name: &str, content: Content, letters: &str) {
+    world.synced.insert(Row {
+        remote: RemoteId::new(name),
+        mailbox: MailboxId(0),
+        file: key(0, name),
+        flags: Sides { local: flags(letters), cloud: flags(letters) },
+        hash: hash(content),
+        inode: 99 + u64::from(content),
+        received: UnixSeconds(content.into()),
+        revision: None,
+    });
+}
+
+fn message(content: Content, letters: &str) -> Message {
+    Message {
+        mailbox: MailboxId(0),
+        flags: flags(letters),
+        content,
+        received: content.into(),
+        known: true,
+        blocked: false,
+        revision: 0,
+        listed: false,
+    }
+}
+
+/// What both sides hold: `name flags` of each file, then of each message.
+fn held(world: &World) -> String {
+    let files = world.disk.iter().map(|(key, file)| format!("{}/{} {:?}", key.maildir.0, key.base_name, file.flags));
+    let messages = world.cloud.iter().map(|(id, message)| format!("{}:{id} {:?}", message.mailbox.0, message.flags));
+    files.chain(messages).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs the world to rest and compares what both sides hold then.
+fn check(mut world: World, expected: &str) {
+    world.run();
+    assert_eq!(held(&world), expected);
+}
+
+#[test]
+fn a_message_read_on_the_phone_is_marked_read_here() {
+    check(scene("a - - S"), "0/a S, 0:a S");
+}
+
+#[test]
+fn flags_set_on_both_sides_are_all_kept() {
+    check(scene("a - S F"), "0/a FS, 0:a FS");
+}
+
+#[test]
+fn a_flag_change_here_survives_a_change_there_in_the_same_moment() {
+    check(scene("a FS F S"), "0/a -, 0:a -");
+}
+
+#[test]
+fn f01_an_empty_maildir_is_not_a_wish_to_delete() {
+    check(scene("a - . - \n b S . S"), "0/a -, 0/b S, 0:a -, 0:b S");
+}
+
+#[test]
+fn f01_an_unreadable_maildir_changes_nothing() {
+    let mut world = scene("a - . - \n b S . .");
+    world.readable.remove(&MaildirId(0));
+    check(world, "0:a -");
+}
+
+#[test]
+fn f02_a_lost_state_deletes_nothing_on_either_side() {
+    for first in [Side::Cloud, Side::Local] {
+        let mut world = scene("a . ST S \n b . S . \n c . . F");
+        world.first_meeting = first;
+        world.run();
+        let (messages, files) = (world.cloud.len(), world.disk.len());
+        assert_eq!((messages, files), (2, 3), "{first:?}: {}", held(&world));
+        assert!(world.disk.values().all(|file| !file.flags.contains(flags("T"))));
+    }
+}
+
+#[test]
+fn f03_half_a_listing_is_not_a_deletion() {
+    let mut world = scene("a - - .");
+    world.complete.remove(&MailboxId(0));
+    check(world, "0/a -");
+}
+
+#[test]
+fn f03_a_listing_that_lost_everything_is_held_for_a_word() {
+    let lines: Vec<String> = (0..50).map(|number| format!("m{number} S S .")).collect();
+    let mut world = scene(&lines.join("\n"));
+    world.max_deletions = None;
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert!(plan.ops.is_empty());
+    assert_eq!((plan.held[0].on, plan.held[0].of, plan.held[0].ops.len()), (Side::Local, 50, 50));
+}
+
+#[test]
+fn a_few_deletions_are_not_held() {
+    let lines: Vec<String> = (0..20).map(|number| format!("m{number} S ST S")).collect();
+    let mut world = scene(&lines.join("\n"));
+    world.max_deletions = None;
+    check(world, "");
+}
+
+#[test]
+fn f06_an_indexers_rename_is_not_a_delete() {
+    let mut world = scene("a - - -");
+    let file = world.disk.remove(&key(0, "a")).unwrap();
+    world.disk.insert(key(0, "indexed"), file);
+    world.vanished.insert(key(0, "a"), Absence::Observed);
+    check(world, "0/indexed -, 0:a -");
+}
+
+#[test]
+fn f07_a_move_between_maildirs_is_one_move_in_the_cloud() {
+    let mut world = scene("a S S S");
+    let file = world.disk.remove(&key(0, "a")).unwrap();
+    world.disk.insert(key(1, "a"), file);
+    world.vanished.insert(key(0, "a"), Absence::Settling);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert!(matches!(plan.ops[..], [Op::MoveInCloud { to: MailboxId(1), deletes: false, .. }]), "{:?}", plan.ops);
+    check(world, "1/a S, 1:a S");
+}
+
+#[test]
+fn f07_a_copy_followed_by_the_trash_flag_is_a_move() {
+    let mut world = scene("a S ST S");
+    world.disk.insert(key(1, "copy"), File { flags: flags("S"), content: 1, inode: 7 });
+    check(world, "1/copy S, 1:a S");
+}
+
+#[test]
+fn f07_a_file_that_just_went_waits_for_its_second_half() {
+    let mut world = scene("a S . S");
+    world.vanished.insert(key(0, "a"), Absence::Settling);
+    check(world, "0:a S");
+}
+
+#[test]
+fn f08_the_clouds_own_answer_is_taken_and_not_fought() {
+    let mut world = scene("a - FS -");
+    world.manners.own_mind_on_flags = true;
+    check(world, "0/a FS, 0:a F");
+}
+
+#[test]
+fn f08_a_refused_flag_stays_where_it_was_set() {
+    let mut world = scene("a - F S");
+    world.manners.refuses_flags = true;
+    check(world, "0/a FS, 0:a S");
+}
+
+#[test]
+fn f09_the_first_meeting_marks_nothing_unread_in_the_cloud() {
+    check(scene("a . - S"), "0/a S, 0:a S");
+}
+
+#[test]
+fn f14_other_bytes_under_a_known_id_are_no_new_message() {
+    let mut world = scene("a S S S");
+    world.cloud.get_mut(&RemoteId::new("a")).unwrap().content = 77;
+    check(world, "0/a S, 0:a S");
+}
+
+#[test]
+fn a_draft_edited_on_both_sides_is_kept_twice() {
+    let mut world = scene("a D D D");
+    let draft = world.cloud.get_mut(&RemoteId::new("a")).unwrap();
+    (draft.content, draft.known, draft.revision) = (2, false, 1);
+    world.disk.get_mut(&key(0, "a")).unwrap().content = 3;
+    world.run();
+    let contents: Vec<Content> = world.disk.values().map(|file| file.content).collect();
+    assert_eq!(contents, [2, 3]);
+}
+
+#[test]
+fn a_draft_that_was_edited_in_the_cloud_tells_it_the_flags_set_here_too() {
+    let mut world = scene("a D DF D");
+    let draft = world.cloud.get_mut(&RemoteId::new("a")).unwrap();
+    (draft.content, draft.known, draft.revision) = (2, false, 1);
+    world.run();
+    assert_eq!(world.cloud[&RemoteId::new("a")].flags, flags("DF"));
+}
+
+#[test]
+fn f27_ids_that_all_change_move_nothing_here() {
+    let mut world = scene("a S S . \n b F F .");
+    for content in [1, 2] {
+        let mut renewed = message(content, if content == 1 { "S" } else { "F" });
+        renewed.known = false;
+        world.cloud.insert(RemoteId::new(format!("new-{content}")), renewed);
+    }
+    check(world, "0/a S, 0/b F, 0:new-1 S, 0:new-2 F");
+}
+
+#[test]
+fn f27_a_message_that_is_being_downloaded_may_be_the_one_that_went() {
+    for (known, blocked) in [(false, false), (true, false), (false, true)] {
+        let mut world = scene("a S S .");
+        let id = RemoteId::new("new");
+        world.cloud.insert(id.clone(), Message { known, blocked, ..message(1, "S") });
+        let busy = Busy { ids: if blocked { [].into() } else { [id].into() } };
+        assert!(world.plan(&Scope::All, &busy).ops.is_empty());
+    }
+}
+
+#[test]
+fn f28_deleting_one_of_two_twins_leaves_the_other() {
+    let mut world = scene("a S ST S \n b S S S");
+    for file in world.disk.values_mut() {
+        file.content = 1;
+    }
+    world.cloud.get_mut(&RemoteId::new("b")).unwrap().content = 1;
+    let mut twin = world.synced.get(world.synced.by_file(&key(0, "b")).unwrap()).unwrap().clone();
+    twin.hash = hash(1);
+    world.synced.insert(twin);
+    check(world, "0/b S, 0:b S");
+}
+
+#[test]
+fn f28_a_deletion_does_not_pass_to_a_twin_that_arrives() {
+    let mut world = scene("a S ST S");
+    world.cloud.insert(RemoteId::new("twin"), message(1, "-"));
+    world.run();
+    assert_eq!(world.cloud.keys().map(RemoteId::as_str).collect::<Vec<_>>(), ["twin"]);
+    assert_eq!(world.disk.len(), 1);
+}
+
+#[test]
+fn f34_rows_of_a_mailbox_that_left_the_configuration_are_left_alone() {
+    let mut world = scene("a S ST .");
+    world.mailboxes = vec![MailboxId(1)];
+    check(world, "0/a ST");
+}
+
+#[test]
+fn two_messages_moved_onto_one_name_both_arrive() {
+    let mut world = scene("a S . S");
+    world.cloud.get_mut(&RemoteId::new("a")).unwrap().mailbox = MailboxId(1);
+    world.synced.insert(Row {
+        remote: RemoteId::new("b"),
+        mailbox: MailboxId(1),
+        file: key(1, "a"),
+        flags: Sides::default(),
+        hash: hash(2),
+        inode: 0,
+        received: UnixSeconds(9),
+        revision: None,
+    });
+    world.cloud.insert(RemoteId::new("b"), Message { mailbox: MailboxId(1), ..message(2, "-") });
+    check(world, "1/a -, 1/a.1 S, 1:a S, 1:b -");
+}
+
+#[test]
+fn the_same_trees_give_the_same_plan() {
+    let lines: Vec<String> =
+        (0..200).map(|number| format!("m{number} S {} F", ["S", "ST", ".", "-"][number % 4])).collect();
+    let mut world = scene(&lines.join("\n"));
+    world.max_deletions = Some(3);
+    for id in 0..60 {
+        world.cloud.remove(&RemoteId::new(format!("m{id}")));
+    }
+    let first = format!("{:?}", world.plan(&Scope::All, &Busy::default()));
+    for _ in 0..20 {
+        // Every map is made anew, and so is in another order.
+        let mut synced = SyncedTree::default();
+        world.synced.iter().for_each(|(id, row)| synced.put(id, row.clone()));
+        world.synced = synced;
+        assert_eq!(format!("{:?}", world.plan(&Scope::All, &Busy::default())), first);
+    }
+}
+
+#[test]
+fn online_discards_flags_set_while_stopped() {
+    let mut world = scene("a S FST S");
+    let local = world.local_tree();
+    world.synced.discard_local_changes(&local, |_| None);
+    check(world, "0/a S, 0:a S");
+}
