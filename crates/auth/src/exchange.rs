@@ -1,15 +1,18 @@
 //! The token endpoint: a code or a refresh token goes in, an access token comes out.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicTokenResponse};
 use oauth2::http::HeaderValue;
 use oauth2::http::header::ORIGIN;
 use oauth2::{
-    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, CsrfToken, HttpRequest, HttpResponse, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, TokenUrl,
+    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, CsrfToken, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, TokenUrl,
 };
 
 use crate::error::explain;
@@ -55,7 +58,11 @@ pub(crate) struct Attempt {
 pub(crate) struct Exchange {
     registration: Registration,
     http: reqwest::Client,
+    /// What worked last.
+    send_origin: Arc<AtomicBool>,
 }
+
+type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
 impl Exchange {
     pub(crate) fn new(registration: Registration) -> Result<Self, AuthError> {
@@ -72,15 +79,12 @@ impl Exchange {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|e| AuthError::Configuration(format!("no HTTP client: {e}")))?;
-        Ok(Self { registration, http })
+        let send_origin = Arc::new(AtomicBool::new(registration.send_origin));
+        Ok(Self { registration, http, send_origin })
     }
 
     /// Begins an attempt whose answer is awaited at `listening`.
-    pub(crate) fn attempt(
-        &self,
-        listening: std::net::SocketAddr,
-        login_hint: Option<&str>,
-    ) -> Result<Attempt, AuthError> {
+    pub(crate) fn attempt(&self, listening: SocketAddr, login_hint: Option<&str>) -> Result<Attempt, AuthError> {
         let configuration = |e: url::ParseError| AuthError::Configuration(e.to_string());
         let redirect = RedirectUrl::new(self.registration.redirect_url(listening)).map_err(configuration)?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
@@ -100,51 +104,74 @@ impl Exchange {
     }
 
     /// Redeems the code that the browser brought.
-    pub(crate) async fn redeem(
-        &self,
-        attempt: Attempt,
-        code: String,
-        listening: std::net::SocketAddr,
-    ) -> Result<Grant, Denial> {
-        let client = BasicClient::new(ClientId::new(self.registration.client_id.clone()))
-            .set_token_uri(self.token_url()?)
-            .set_redirect_uri(attempt.redirect);
-        let transport = self.transport(listening);
-        let answer = client
-            .exchange_code(AuthorizationCode::new(code))
-            .set_pkce_verifier(attempt.verifier)
-            .request_async(&transport)
-            .await;
-        judge(answer)
+    pub(crate) async fn redeem(&self, attempt: &Attempt, code: &str, listening: SocketAddr) -> Result<Grant, Denial> {
+        let client = self.client()?.set_redirect_uri(attempt.redirect.clone());
+        let mut transport = self.transport(listening);
+        loop {
+            let answer = client
+                .exchange_code(AuthorizationCode::new(code.to_owned()))
+                .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.secret().clone()))
+                .request_async(&transport)
+                .await;
+            if !self.turn_origin(&mut transport, &answer) {
+                return judge(answer);
+            }
+        }
     }
 
     /// Redeems a refresh token.
-    pub(crate) async fn refresh(&self, token: &RefreshToken, listening: std::net::SocketAddr) -> Result<Grant, Denial> {
-        let client =
-            BasicClient::new(ClientId::new(self.registration.client_id.clone())).set_token_uri(self.token_url()?);
-        let transport = self.transport(listening);
+    pub(crate) async fn refresh(&self, token: &RefreshToken, listening: SocketAddr) -> Result<Grant, Denial> {
+        let client = self.client()?;
         let token = oauth2::RefreshToken::new(token.reveal().to_owned());
-        let answer = client.exchange_refresh_token(&token).add_scopes(self.scopes()).request_async(&transport).await;
-        judge(answer)
+        let mut transport = self.transport(listening);
+        loop {
+            let request = client.exchange_refresh_token(&token).add_scopes(self.scopes());
+            let answer = request.request_async(&transport).await;
+            if !self.turn_origin(&mut transport, &answer) {
+                return judge(answer);
+            }
+        }
+    }
+
+    /// After a request that was refused as invalid, turns the `Origin` header on or off, once, and says that the request
+    /// should be made again. Which kind a registration is can't be asked.
+    fn turn_origin(&self, transport: &mut Transport, answer: &Answer) -> bool {
+        let refused = matches!(
+            answer,
+            Err(RequestTokenError::ServerResponse(said)) if *said.error() == BasicErrorResponseType::InvalidRequest
+        );
+        if answer.is_ok() {
+            self.send_origin.store(transport.send_origin, Ordering::Relaxed);
+        }
+        let again = refused && !transport.turned;
+        if again {
+            transport.send_origin = !transport.send_origin;
+            transport.turned = true;
+        }
+        again
+    }
+
+    fn client(&self) -> Result<TokenClient, Denial> {
+        let url = self.registration.token_url().map_err(|e| Denial::Refused(e.to_string()))?;
+        Ok(BasicClient::new(ClientId::new(self.registration.client_id.clone())).set_token_uri(TokenUrl::from_url(url)))
     }
 
     fn scopes(&self) -> Vec<Scope> {
         self.registration.scopes.iter().cloned().map(Scope::new).collect()
     }
 
-    fn token_url(&self) -> Result<TokenUrl, Denial> {
-        self.registration.token_url().map(TokenUrl::from_url).map_err(|e| Denial::Refused(e.to_string()))
-    }
-
-    fn transport(&self, listening: std::net::SocketAddr) -> Transport {
-        Transport { http: self.http.clone(), origin: self.registration.origin(listening) }
+    fn transport(&self, listening: SocketAddr) -> Transport {
+        let send_origin = self.send_origin.load(Ordering::Relaxed);
+        Transport { http: self.http.clone(), origin: self.registration.origin(listening), send_origin, turned: false }
     }
 }
 
 /// Carries a request of the `oauth2` crate.
 struct Transport {
     http: reqwest::Client,
-    origin: Option<String>,
+    origin: String,
+    send_origin: bool,
+    turned: bool,
 }
 
 /// A fault on the way, or one of the service that says nothing of the grant.
@@ -185,8 +212,8 @@ impl<'c> AsyncHttpClient<'c> for Transport {
 impl Transport {
     async fn carry(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         let mut request = reqwest::Request::try_from(request).map_err(|_| TransportError::Request)?;
-        if let Some(origin) = &self.origin {
-            let value = HeaderValue::from_str(origin).map_err(|_| TransportError::Request)?;
+        if self.send_origin {
+            let value = HeaderValue::from_str(&self.origin).map_err(|_| TransportError::Request)?;
             request.headers_mut().insert(ORIGIN, value);
         }
         let mut answer = self.http.execute(request).await?;

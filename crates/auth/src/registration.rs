@@ -82,8 +82,9 @@ pub struct Registration {
     pub redirect_path: String,
     /// The host of the registered redirect address: `127.0.0.1` or `localhost`, which the service tells apart.
     pub redirect_host: String,
-    /// Whether token requests carry an `Origin` header: demanded if the redirect address is registered as that of a
-    /// single-page application, refused if it isn't (Redirect URI restrictions and limitations).
+    /// Whether token requests carry an `Origin` header at first: it is demanded if the redirect address is registered as
+    /// that of a single-page application, and refused if it isn't (Redirect URI restrictions and limitations). A request
+    /// that is refused as invalid is made once more the other way.
     pub send_origin: bool,
     /// What is asked for. The scopes of one resource only, besides `offline_access`.
     pub scopes: Vec<String>,
@@ -104,8 +105,7 @@ impl Registration {
             client_id: client_id.to_owned(),
             redirect_path: "/oauth2/msal".to_owned(),
             redirect_host: "127.0.0.1".to_owned(),
-            // The program's own registration has redeemed codes with this header since November 2024.
-            send_origin: client_id == Self::MICROSOFT_CLIENT_ID,
+            send_origin: false,
             scopes: vec![
                 format!("https://{graph}/User.Read"),
                 format!("https://{graph}/Mail.ReadWrite"),
@@ -142,8 +142,8 @@ impl Registration {
     }
 
     /// The value of the `Origin` header, for the registrations that want one.
-    pub(crate) fn origin(&self, listening: SocketAddr) -> Option<String> {
-        self.send_origin.then(|| format!("http://{}:{}", self.redirect_host, listening.port()))
+    pub(crate) fn origin(&self, listening: SocketAddr) -> String {
+        format!("http://{}:{}", self.redirect_host, listening.port())
     }
 }
 
@@ -176,7 +176,6 @@ mod tests {
             registration.token_url().unwrap().as_str(),
             "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token"
         );
-        assert!(!registration.send_origin);
         registration.login_url = "http://login.example.com".parse().unwrap();
         assert!(matches!(registration.token_url(), Err(AuthError::Configuration(_))));
     }

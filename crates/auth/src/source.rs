@@ -130,7 +130,7 @@ impl TokenSource {
                     return Err(AuthError::Refused { reason });
                 }
                 Answer::Code(code) => {
-                    let granted = self.exchange.redeem(attempt, code, listening).await;
+                    let granted = self.exchange.redeem(&attempt, &code, listening).await;
                     return conclude(arrival, granted).await;
                 }
             }
