@@ -362,7 +362,7 @@ fn edited(base: &Row, seen: &LocalFile) -> bool {
 }
 
 /// Whether the cloud has another version. Only drafts have versions: Exchange may build other bytes for the very same
-/// received message each time it is asked (dkim_verifier#70).
+/// received message each time it is asked (`dkim_verifier#70`).
 fn draft_edited(base: &Row, message: &CloudMessage) -> bool {
     let draft = (base.flags.cloud | message.flags).contains(Flags::DRAFT);
     draft && message.hash.is_some_and(|hash| hash != base.hash)

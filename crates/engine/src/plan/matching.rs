@@ -218,7 +218,8 @@ impl<'a> Newcomers<'a> {
             .filter(|id| self.free.contains(*id))
             .filter_map(|id| {
                 let message = self.cloud.messages.get(id)?;
-                let rank = 2 * u8::from(message.mailbox != row.mailbox) + u8::from(message.received != row.received);
+                // The time never changes, the mailbox may.
+                let rank = 2 * u8::from(message.received != row.received) + u8::from(message.mailbox != row.mailbox);
                 (rank <= most).then_some((rank, id))
             })
             .min()?;
@@ -319,6 +320,7 @@ fn find_messages(
         for (((_, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
             if *message == There::Absent
                 && !deleted(row, place)
+                && (most <= 1 || !newcomers.unread_times.contains(&row.received))
                 && let Some(id) = newcomers.take(row, most)
             {
                 *message = There::At(id);

@@ -71,6 +71,7 @@ pub(crate) struct File {
 
 /// What the cloud does with a request.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct Manners {
     pub(crate) new_id_on_move: bool,
     pub(crate) refuses_flags: bool,
