@@ -92,6 +92,7 @@ fn id_of(item: &Value) -> Option<RemoteId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cms_engine::UnixSeconds;
     use proptest::prelude::*;
     use serde_json::json;
 

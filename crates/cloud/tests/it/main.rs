@@ -1,0 +1,9 @@
+//! The Microsoft Graph client against a simulated Microsoft 365.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod apply;
+mod changes;
+mod fetch;
+mod folders;
+mod support;
+mod throttling;
