@@ -276,11 +276,13 @@ fn look_up(row: &Row, local: &LocalTree) -> Here {
 }
 
 /// How like a row's lost file a file of the same content is; lower is surer, and nothing beyond `most`. A rename keeps
-/// the inode, a move between Maildirs may keep the name, a copy keeps nothing but the content. That much isn't enough to
-/// take a file's Trash flag for a word about this very message.
+/// the inode, a move between Maildirs may keep the name, a copy keeps nothing but the content. A file that is
+/// known to be another one, or by its content alone, doesn't speak for this message by its Trash flag.
 fn likeness(row: &Row, file: &FileKey, flags: Flags, inode: u64, most: u8) -> Option<u8> {
     let same_inode = row.inode != 0 && inode == row.inode;
+    let other_inode = row.inode != 0 && inode != 0 && inode != row.inode;
     let rank = match () {
+        () if flags.contains(Flags::TRASHED) && other_inode => return None,
         () if same_inode && file.maildir == row.file.maildir => 0,
         () if file.base_name == row.file.base_name => 1,
         () if same_inode => 2,

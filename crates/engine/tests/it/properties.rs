@@ -112,7 +112,7 @@ fn generate(chance: &mut Chance, size: usize) -> Case {
     let mut stories = Vec::with_capacity(size);
     for number in 0..size {
         let content = if twins { 1 + chance.below(pool) as Content } else { 1 + number as Content };
-        stories.push(story(chance, &mut world, content, number, lost_base, blocks));
+        stories.push(story(chance, &mut world, content, number, lost_base, blocks, twins));
     }
     if chance.percent(10) {
         clear = false;
@@ -139,6 +139,7 @@ fn story(
     number: usize,
     lost_base: bool,
     blocks: bool,
+    twins: bool,
 ) -> Story {
     let row = chance.percent(80);
     let mut there = chance.pick(&[
@@ -216,7 +217,8 @@ fn story(
     };
     let blocked = blocks && chance.percent(30);
     message.blocked = blocked && !message.known;
-    let name = if chance.percent(10) { format!("shared-{}", chance.below(3)) } else { format!("name-{number}") };
+    let name =
+        if !twins && chance.percent(10) { format!("shared-{}", chance.below(3)) } else { format!("name-{number}") };
     let mut file = key(maildir.0, &name);
     if world.disk.contains_key(&file) || world.synced.by_file(&file).is_some() {
         file = key(maildir.0, &format!("name-{number}"));
