@@ -176,9 +176,10 @@ async fn strangers_at_the_loopback_address_change_nothing() {
 #[tokio::test]
 async fn a_registration_of_the_other_kind_works_as_well() {
     let server = start().await;
-    let mut registration = simcloud::Registration::default();
-    registration.redirect_type = simcloud::RedirectType::Spa;
-    server.cloud().register(registration);
+    server.cloud().register(simcloud::Registration {
+        redirect_type: simcloud::RedirectType::Spa,
+        ..simcloud::Registration::default()
+    });
     let (source, _, _) = source(&server, Visitor::Obeys, true);
     let token = source.access_token().await.unwrap();
     assert_ne!(source.renew(&token).await.unwrap(), token);

@@ -303,7 +303,7 @@ mod tests {
         assert!(matches!(done(&op, &json!({"id": "A"})), Outcome::Done { now: None, .. }));
         match done(&op, &json!({"id": "A", "isRead": false})) {
             Outcome::Done { now: Some(seen), .. } => {
-                assert_eq!((seen.flags, seen.known_flags), (Flags::NONE, Flags::SEEN))
+                assert_eq!((seen.flags, seen.known_flags), (Flags::NONE, Flags::SEEN));
             }
             other => panic!("{other:?}"),
         }

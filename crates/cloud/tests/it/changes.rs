@@ -211,6 +211,34 @@ async fn a_full_mailbox_is_listed_until_it_is_emptied() {
 }
 
 #[tokio::test]
+async fn pages_that_the_service_cannot_make_are_asked_for_smaller() {
+    for status in [500, 504] {
+        let world = world_with(
+            simcloud::Options { messages: 40, knobs: Knobs::calm(), ..simcloud::Options::default() },
+            |options| options.page_size = 40,
+        )
+        .await;
+        let mut fault = Fault::always("delta", Action::status(status));
+        fault.count = Some(2);
+        world.cloud().inject(fault);
+        let round = world.round(None).await;
+        assert_eq!(round.seen, world.truth());
+        assert!(round.pages >= 4, "{}", round.pages);
+        world.assert_well_behaved();
+    }
+    let world = world_with(
+        simcloud::Options {
+            messages: 40,
+            knobs: Knobs { delta_unsupported: true, list_timeout_above: 10, ..Knobs::calm() },
+            ..simcloud::Options::default()
+        },
+        |options| options.page_size = 100,
+    )
+    .await;
+    assert_first_round_is_whole(&world).await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_gone_is_said_to_be_gone() {
     let world = world(1).await;
     world.cloud().create_folder("", "Projects", false).unwrap();

@@ -5,5 +5,6 @@ mod apply;
 mod changes;
 mod fetch;
 mod folders;
+mod silence;
 mod support;
 mod throttling;

@@ -1,0 +1,116 @@
+//! A service that doesn't answer all that it is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cms_auth::{AccessToken, AccessTokens, AuthError};
+use cms_cloud::RetryPolicy;
+use cms_cloud::contract::{CloudAccount, CloudChange, CloudError, CloudOp, Outcome};
+use cms_cloud::office365::{Account, Options};
+use cms_engine::{Flags, RemoteId};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Signed;
+
+#[async_trait]
+impl AccessTokens for Signed {
+    fn account(&self) -> &'static str {
+        "user@domain.com"
+    }
+    async fn access_token(&self) -> Result<AccessToken, AuthError> {
+        Ok(AccessToken::new("token"))
+    }
+    async fn renew(&self, _: &AccessToken) -> Result<AccessToken, AuthError> {
+        Ok(AccessToken::new("token"))
+    }
+}
+
+/// Answers each batch by what `answer` makes of its number and the ids in it, and everything else with nothing done.
+async fn service(answer: fn(usize, &[String]) -> Vec<Value>) -> (Account, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let batches = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let body = read_request(BufReader::new(stream)).await;
+            let Some((mut stream, body)) = body else { continue };
+            let reply = match serde_json::from_slice::<Value>(&body).unwrap_or_default()["requests"].as_array() {
+                Some(requests) => {
+                    let ids: Vec<String> = requests.iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect();
+                    json!({"responses": answer(batches.fetch_add(1, Ordering::SeqCst), &ids)})
+                }
+                None => json!({"id": "alone"}),
+            };
+            let text = reply.to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                text.len()
+            );
+            stream.write_all(format!("{head}{text}").as_bytes()).await.ok();
+        }
+    });
+    let mut options = Options::new(format!("http://{address}").parse().unwrap());
+    options.retry = RetryPolicy { first_delay: Duration::from_millis(1), ..RetryPolicy::default() };
+    (Account::new(options, Arc::new(Signed)).unwrap(), count)
+}
+
+async fn read_request(mut reader: BufReader<TcpStream>) -> Option<(BufReader<TcpStream>, Vec<u8>)> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).await.ok()?;
+            return Some((reader, body));
+        }
+    }
+}
+
+fn ops() -> Vec<CloudOp> {
+    let change = CloudChange::SetFlags { add: Flags::SEEN, remove: Flags::NONE, result: Flags::SEEN };
+    (0..20).map(|n| CloudOp { id: RemoteId::new(format!("m{n}")), change: change.clone() }).collect()
+}
+
+#[tokio::test]
+async fn two_answers_of_twenty_are_two_done() {
+    let (account, batches) = service(|_, ids| {
+        ids.iter().take(2).map(|id| json!({"id": id, "status": 200, "body": {"id": "x", "isRead": true}})).collect()
+    })
+    .await;
+    let outcomes = account.apply(&ops()).await;
+    // Two settle each time, until the others have gone unanswered too often.
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Done { .. })).count();
+    let later = outcomes.iter().filter(|o| matches!(o, Outcome::Later(CloudError::Unexpected(_)))).count();
+    assert_eq!((done, later), (6, 14));
+    assert_eq!(batches.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn what_went_unanswered_is_asked_again() {
+    let (account, batches) = service(|number, ids| {
+        let answered = if number == 0 { 2 } else { ids.len() };
+        ids.iter().rev().take(answered).map(|id| json!({"id": id, "status": 204})).collect()
+    })
+    .await;
+    let outcomes = account.apply(&ops()).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })), "{outcomes:?}");
+    assert_eq!(batches.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn answers_that_say_nothing_are_no_answers() {
+    let (account, _) = service(|_, _| vec![json!({}), json!(null), json!({"id": "1"}), json!({"status": 200})]).await;
+    let outcomes = account.apply(&ops()).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Later(_))), "{outcomes:?}");
+}
