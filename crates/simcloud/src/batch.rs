@@ -161,12 +161,10 @@ pub(crate) fn run(
         statuses.insert(item.id.to_ascii_lowercase(), answer.status);
         answers.push(write(item, answer));
     }
-    if knobs.batch_shuffle {
-        if let Some(mailbox) = inner.mailbox(&outer.user) {
-            let random = &mut lock(mailbox).random;
-            for at in (1..answers.len()).rev() {
-                answers.swap(at, random.random_range(0..=at));
-            }
+    if let (true, Some(mailbox)) = (knobs.batch_shuffle, inner.mailbox(&outer.user)) {
+        let random = &mut lock(mailbox).random;
+        for at in (1..answers.len()).rev() {
+            answers.swap(at, random.random_range(0..=at));
         }
     }
     Answer::json(200, format!("{{\"responses\":[{}]}}", answers.join(",")))

@@ -240,19 +240,16 @@ impl Cloud {
     pub fn add_message(&self, user: &str, new: NewMessage) -> Result<String, AdminError> {
         let mut mailbox = self.mailbox(user)?;
         let folder = mailbox.ensure_folder(&new.folder, &self.locale());
-        let mut message = match new.mime {
-            Some(mime) => {
-                let bytes = if new.verbatim { mime } else { to_crlf(&mime) };
-                new_message(folder, Bytes::from(bytes), new.received.unwrap_or_else(clock::now), new.is_draft)
-            }
-            None => {
-                let index = self.0.generated.fetch_add(1, Ordering::Relaxed);
-                let mut message = population::generated(&self.0.generator, index, folder);
-                message.properties.clear();
-                message.received = new.received.unwrap_or(message.received);
-                message.is_draft = new.is_draft;
-                message
-            }
+        let mut message = if let Some(mime) = new.mime {
+            let bytes = if new.verbatim { mime } else { to_crlf(&mime) };
+            new_message(folder, Bytes::from(bytes), new.received.unwrap_or_else(clock::now), new.is_draft)
+        } else {
+            let index = self.0.generated.fetch_add(1, Ordering::Relaxed);
+            let mut message = population::generated(&self.0.generator, index, folder);
+            message.properties.clear();
+            message.received = new.received.unwrap_or(message.received);
+            message.is_draft = new.is_draft;
+            message
         };
         message.is_read = new.is_read;
         message.flag = new.flag;

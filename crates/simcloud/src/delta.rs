@@ -143,7 +143,7 @@ fn begin(
         }
         Some(_) => return Err(refuse("The $filter is not supported with change tracking.")),
     };
-    let newest_first = match call.query.get("$orderby").map(|text| text.to_ascii_lowercase()) {
+    let newest_first = match call.query.get("$orderby").map(str::to_ascii_lowercase) {
         None => false,
         Some(text) if text.split_whitespace().collect::<Vec<_>>() == ["receiveddatetime", "desc"] => true,
         Some(_) => return Err(refuse("The $orderby is not supported with change tracking.")),

@@ -531,6 +531,18 @@ fn redeem(
             ));
         }
     };
+    grant_tokens(state, knobs, client_id, &grant, &asked, old.is_some())
+}
+
+/// Issues what a grant is good for, within what was asked for.
+fn grant_tokens(
+    state: &mut State,
+    knobs: &Knobs,
+    client_id: &str,
+    grant: &Grant,
+    asked: &[String],
+    refreshing: bool,
+) -> Result<Answer, Refused> {
     let wanted: Vec<String> = if asked.iter().all(|scope| is_general(scope)) {
         let first = grant.scopes.iter().find(|scope| !is_general(scope)).and_then(|scope| audience_of(scope));
         grant.scopes.iter().filter(|scope| !is_general(scope) && audience_of(scope) == first).cloned().collect()
@@ -555,10 +567,10 @@ fn redeem(
         "ext_expires_in": knobs.access_token_seconds,
         "access_token": access,
     });
-    let has = |name: &str| grant.scopes.iter().chain(&asked).any(|scope| scope == name);
+    let has = |name: &str| grant.scopes.iter().chain(asked).any(|scope| scope == name);
     let members = answer.as_object_mut();
     if let Some(members) = members {
-        if has("offline_access") || old.is_some() {
+        if has("offline_access") || refreshing {
             let refresh = secret("1.AX");
             state.refresh.insert(refresh.clone(), grant.clone());
             members.insert("refresh_token".to_owned(), Value::String(refresh));

@@ -53,7 +53,7 @@ pub(crate) struct Message {
     /// How often the classic id has changed.
     pub(crate) generation: u32,
     pub(crate) source: Source,
-    pub(crate) message_id: Option<Box<str>>,
+    pub(crate) internet_id: Option<Box<str>>,
     pub(crate) received: i64,
     pub(crate) modified: i64,
     pub(crate) change: u64,
@@ -326,7 +326,7 @@ impl Mailbox {
     pub(crate) fn insert(&mut self, mut message: Message, quietly: bool) -> u32 {
         let key = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
         message.key = key;
-        message.change = self.sequence + 1;
+        message.change = if quietly { 0 } else { self.sequence + 1 };
         let folder = message.folder;
         self.messages.push(Some(message));
         self.enter(key, folder);

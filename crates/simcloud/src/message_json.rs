@@ -230,7 +230,7 @@ fn push_field(
             out.push(']');
         }
         "hasAttachments" => truth(out, summary.has_attachments),
-        "internetMessageId" => match &message.message_id {
+        "internetMessageId" => match &message.internet_id {
             Some(id) => push_text(out, id),
             None => out.push_str("null"),
         },
@@ -312,10 +312,11 @@ mod tests {
     fn positions_have_the_names_that_the_constants_mean() {
         let at = |bit: u32| FIELDS[bit.trailing_zeros() as usize];
         assert_eq!((at(ID), at(IS_READ), at(PARENT)), ("id", "isRead", "parentFolderId"));
-        let bodily: Vec<&str> = (0..28).filter(|bit| BODILY & 1 << bit != 0).map(|bit| FIELDS[bit as usize]).collect();
+        let bodily: Vec<&str> =
+            (0..28_u32).filter(|bit| BODILY & 1 << bit != 0).map(|bit| FIELDS[bit as usize]).collect();
         assert_eq!(bodily, ["bodyPreview", "body"]);
         let textual: Vec<&str> =
-            (0..28).filter(|bit| TEXTUAL & 1 << bit != 0).map(|bit| FIELDS[bit as usize]).collect();
+            (0..28_u32).filter(|bit| TEXTUAL & 1 << bit != 0).map(|bit| FIELDS[bit as usize]).collect();
         assert_eq!(textual.first(), Some(&"sentDateTime"));
         assert!(textual.contains(&"internetMessageHeaders") && textual.contains(&"from"));
     }

@@ -131,16 +131,12 @@ pub(crate) fn list(desk: &Desk<'_>, call: &Call, folder: Option<&str>) -> Result
             "The restriction or sort order is too complex for this operation.",
         ));
     }
-    let (keys, path) = match folder {
-        Some(id) => {
-            let key = desk.mailbox.folder_by_id(id, desk.knobs.archive_exists)?;
-            let path = format!("mailFolders('{}')/messages", desk.mailbox.ids.folder(key));
-            (vec![key], path)
-        }
-        None => {
-            let keys = desk.mailbox.folders.iter().filter(|one| !one.gone && one.key != well_known::RECOVERABLE);
-            (keys.map(|one| one.key).collect(), "messages".to_owned())
-        }
+    let (keys, path) = if let Some(id) = folder {
+        let key = desk.mailbox.folder_by_id(id, desk.knobs.archive_exists)?;
+        (vec![key], format!("mailFolders('{}')/messages", desk.mailbox.ids.folder(key)))
+    } else {
+        let keys = desk.mailbox.folders.iter().filter(|one| !one.gone && one.key != well_known::RECOVERABLE);
+        (keys.map(|one| one.key).collect(), "messages".to_owned())
     };
     let page = select_page(desk.mailbox, &keys, order, &filter, skip, top)?;
     let mut out = String::with_capacity(256 + page.keys.len() * 400);
@@ -252,7 +248,7 @@ fn matches_one(message: &Message, one: &Comparison) -> Result<bool, Answer> {
         "lastmodifieddatetime" => message.modified.cmp(&clock::parse(&one.value).ok_or_else(refuse)?),
         "isread" => message.is_read.cmp(&one.value.parse().map_err(|_| refuse())?),
         "isdraft" => message.is_draft.cmp(&one.value.parse().map_err(|_| refuse())?),
-        "internetmessageid" => message.message_id.as_deref().unwrap_or_default().cmp(one.value.as_str()),
+        "internetmessageid" => message.internet_id.as_deref().unwrap_or_default().cmp(one.value.as_str()),
         "flag/flagstatus" => message.flag.as_str().cmp(one.value.as_str()),
         _ => return Err(refuse()),
     };

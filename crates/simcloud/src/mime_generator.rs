@@ -1,5 +1,7 @@
 //! Mail made from a seed: the same seed and number always give the same bytes, so nothing needs to be kept.
 
+use std::fmt::Write as _;
+
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -128,6 +130,9 @@ pub(crate) struct Generator {
     base64: Vec<u8>,
 }
 
+/// The digits of base64.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// Bytes of a base64 line with its line end.
 const BASE64_LINE: usize = 78;
 
@@ -152,7 +157,6 @@ impl Generator {
             text.extend_from_slice(b"\r\n");
         }
         let mut base64 = Vec::new();
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         for _ in 0..1024 {
             for _ in 0..BASE64_LINE - 2 {
                 base64.push(ALPHABET[random.random_range(0..64)]);
@@ -278,9 +282,9 @@ impl Generator {
             subject.push(' ');
             subject.push_str(WORDS[random.random_range(0..WORDS.len())]);
         }
-        head.push_str(&format!("Subject: {subject}\r\n"));
+        push(&mut head, format_args!("Subject: {subject}\r\n"));
         if let Some(id) = self.message_id(index) {
-            head.push_str(&format!("Message-ID: {id}\r\n"));
+            push(&mut head, format_args!("Message-ID: {id}\r\n"));
         }
         if random.random_ratio(1, 5) {
             head.push_str("List-Id: Rust users <rust-users.lists.example.org>\r\n");
@@ -292,11 +296,11 @@ impl Generator {
             (_, 45..94) => format!("multipart/alternative;\r\n\tboundary=\"{boundary}\""),
             _ => format!("multipart/mixed; boundary=\"{boundary}\""),
         };
-        head.push_str(&format!("Content-Type: {content_type}\r\n"));
+        push(&mut head, format_args!("Content-Type: {content_type}\r\n"));
         if oddity == Oddity::HugeHeader {
             head.push_str("References:");
             for number in 0..600 {
-                head.push_str(&format!("\r\n <{number:08x}.{index}@mail.example.com>"));
+                push(&mut head, format_args!("\r\n <{number:08x}.{index}@mail.example.com>"));
             }
             head.push_str("\r\n");
         }
@@ -360,6 +364,11 @@ impl Generator {
         }
         out
     }
+}
+
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
+    // Writing into a string can't fail.
+    let _ = text.write_fmt(more);
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Request targets as OData writes them: keys in parentheses, names in any case, options that begin with `$`.
+//! Request targets as `OData` writes them: keys in parentheses, names in any case, options that begin with `$`.
 
 use percent_encoding::percent_decode_str;
 

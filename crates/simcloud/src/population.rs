@@ -16,19 +16,19 @@ const FIRST_RECEIVED: i64 = 1_704_067_200;
 pub(crate) fn generated(generator: &Generator, index: u32, folder: u32) -> Message {
     let meta = generator.meta(index);
     let mut properties = BTreeMap::new();
-    if meta.answered && index % 3 == 0 {
+    if meta.answered && index.is_multiple_of(3) {
         // Answered with an IMAP client.
         properties.insert(STATUS.to_owned(), 0x200.to_string());
     } else if meta.answered {
         properties.insert(ICON.to_owned(), 0x105.to_string());
-        properties.insert(VERB.to_owned(), if index % 2 == 0 { "102" } else { "103" }.to_owned());
+        properties.insert(VERB.to_owned(), if index.is_multiple_of(2) { "102" } else { "103" }.to_owned());
     }
     Message {
         key: 0,
         folder,
         generation: 0,
         source: Source::Generated(index),
-        message_id: meta.message_id.map(Into::into),
+        internet_id: meta.message_id.map(Into::into),
         received: meta.received,
         modified: meta.received,
         change: 0,
@@ -71,7 +71,7 @@ pub(crate) fn add_files(
             folder,
             generation: 0,
             source,
-            message_id: message_id.map(Into::into),
+            internet_id: message_id.map(Into::into),
             received,
             modified: received,
             change: 0,

@@ -116,7 +116,7 @@ pub(crate) fn message(mailbox: &Mailbox, generator: &Generator, message: &Messag
         categories: message.categories.clone(),
         received: clock::format(message.received),
         received_seconds: message.received,
-        message_id: message.message_id.as_deref().map(str::to_owned),
+        message_id: message.internet_id.as_deref().map(str::to_owned),
         is_draft: message.is_draft,
         unconvertible: message.unconvertible,
         size: bytes.len(),

@@ -253,7 +253,7 @@ pub(crate) fn put_value(desk: &mut Desk<'_>, call: &Call, id: &str) -> Result<An
 
 /// Gives a message another text.
 pub(crate) fn replace_text(message: &mut Message, bytes: Bytes) {
-    message.message_id = Summary::read(&bytes).message_id.map(Into::into);
+    message.internet_id = Summary::read(&bytes).message_id.map(Into::into);
     message.source = Source::Stored(bytes);
 }
 
@@ -263,7 +263,7 @@ pub(crate) fn new_message(folder: u32, bytes: Bytes, received: i64, is_draft: bo
         key: 0,
         folder,
         generation: 0,
-        message_id: Summary::read(&bytes).message_id.map(Into::into),
+        internet_id: Summary::read(&bytes).message_id.map(Into::into),
         source: Source::Stored(bytes),
         received,
         modified: received,

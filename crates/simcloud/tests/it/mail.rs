@@ -38,10 +38,8 @@ async fn list_filters_and_orders() {
         it.get(&filter).await.json()["value"].as_array().unwrap().iter().any(|found| found["id"] == one.id.as_str())
     );
     let oldest = it.get("/me/mailFolders/inbox/messages?$orderby=receivedDateTime asc&$top=1").await.json();
-    assert_eq!(
-        oldest["value"][0]["receivedDateTime"],
-        "2020-09-13T12:26:40Z".replace("40Z", &oldest["value"][0]["receivedDateTime"].as_str().unwrap()[17..])
-    );
+    let first = it.cloud.state("").unwrap().messages().map(|one| one.received.clone()).min().unwrap();
+    assert_eq!(oldest["value"][0]["receivedDateTime"], first.as_str());
     let answer = it.get("/me/mailFolders/inbox/messages?$filter=isRead eq true&$orderby=receivedDateTime desc").await;
     assert_eq!(answer.code(), "InefficientFilter");
     it.cloud.turn(|knobs| knobs.list_timeout_above = 100);
@@ -206,9 +204,9 @@ async fn mime_becomes_a_draft_and_can_be_replaced() {
 #[tokio::test]
 async fn gzip_is_honoured() {
     let it = Fixture::calm(20).await;
+    let http = reqwest::Client::builder().no_gzip().build().unwrap();
     let raw = |value: &'static str| {
-        it.http
-            .get(format!("{}/v1.0/me/messages?$top=20", it.server.url()))
+        http.get(format!("{}/v1.0/me/messages?$top=20", it.server.url()))
             .bearer_auth(&it.token)
             .header("Accept-Encoding", value)
     };
