@@ -145,7 +145,7 @@ impl Http {
     /// Makes the request once. Success is a status of 2xx; everything else is read and sorted.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, Failed> {
         let permit = self.gate.pass(call.urgency, call.slots).await;
-        self.wait_for_turn(call).await;
+        self.wait_for_turn(call).await.map_err(|failure| (failure, None))?;
         let token = self.tokens.access_token().await.map_err(|error| (Failure::Auth(error), None))?;
         let failed = |failure| (failure, Some(token.clone()));
         let request = make_request(call, &token).map_err(failed)?;
@@ -209,10 +209,18 @@ impl Http {
     }
 
     /// Waits for the pause that the service asked for, and for room in the budget.
-    async fn wait_for_turn(&self, call: &Call) {
+    ///
+    /// A pause that it isn't sensible to wait for fails as the call did that brought it.
+    async fn wait_for_turn(&self, call: &Call) -> Result<(), Failure> {
         loop {
             let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-            if until > Instant::now() {
+            let pause = until.saturating_duration_since(Instant::now());
+            if pause > self.policy.longest_pause {
+                let message = "a pause that the service asked for isn't over".to_owned();
+                let error = ServiceError { status: 429, message, retry_after: Some(pause), ..ServiceError::default() };
+                return Err(Failure::Status(error));
+            }
+            if !pause.is_zero() {
                 tokio::time::sleep_until(until).await;
                 continue;
             }
@@ -226,7 +234,7 @@ impl Http {
             };
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => return,
+                None => return Ok(()),
             }
         }
     }

@@ -23,6 +23,28 @@ pub(crate) enum Failure {
     Senseless(String),
 }
 
+impl Failure {
+    /// The same failure once more, for each of several requests that shared it.
+    pub(crate) fn repeat(&self) -> Self {
+        match self {
+            Self::Network(error) => Self::Network(error.to_string().into()),
+            Self::Auth(error) => Self::Auth(error.clone()),
+            Self::Status(error) => Self::Status(error.clone()),
+            Self::Senseless(words) => Self::Senseless(words.clone()),
+        }
+    }
+
+    /// For logs: no addresses, no secrets.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Network(error) => format!("network: {error}"),
+            Self::Auth(error) => error.to_string(),
+            Self::Status(error) => error.to_string(),
+            Self::Senseless(words) => words.clone(),
+        }
+    }
+}
+
 /// An error that the service answered with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServiceError {

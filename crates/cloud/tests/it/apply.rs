@@ -4,7 +4,7 @@ use cms_cloud::contract::{CloudAccount, CloudChange, CloudError, CloudOp, Delete
 use cms_engine::{Flags, RemoteId};
 use simcloud::{Action, BodyKind, Deletion, Fault, FlagChange, FlagStatus};
 
-use crate::support::{World, world};
+use crate::support::{World, impatient_world, world};
 
 fn set(id: &RemoteId, before: Flags, result: Flags) -> CloudOp {
     CloudOp { id: id.clone(), change: CloudChange::SetFlags { add: result - before, remove: before - result, result } }
@@ -122,7 +122,7 @@ async fn faults_of_whole_batches_are_outlasted() {
         Action::throttled(0),
     ] {
         println!("{action:?}");
-        let world = world(25).await;
+        let world = impatient_world(25, 10).await;
         let (ops, wanted) = toggles(&world);
         world.cloud().inject(Fault::once("batch", action));
         assert_done(&world.account.apply(&ops).await);

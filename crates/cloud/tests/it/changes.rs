@@ -6,7 +6,7 @@ use cms_cloud::contract::{Changes, CloudAccount, CloudError, Cursor, Whereabouts
 use cms_engine::{Flags, RemoteId};
 use simcloud::{Action, Deletion, Fault, FlagChange, Knobs};
 
-use crate::support::{World, world, world_with};
+use crate::support::{World, impatient_world, world, world_with};
 
 /// A first round names everything with all flags, whatever happens on the way.
 async fn assert_first_round_is_whole(world: &World) {
@@ -146,11 +146,7 @@ async fn faults_on_the_way_are_outlasted() {
         Action::ErrorInOk { code: "UnknownError".to_owned() },
     ] {
         println!("{action:?}");
-        let world = world_with(
-            simcloud::Options { messages: 40, knobs: Knobs::calm(), ..simcloud::Options::default() },
-            |options| options.page_size = 10,
-        )
-        .await;
+        let world = impatient_world(40, 10).await;
         let mut fault = Fault::once("delta", action);
         fault.skip = 1;
         world.cloud().inject(fault);

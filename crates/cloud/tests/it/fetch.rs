@@ -4,7 +4,7 @@ use cms_cloud::contract::{CloudAccount, CloudError};
 use cms_engine::RemoteId;
 use simcloud::{Action, Deletion, Fault, FlagChange};
 
-use crate::support::{Bytes, world};
+use crate::support::{Bytes, impatient_world, world};
 
 #[tokio::test]
 async fn a_message_comes_as_it_is_compressed_or_not() {
@@ -42,7 +42,7 @@ async fn a_transfer_that_breaks_off_begins_again() {
             },
         ] {
             println!("gzip {gzip}, {action:?}");
-            let world = world(1).await;
+            let world = impatient_world(1, 10).await;
             world.cloud().turn(|knobs| knobs.gzip = gzip);
             let id = world.ids().remove(0);
             world.cloud().inject(Fault::once("value", action));

@@ -50,6 +50,16 @@ pub(crate) async fn world(messages: usize) -> World {
     world_with(simcloud::Options { messages, knobs: Knobs::calm(), ..simcloud::Options::default() }, |_| {}).await
 }
 
+/// A world whose client soon takes silence for a broken connection.
+pub(crate) async fn impatient_world(messages: usize, page_size: u32) -> World {
+    let options = simcloud::Options { messages, knobs: Knobs::calm(), ..simcloud::Options::default() };
+    world_with(options, |options| {
+        options.page_size = page_size;
+        options.timeouts.read = Duration::from_millis(500);
+    })
+    .await
+}
+
 pub(crate) async fn world_with(options: simcloud::Options, change: impl FnOnce(&mut Options)) -> World {
     let server = simcloud::serve(options).await.unwrap();
     let cloud = server.cloud().clone();
@@ -61,7 +71,6 @@ pub(crate) async fn world_with(options: simcloud::Options, change: impl FnOnce(&
         longest_delay: Duration::from_millis(20),
         ..RetryPolicy::default()
     };
-    options.timeouts.read = Duration::from_millis(500);
     options.now = Arc::new(|| UnixSeconds(1_769_860_800));
     change(&mut options);
     let account = Arc::new(Account::new(options, tokens.clone()).unwrap());

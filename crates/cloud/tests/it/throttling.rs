@@ -101,4 +101,11 @@ async fn a_long_pause_is_an_answer() {
         Err(CloudError::Throttled(pause)) => assert_eq!(pause, Duration::from_secs(900)),
         other => panic!("{other:?}"),
     }
+    let requests = world.cloud().counters().http_requests;
+    let id = world.ids().remove(0);
+    match world.account.fetch(&id, &mut Bytes::default()).await {
+        Err(CloudError::Throttled(pause)) => assert!(pause > Duration::from_secs(800), "{pause:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.cloud().counters().http_requests, requests);
 }
