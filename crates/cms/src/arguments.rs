@@ -25,7 +25,7 @@ Exit status:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cms", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Arguments {
-    /// The configuration [default: ./cms.cfg, then $XDG_CONFIG_HOME/cms/cms.cfg]
+    /// The configuration [default: ./cms.cfg, then ~/.config/cms/cms.cfg]
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 

@@ -14,6 +14,7 @@ pub mod demo;
 pub mod man;
 pub mod plan;
 pub mod run;
+mod setup;
 pub mod sync;
 
 /// What every command is given.

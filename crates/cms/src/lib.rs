@@ -1,4 +1,4 @@
-//! Cloud MailDir Sync, the program: configuration, commands, and the loop that keeps both sides the same.
+//! Cloud `MailDir` Sync, the program: configuration, commands, and the loop that keeps both sides the same.
 //!
 //! Everything is in this library, so that tests and benchmarks can reach the pieces; `main.rs` only calls
 //! [`run_program`].
@@ -25,6 +25,7 @@ pub mod output;
 pub mod problem;
 pub mod progress;
 pub mod stop;
+mod sync;
 
 /// Runs the program with these arguments, the first of which is its own name, and returns its exit status.
 ///
@@ -64,7 +65,7 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
     let ended = runtime.block_on(async {
         let stop = Stop::on_signals().map_err(|error| Problem::from_error("could not listen for signals", error))?;
         let context = Context { arguments, progress: progress.clone(), stop };
-        stop::within_grace(&context.stop, command(&context)).await
+        stop::within_grace(&context.stop, stop::GRACE, command(&context)).await
     });
     // A task that hangs, such as a name look-up, must not keep the process alive.
     runtime.shutdown_background();

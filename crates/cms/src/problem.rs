@@ -4,7 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use cms_cloud::contract::CloudError;
+use cms_store::StoreError;
+
 use crate::configuration::ConfigurationError;
+use crate::sync::{LocalError, SyncError};
 
 /// With what status the program exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,42 @@ impl From<ConfigurationError> for Problem {
 /// An error and what caused it, on one line: `outer: inner`.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     std::iter::once(error.to_string()).chain(sources(error)).collect::<Vec<_>>().join(": ")
+}
+
+impl From<SyncError> for Problem {
+    fn from(error: SyncError) -> Self {
+        let causes = sources(&error);
+        let (exit, hint) = match &error {
+            SyncError::Configuration { hint, .. } => (ExitStatus::Usage, Some(hint.clone())),
+            SyncError::MaildirMissing { path, .. } => (
+                ExitStatus::Failed,
+                Some(format!(
+                    "mount its disk if it isn't mounted. If you removed it: mkdir -p {0}/cur {0}/new {0}/tmp, and the next run puts the mail \
+                     back. Nothing was changed in the cloud",
+                    path.display()
+                )),
+            ),
+            SyncError::Cloud(CloudError::SignInNeeded { .. }) => {
+                (ExitStatus::SignInNeeded, Some("run the command again and sign in in the browser".to_owned()))
+            }
+            SyncError::Cloud(CloudError::Unreachable(_)) => {
+                (ExitStatus::Failed, Some("check the network, then run the command again; nothing is lost".to_owned()))
+            }
+            SyncError::Store(StoreError::Locked { .. }) => {
+                (ExitStatus::Failed, Some("one program at a time works on a state directory: stop the other one first".to_owned()))
+            }
+            error if error.is_disk_full() => {
+                (ExitStatus::Failed, Some("make room on the disk, then run the command again; nothing is lost".to_owned()))
+            }
+            SyncError::Maildir(error) | SyncError::Local(LocalError::Maildir(error))
+                if error.is_permission_denied() || error.is_read_only() =>
+            {
+                (ExitStatus::Failed, Some("see that you may write there, or name another Maildir in cms.cfg".to_owned()))
+            }
+            _ => (ExitStatus::Failed, None),
+        };
+        Self { what: error.to_string(), causes, hint, exit }
+    }
 }
 
 /// The causes of an error, outermost first.

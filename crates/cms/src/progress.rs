@@ -2,7 +2,7 @@
 //!
 //! Nothing is shown of a phase that is over within a second. Numbers never go back within a phase.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -240,26 +240,24 @@ impl Counts {
     fn told(self, elapsed: Duration, with_percent: bool) -> String {
         let mut told = grouped(self.done);
         if let Some(total) = self.total {
-            told.push_str(&format!(" of {}", grouped(total)));
+            let _ = write!(told, " of {}", grouped(total));
             if with_percent && total > 0 {
-                told.push_str(&format!(" ({} %)", u128::from(self.done) * 100 / u128::from(total)));
+                let _ = write!(told, " ({} %)", u128::from(self.done) * 100 / u128::from(total));
             }
         }
         let millis = elapsed.as_millis().max(1);
         let per_second = u128::from(self.done) * 1000 / millis;
-        told.push_str(&format!(", {}/s", grouped(u64::try_from(per_second).unwrap_or(u64::MAX))));
+        let _ = write!(told, ", {}/s", grouped(u64::try_from(per_second).unwrap_or(u64::MAX)));
         if self.bytes > 0 {
-            told.push_str(&format!(", {}", bytes(self.bytes)));
+            let _ = write!(told, ", {}", bytes(self.bytes));
         }
         if let Some(total) = self.total
             && self.done > 0
             && self.done < total
         {
             let left = millis * u128::from(total - self.done) / u128::from(self.done);
-            told.push_str(&format!(
-                ", {} left",
-                duration(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX)))
-            ));
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
+            let _ = write!(told, ", {} left", duration(left));
         }
         told
     }

@@ -12,7 +12,7 @@ use crate::commands::Ended;
 use crate::problem::{ExitStatus, Problem};
 
 /// How long a command has to end after it was asked to.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// The wish that the program ends. All clones share it, and it is never taken back.
 #[derive(Clone, Debug)]
@@ -76,15 +76,16 @@ impl Stop {
     }
 }
 
-/// Runs a command to its end, but not for longer than two seconds after it was asked to stop.
+/// Runs a command to its end, but not for longer than `grace` after it was asked to stop.
 pub(crate) async fn within_grace(
     stop: &Stop,
+    grace: Duration,
     command: impl Future<Output = Result<Ended, Problem>>,
 ) -> Result<Ended, Problem> {
     tokio::select! {
         biased;
         ended = command => ended,
-        () = async { stop.requested().await; tokio::time::sleep(GRACE).await } => {
+        () = async { stop.requested().await; tokio::time::sleep(grace).await } => {
             tracing::warn!("Stopped in the middle of the work; the next start goes on from here");
             Ok(Ended::Interrupted)
         }
@@ -109,17 +110,17 @@ mod tests {
         assert!(stop.is_requested());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_command_that_does_not_end_is_left_behind() {
         let stop = Stop::new();
         stop.request();
-        assert_eq!(within_grace(&stop, std::future::pending()).await, Ok(Ended::Interrupted));
+        assert_eq!(within_grace(&stop, Duration::ZERO, std::future::pending()).await, Ok(Ended::Interrupted));
     }
 
     #[tokio::test]
     async fn a_command_that_ends_in_time_has_the_last_word() {
         let stop = Stop::new();
         stop.request();
-        assert_eq!(within_grace(&stop, async { Ok(Ended::Held) }).await, Ok(Ended::Held));
+        assert_eq!(within_grace(&stop, GRACE, async { Ok(Ended::Held) }).await, Ok(Ended::Held));
     }
 }

@@ -51,6 +51,8 @@ use crate::{
 pub struct Policy<'a> {
     /// The mailboxes that are configured. Rows of others are left alone.
     pub mailboxes: &'a [MailboxId],
+    /// Whether two mailboxes are of one account, so that a message can be moved from one to the other.
+    pub same_account: &'a dyn Fn(MailboxId, MailboxId) -> bool,
     /// The flags that the cloud reports.
     pub readable_flags: Flags,
     /// The flags that can be changed in the cloud.

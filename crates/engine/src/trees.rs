@@ -185,6 +185,11 @@ impl SyncedTree {
         self.by_file.reserve(rows);
     }
 
+    /// Makes `next` the lowest id that a new row may get, so that ids of rows taken out before a restart aren't used again.
+    pub fn skip_to(&mut self, next: RowId) {
+        self.last = self.last.max(next.0.saturating_sub(1));
+    }
+
     /// The highest row id in use or used so far, so that ids aren't used again after a restart.
     pub fn last_id(&self) -> RowId {
         RowId(self.last)

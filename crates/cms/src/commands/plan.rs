@@ -1,11 +1,23 @@
 //! `cms plan`: what a sync would change.
 
-use super::{Context, Ended};
+use super::{Context, Ended, setup};
+use crate::output;
 use crate::problem::Problem;
 
-/// Runs the command.
-#[allow(clippy::unused_async)]
+/// Looks at both sides and writes what a sync would do, one step a line.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
-    context.configuration()?;
-    Err(Problem::new("`cms plan` is not built yet"))
+    let configuration = context.configuration()?;
+    let missing: Vec<_> = configuration.maildirs.iter().map(|maildir| maildir.path.clone()).filter(|path| !path.join("cur").is_dir()).collect();
+    let setup = setup::setup(context, configuration, true, None)?;
+    let steps = setup::open(setup)?.dry_run(&context.stop).await?;
+    for path in missing {
+        output::line(format_args!("make the Maildir `{}`", path.display()))?;
+    }
+    for step in &steps {
+        output::line(step)?;
+    }
+    if steps.is_empty() {
+        output::line("nothing to do: both sides are the same")?;
+    }
+    Ok(if steps.iter().any(|step| step.starts_with("held: ")) { Ended::Held } else { Ended::Done })
 }

@@ -1,11 +1,12 @@
 //! `cms sync`: one full sync.
 
-use super::{Context, Ended};
+use super::{Context, Ended, setup};
 use crate::problem::Problem;
 
-/// Runs the command.
-#[allow(clippy::unused_async)]
+/// Syncs until both sides are the same, then tells what was done.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
-    context.configuration()?;
-    Err(Problem::new("`cms sync` is not built yet"))
+    let setup = setup::setup(context, context.configuration()?, false, None)?;
+    let summary = setup::open(setup)?.run(true, &context.stop).await?;
+    let ended = setup::conclude(context, &summary);
+    Ok(if context.stop.is_requested() { Ended::Interrupted } else { ended })
 }

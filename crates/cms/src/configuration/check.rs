@@ -11,7 +11,7 @@ use super::{Configuration, MaildirConfig};
 
 /// Turns what the file declared into a configuration.
 pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration, ConfigurationError> {
-    let start = || Position { file: file.display().to_string(), line: 1, column: 1 };
+    let start = || Position::start_of(file);
     let draft = evaluated.draft;
     let Some(first) = draft.maildirs.first() else {
         return Err(Refusal::new("no `MailDir` is declared")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,13 @@ pub struct Position {
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
+}
+
+impl Position {
+    /// Where a file begins, for what is wrong with the file as a whole.
+    pub(super) fn start_of(file: &Path) -> Self {
+        Self { file: file.display().to_string(), line: 1, column: 1 }
+    }
 }
 
 impl fmt::Display for Position {

@@ -147,7 +147,7 @@ pub(super) fn register(globals: &mut GlobalsBuilder) {
         #[starlark(kwargs)] named: Named<'v>,
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<StarlarkAny<MaildirHandle>> {
-        Ok(StarlarkAny::new(with_draft(eval, |draft| maildir(draft, positional, named))?))
+        Ok(StarlarkAny::new(with_draft(eval, |draft| maildir(draft, positional, &named))?))
     }
 
     fn Office365_Account<'v>(
@@ -155,7 +155,7 @@ pub(super) fn register(globals: &mut GlobalsBuilder) {
         #[starlark(kwargs)] named: Named<'v>,
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<StarlarkAny<AccountHandle>> {
-        Ok(StarlarkAny::new(with_draft(eval, |draft| account(draft, positional, named))?))
+        Ok(StarlarkAny::new(with_draft(eval, |draft| account(draft, positional, &named))?))
     }
 
     fn Office365<'v>(
@@ -163,7 +163,7 @@ pub(super) fn register(globals: &mut GlobalsBuilder) {
         #[starlark(kwargs)] named: Named<'v>,
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<StarlarkAny<MailboxHandle>> {
-        Ok(StarlarkAny::new(with_draft(eval, |draft| mailbox(draft, positional, named))?))
+        Ok(StarlarkAny::new(with_draft(eval, |draft| mailbox(draft, positional, &named))?))
     }
 
     fn GMail_Account<'v>(
@@ -199,7 +199,7 @@ fn with_draft<T>(
     declare(&mut draft)
 }
 
-fn maildir<'v>(draft: &mut Draft, positional: Positional<'v>, named: Named<'v>) -> Result<MaildirHandle, Refusal> {
+fn maildir<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>) -> Result<MaildirHandle, Refusal> {
     let arguments = MAILDIR.arguments(positional.items, named.iter().map(|(name, value)| (name.as_str(), *value)))?;
     let written = arguments.text("path")?;
     let (at, _) = arguments.required("path")?;
@@ -218,7 +218,7 @@ fn maildir<'v>(draft: &mut Draft, positional: Positional<'v>, named: Named<'v>) 
     Ok(MaildirHandle { index: draft.maildirs.len() - 1, written: written.to_owned() })
 }
 
-fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: Named<'v>) -> Result<AccountHandle, Refusal> {
+fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>) -> Result<AccountHandle, Refusal> {
     let arguments = ACCOUNT.arguments(positional.items, named.iter().map(|(name, value)| (name.as_str(), *value)))?;
     let clouds = ["global", "usgov", "usdod", "china"].map(|name| (name, NationalCloud::from_name(name)));
     let account = Office365AccountConfig {
@@ -239,7 +239,7 @@ fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: Named<'v>) 
     Ok(AccountHandle { index, user })
 }
 
-fn mailbox<'v>(draft: &mut Draft, positional: Positional<'v>, named: Named<'v>) -> Result<MailboxHandle, Refusal> {
+fn mailbox<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>) -> Result<MailboxHandle, Refusal> {
     let arguments = MAILBOX.arguments(positional.items, named.iter().map(|(name, value)| (name.as_str(), *value)))?;
     let name = arguments.text("mailbox")?;
     let (name_at, _) = arguments.required("mailbox")?;

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use starlark::ErrorKind;
 use starlark::PrintHandler;
 use starlark::codemap::{FileSpan, Span};
-use starlark::environment::{FrozenModule, GlobalsBuilder, Module};
+use starlark::environment::{FrozenModule, GlobalsBuilder, LibraryExtension, Module};
 use starlark::eval::Evaluator;
 use starlark::syntax::ast::{ArgumentP, AssignTargetP, AstExprP, AstNoPayload, AstStmtP, ExprP, StmtP};
 use starlark::syntax::{AstModule, Dialect};
@@ -62,7 +62,7 @@ pub(super) fn evaluate(file: &Path, text: &str, surroundings: Surroundings) -> R
 
     let draft: SharedDraft = StarlarkAny::new(Mutex::new(Draft::new(surroundings)));
     let module = Module::with_temp_heap(|module| -> starlark::Result<FrozenModule> {
-        let globals = GlobalsBuilder::standard().with(functions::register).build();
+        let globals = GlobalsBuilder::extended_by(&[LibraryExtension::Print]).with(functions::register).build();
         {
             let mut eval = Evaluator::new(&module);
             eval.extra = Some(&draft);
@@ -71,7 +71,7 @@ pub(super) fn evaluate(file: &Path, text: &str, surroundings: Surroundings) -> R
         }
         Ok(module.freeze()?)
     })
-    .map_err(|error| explain(&name, &error, Some(&survey)))?;
+    .map_err(|error| explain(&Position::start_of(file), &error, Some(&survey)))?;
 
     let mut settings: Vec<Setting> = Vec::new();
     for assignment in &assignments {
@@ -93,7 +93,7 @@ fn parse(name: &str, text: &str) -> Result<AstModule, ConfigurationError> {
         enable_keyword_only_arguments: true,
         ..Dialect::Standard
     };
-    AstModule::parse(name, text.to_owned(), &dialect).map_err(|error| explain(name, &error, None))
+    AstModule::parse(name, text.to_owned(), &dialect).map_err(|error| explain(&Position::start_of(Path::new(name)), &error, None))
 }
 
 /// Puts an underscore where the dot of each `cfg.name = …` is.
@@ -251,15 +251,15 @@ fn position(span: &FileSpan) -> Position {
     Position { file: span.file.filename().to_owned(), line: begin.line + 1, column: begin.column + 1 }
 }
 
-/// Turns an error of the interpreter into one for people. `survey` is there while the file is being evaluated.
-pub(super) fn explain_call(file: &str, error: &starlark::Error) -> ConfigurationError {
-    explain(file, error, None)
+/// Turns an error of the interpreter into one for people. What has no place of its own is told at `otherwise`.
+pub(super) fn explain_at(otherwise: &Position, error: &starlark::Error) -> ConfigurationError {
+    explain(otherwise, error, None)
 }
 
-fn explain(file: &str, error: &starlark::Error, survey: Option<&Survey<'_>>) -> ConfigurationError {
+/// As [`explain_at`], for the file that is being evaluated, in which arguments of calls can be found.
+fn explain(otherwise: &Position, error: &starlark::Error, survey: Option<&Survey<'_>>) -> ConfigurationError {
     let span = error.span();
-    let start = || Position { file: file.to_owned(), line: 1, column: 1 };
-    let at = span.map_or_else(start, position);
+    let at = span.map_or_else(|| otherwise.clone(), position);
     if let ErrorKind::Native(native) = error.kind()
         && let Some(refusal) = native.downcast_ref::<Refusal>()
     {

@@ -12,7 +12,7 @@ use starlark::values::{OwnedFrozenValue, Value};
 use super::error::{ConfigurationError, Position, Refusal};
 use super::functions::{as_maildir, describe};
 use super::header;
-use super::language::{PrintToLog, explain_call};
+use super::language::{PrintToLog, explain_at};
 
 /// The user's function. It can be called from any thread.
 #[derive(Debug)]
@@ -54,10 +54,7 @@ impl Router {
             Ok(Err(other)) => Err(Refusal::new(format!("`cfg.direct_message` must return a `MailDir`, not {other}"))
                 .hint("make sure that every way through the function ends in a `return` of a `MailDir`")
                 .positioned(self.position.clone())),
-            Err(error) if error.span().is_none() => {
-                Err(Refusal::new(error.without_diagnostic().to_string()).positioned(self.position.clone()))
-            }
-            Err(error) => Err(with_hint(explain_call(&self.position.file, &error))),
+            Err(error) => Err(with_hint(explain_at(&self.position, &error))),
         }
     }
 }

@@ -317,7 +317,8 @@ impl<'a> Deciding<'a> {
         if leads_there(base.mailbox) {
             return None;
         }
-        self.policy.mailboxes.iter().copied().find(|mailbox| *mailbox != base.mailbox && leads_there(*mailbox))
+        let reachable = |mailbox| mailbox != base.mailbox && (self.policy.same_account)(base.mailbox, mailbox);
+        self.policy.mailboxes.iter().copied().find(|mailbox| reachable(*mailbox) && leads_there(*mailbox))
     }
 
     /// A place in a Maildir under that name, or under the first numbered form of it that is free: no file is there, no

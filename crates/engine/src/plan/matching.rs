@@ -80,7 +80,7 @@ pub(super) fn match_up<'a>(
         }
     }
     let places = find_files(&rows, local, &mut strangers);
-    let messages = find_messages(&rows, &places, policy.mailboxes, local, cloud, &mut newcomers);
+    let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
@@ -299,16 +299,18 @@ fn newly_trashed(row: &Row, seen: &LocalFile) -> bool {
 fn find_messages(
     rows: &[(RowId, &Row)],
     places: &[Here],
-    mailboxes: &[MailboxId],
+    policy: &Policy<'_>,
     local: &LocalTree,
     cloud: &CloudTree,
     newcomers: &mut Newcomers<'_>,
 ) -> Vec<There> {
     // What isn't where it was may have been moved to a mailbox that isn't listed to its end yet.
-    let listed = mailboxes.iter().all(|mailbox| cloud.complete.contains(mailbox));
+    let unlisted: Vec<MailboxId> =
+        policy.mailboxes.iter().copied().filter(|mailbox| !cloud.complete.contains(mailbox)).collect();
+    let listed = |row: &Row| !unlisted.iter().any(|mailbox| (policy.same_account)(row.mailbox, *mailbox));
     let look_up = |row: &Row| match () {
         () if cloud.messages.contains_key(&row.remote) => There::At(row.remote.clone()),
-        () if listed && cloud.complete.contains(&row.mailbox) => There::Absent,
+        () if cloud.complete.contains(&row.mailbox) && listed(row) => There::Absent,
         () => There::Unlisted,
     };
     let mut messages: Vec<There> = rows.iter().map(|(_, row)| look_up(row)).collect();

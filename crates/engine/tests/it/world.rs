@@ -194,6 +194,7 @@ impl World {
         let deleted = |_| self.deleted;
         let policy = Policy {
             mailboxes: &self.mailboxes,
+            same_account: &|_, _| true,
             readable_flags: flags("DFPRS"),
             settable_flags: flags("FPRS"),
             exclusive_flags: flags("PR"),

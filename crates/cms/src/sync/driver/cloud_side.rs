@@ -1,0 +1,485 @@
+//! The driver's dealings with the cloud: rounds of polling, questions, downloads, changes.
+
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Folder, Next, Outcome, Page, Seen, Whereabouts};
+use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId, UnixSeconds};
+use cms_store::{Change, StoreError, Stored};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::problem::with_causes;
+use crate::sync::SyncError;
+use crate::sync::driver::{CLOUD_STEPS, DOWNLOADS, Driver, GATHER, Round, unix_now};
+use crate::sync::tasks::{self, Event, FetchError, Poll};
+use crate::sync::world::Taken;
+
+/// Messages asked for in one go.
+const QUESTIONS: usize = 80;
+
+/// How long to wait after so many failures in a row, in seconds: 5, 10, 20 … 300.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs((5_u64 << failures.min(6)).min(300))
+}
+
+impl Driver {
+    /// Starts a round for every mailbox whose time has come.
+    pub(super) fn poll_due(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.mailboxes.len() {
+            let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
+            let mailbox = &mut self.mailboxes[at];
+            let once_is_enough = !self.watching && mailbox.polled;
+            if mailbox.round.is_some() || mailbox.next_poll > now || once_is_enough {
+                continue;
+            }
+            mailbox.round = Some(Round::default());
+            let ask_delete_target = (siblings > 1 && mailbox.delete_target.is_none()).then_some(mailbox.delete_action);
+            let poll = Poll {
+                account: self.accounts[mailbox.account].clone(),
+                mailbox: mailbox.id,
+                name: mailbox.name.clone(),
+                folder: mailbox.folder.clone(),
+                cursor: mailbox.cursor.clone(),
+                ask_delete_target,
+            };
+            self.tasks.spawn(poll.run(self.events.0.clone()));
+        }
+    }
+
+    pub(super) fn opened(&mut self, id: MailboxId, folder: Folder) {
+        let twin = self.mailboxes.iter().find(|other| other.id != id && other.folder.as_ref() == Some(&folder.id)).map(|other| other.name.clone());
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
+        if let Some(twin) = twin {
+            let what = format!("`{}` and `{twin}` are the same folder of the account", mailbox.name);
+            self.fatal = Some(SyncError::Configuration { what, hint: "name it once in cms.cfg".to_owned() });
+            return;
+        }
+        mailbox.total_items = folder.total_items;
+        mailbox.folder = Some(folder.id.clone());
+        self.world.note(Change::SetFolder { mailbox: id, folder: folder.id.0 });
+    }
+
+    pub(super) fn page(&mut self, id: MailboxId, page: Page, first: bool) {
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
+        let round = mailbox.round.get_or_insert_default();
+        if first {
+            round.seen.clear();
+            round.removals.clear();
+        }
+        for seen in &page.upserts {
+            round.removals.remove(&seen.id);
+            round.seen.insert(seen.id.clone());
+        }
+        round.removals.extend(page.removals.iter().cloned());
+        let mut questions = Vec::new();
+        for seen in &page.upserts {
+            if !self.take(seen, id) {
+                questions.push(seen.id.clone());
+            }
+        }
+        self.ask(Some(id), questions);
+        if let Next::Complete { cursor, whole } = page.next {
+            self.last_page(id, cursor, whole);
+        }
+    }
+
+    /// Takes what a page says of one message. Returns whether that was enough; otherwise it must be asked for.
+    fn take(&mut self, seen: &Seen, polled: MailboxId) -> bool {
+        let place = match &seen.folder {
+            Some(folder) => self.mailboxes.iter().find(|mailbox| mailbox.folder.as_ref() == Some(folder)).map(|mailbox| mailbox.id),
+            None => Some(polled),
+        };
+        let Some(place) = place else { return false };
+        if self.writing.contains(&seen.id) {
+            // Our own change is under way; what holds is what the cloud says after it.
+            self.ask_after.insert(seen.id.clone());
+            return true;
+        }
+        if self.own_writes.contains_key(&seen.id)
+            && let Some(known) = self.world.cloud.messages.get(&seen.id)
+            && (known.mailbox != place || !((known.flags ^ seen.flags) & seen.known_flags).is_empty())
+        {
+            return false;
+        }
+        self.world.see(seen, place) == Taken::Yes
+    }
+
+    fn last_page(&mut self, id: MailboxId, cursor: cms_cloud::contract::Cursor, whole: bool) {
+        let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) else { return };
+        round.finished = Some(cursor);
+        let mut gone: Vec<RemoteId> = round.removals.iter().cloned().collect();
+        let seen = whole.then(|| std::mem::take(&mut round.seen));
+        // A removal of a message that was never seen is asked about too: it may be all that is ever told of one that
+        // came and was moved away and back. That our own deletions are told back needs no question.
+        gone.retain(|gone| match self.world.cloud.messages.get(gone) {
+            Some(message) => message.mailbox == id,
+            None => !self.own_writes.contains_key(gone),
+        });
+        if let Some(seen) = seen {
+            // Only a complete round can say what is no longer there.
+            let missing = self.world.cloud.messages.iter().filter(|(known, message)| message.mailbox == id && !seen.contains(*known));
+            gone.extend(missing.map(|(known, _)| known.clone()));
+            gone.sort_unstable();
+            gone.dedup();
+        }
+        // That a message left is believed only when it is asked for by its id: one that was moved away and back is
+        // reported as removed and never as come back (microsoft-graph-docs-contrib#72).
+        self.ask(Some(id), gone);
+        self.end_round(id);
+    }
+
+    /// Asks where messages are. Until the answer comes nothing is planned for them.
+    fn ask(&mut self, round: Option<MailboxId>, mut ids: Vec<RemoteId>) {
+        ids.retain(|id| {
+            let writing = self.writing.contains(id);
+            if writing {
+                self.ask_after.insert(id.clone());
+            }
+            !writing
+        });
+        let account = round.and_then(|id| self.mailbox(id)).map(|mailbox| mailbox.account);
+        for some in ids.chunks(QUESTIONS) {
+            let account = account.or_else(|| some.first().and_then(|id| self.account_of(id))).unwrap_or_default();
+            for id in some {
+                self.world.begin(id);
+            }
+            self.asking += 1;
+            if let Some(round) = round.and_then(|id| self.mailbox_mut(id)).and_then(|mailbox| mailbox.round.as_mut()) {
+                round.open_questions += 1;
+            }
+            self.tasks.spawn(tasks::look_up(self.accounts[account].clone(), round, some.to_vec(), self.events.0.clone()));
+        }
+    }
+
+    fn account_of(&self, id: &RemoteId) -> Option<usize> {
+        let mailbox = self.world.cloud.messages.get(id)?.mailbox;
+        self.mailbox(mailbox).map(|mailbox| mailbox.account)
+    }
+
+    pub(super) fn looked_up(&mut self, round: Option<MailboxId>, answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>) {
+        self.asking -= 1;
+        let mut failed = false;
+        for (id, answer) in answers {
+            match answer {
+                Ok(Whereabouts::Here(seen)) => {
+                    let place = self.mailboxes.iter().find(|mailbox| mailbox.folder.is_some() && mailbox.folder == seen.folder).map(|mailbox| mailbox.id);
+                    match place {
+                        Some(place) => {
+                            self.world.see(&seen, place);
+                        }
+                        None => self.world.drop_cloud(&id),
+                    }
+                }
+                Ok(Whereabouts::Gone) => self.world.drop_cloud(&id),
+                Err(error) => {
+                    debug!(%error, "Couldn't ask where a message is");
+                    failed = true;
+                    if round.is_none() {
+                        self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                        self.fail_if_passing(error);
+                        continue;
+                    }
+                }
+            }
+            // A message that waits for its download is left to that.
+            if !self.downloading.contains(&id) {
+                self.world.end(&id);
+            }
+        }
+        if let Some(id) = round {
+            if let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) {
+                round.open_questions -= 1;
+                round.failed |= failed;
+            }
+            self.end_round(id);
+        }
+    }
+
+    /// Ends a round of which nothing is open any more. Only now is the cursor saved: with it, what the round told is
+    /// never told again.
+    fn end_round(&mut self, id: MailboxId) {
+        let poll_interval = self.poll_interval;
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
+        let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else { return };
+        if round.failed {
+            mailbox.failures += 1;
+            mailbox.next_poll = Instant::now() + backoff(mailbox.failures);
+            self.fail(SyncError::Cloud(CloudError::Unexpected("it didn't say where some messages are".to_owned())));
+            return;
+        }
+        let name = mailbox.name.clone();
+        mailbox.failures = 0;
+        mailbox.polled = true;
+        mailbox.next_poll = Instant::now() + poll_interval;
+        mailbox.cursor.clone_from(&round.finished);
+        if let Some(cursor) = round.finished {
+            self.world.note(Change::SetCursor { mailbox: id, cursor: Some(cursor.0), complete: true });
+        }
+        if self.world.cloud.complete.insert(id) {
+            info!(mailbox = %name, "Listed");
+            self.world.touch_everything();
+        }
+        // Changes of ours may have waited for this.
+        self.plan_at.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn cursor_lost(&mut self, id: MailboxId) {
+        if let Some(mailbox) = self.mailbox_mut(id) {
+            info!(mailbox = %mailbox.name, "The cloud has forgotten where we were; listing the folder from the beginning");
+            mailbox.cursor = None;
+            let open_questions = mailbox.round.as_ref().map_or(0, |round| round.open_questions);
+            mailbox.round = Some(Round { open_questions, ..Round::default() });
+        }
+    }
+
+    pub(super) fn round_failed(&mut self, id: MailboxId, error: CloudError) {
+        let watching = self.watching;
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
+        let failures = mailbox.failures;
+        mailbox.failures += 1;
+        mailbox.next_poll = Instant::now() + if let CloudError::Throttled(pause) = &error { *pause } else { backoff(failures) };
+        // Answers to questions of this round may still come.
+        if let Some(round) = &mut mailbox.round {
+            round.failed = true;
+            if round.open_questions == 0 {
+                mailbox.round = None;
+            } else {
+                round.finished.get_or_insert(cms_cloud::contract::Cursor(String::new()));
+            }
+        }
+        let name = mailbox.name.clone();
+        if matches!(error, CloudError::Gone | CloudError::Refused { status: 404, .. }) {
+            // The folder behind the stored id is gone; there may be a new one of that name.
+            mailbox.folder = None;
+            mailbox.cursor = None;
+        }
+        let text = with_causes(&error);
+        match error {
+            CloudError::NoSuchFolder { nearest, .. } if !mailbox.polled => {
+                let hint = if nearest.is_empty() {
+                    "`cms check` lists the folders that exist".to_owned()
+                } else {
+                    format!("did you mean {}?", nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "))
+                };
+                self.fatal = Some(SyncError::Configuration { what: format!("the account has no folder `{name}`"), hint });
+            }
+            error if !watching => {
+                self.fatal.get_or_insert(SyncError::Cloud(error));
+            }
+            _ => {
+                if failures == 0 {
+                    warn!(mailbox = %name, "{text}; trying again");
+                } else {
+                    debug!(mailbox = %name, "{text}; trying again");
+                }
+            }
+        }
+    }
+
+    /// Keeps as many downloads under way as make sense.
+    pub(super) fn start_downloads(&mut self) {
+        while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none() {
+            let Some(id) = self.downloads.pop_front() else { return };
+            let Some(account) = self.account_of(&id) else {
+                self.downloading.remove(&id);
+                self.world.end(&id);
+                continue;
+            };
+            self.downloads_running += 1;
+            let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
+            self.tasks.spawn(tasks::fetch(account, store, id, events));
+        }
+    }
+
+    pub(super) fn fetched(&mut self, id: &RemoteId, result: Result<Stored, FetchError>) {
+        self.downloads_running -= 1;
+        self.downloading.remove(id);
+        match result {
+            Ok(stored) => {
+                self.summary.downloaded += 1;
+                self.summary.bytes += stored.size;
+                self.world.fetched(id, stored.hash);
+                self.to_settle.push(id.clone());
+                self.world.end(id);
+                // One flush of the disk and one transaction serve all that come in a short while.
+                self.plan_at.get_or_insert(Instant::now() + GATHER);
+            }
+            Err(FetchError::Cloud(CloudError::Gone)) => {
+                self.world.end(id);
+                self.ask(None, vec![id.clone()]);
+            }
+            Err(FetchError::Cloud(error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }))) => {
+                self.downloading.insert(id.clone());
+                self.downloads.push_front(id.clone());
+                self.downloads_paused_until = Some(Instant::now() + backoff(1));
+                self.fail_if_passing(error);
+            }
+            Err(FetchError::Store(error @ StoreError::DiskFull { .. })) => {
+                self.downloading.insert(id.clone());
+                self.downloads.push_front(id.clone());
+                self.downloads_paused_until = Some(Instant::now() + Duration::from_secs(10));
+                self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+                self.fail(SyncError::Store(error));
+            }
+            Err(error) => {
+                let never = matches!(error, FetchError::Cloud(CloudError::Unconvertible { .. }));
+                let why = with_causes(&error);
+                warn!("a message can't be downloaded: {why}; the rest goes on, and it is tried again later");
+                self.world.end(id);
+                self.world.block(id, why, |attempts| {
+                    let first = if never { 3600 } else { 300 };
+                    UnixSeconds(unix_now().0 + (first << attempts.min(8)).min(86_400))
+                });
+            }
+        }
+    }
+
+    /// A failure of the network or the sign-in ends a single run; the daemon waits for better times.
+    fn fail_if_passing(&mut self, error: CloudError) {
+        if self.watching {
+            self.tell_once(&with_causes(&error));
+        }
+        self.fail(SyncError::Cloud(error));
+    }
+
+    /// Gives changes to the accounts that they concern.
+    pub(super) fn act_there(&mut self, ops: Vec<Op>) {
+        let mut work: Vec<Vec<(Op, CloudOp)>> = self.accounts.iter().map(|_| Vec::new()).collect();
+        for op in ops {
+            match self.request(&op) {
+                Some((account, request)) => {
+                    self.world.begin(&request.id);
+                    self.writing.insert(request.id.clone());
+                    work[account].push((op, request));
+                }
+                None => self.postpone(&op, Duration::from_millis(100)),
+            }
+        }
+        for (account, work) in work.into_iter().enumerate() {
+            let mut work = work.into_iter().peekable();
+            while work.peek().is_some() {
+                let some: Vec<_> = work.by_ref().take(CLOUD_STEPS).collect();
+                self.changing += 1;
+                self.tasks.spawn(tasks::apply(self.accounts[account].clone(), some, self.events.0.clone()));
+            }
+        }
+    }
+
+    /// Puts an op into the cloud's words; nothing if something has to be learned first.
+    fn request(&mut self, op: &Op) -> Option<(usize, CloudOp)> {
+        let id = op.id(&self.world.synced)?.clone();
+        let known = self.world.cloud.messages.get(&id)?;
+        let (mailbox, flags) = (known.mailbox, known.flags);
+        let change = match op {
+            Op::SetCloudFlags { add, remove, .. } => CloudChange::SetFlags { add: *add, remove: *remove, result: (flags | *add) - *remove },
+            Op::MoveInCloud { to, .. } => CloudChange::Move { to: self.mailbox(*to)?.folder.clone()? },
+            Op::DeleteInCloud { mailbox, .. } => CloudChange::Delete(self.delete_action(*mailbox)?),
+            _ => return None,
+        };
+        Some((self.mailbox(mailbox)?.account, CloudOp { id, change }))
+    }
+
+    /// How to delete from a mailbox: for good where deleted messages go already.
+    fn delete_action(&mut self, id: MailboxId) -> Option<DeleteAction> {
+        let mailbox = self.mailbox(id)?;
+        let action = mailbox.delete_action;
+        match &mailbox.delete_target {
+            Some(target) if target.is_some() && *target == mailbox.folder => Some(DeleteAction::Purge),
+            Some(_) => Some(action),
+            None => {
+                let (account, events) = (self.accounts[mailbox.account].clone(), self.events.0.clone());
+                if self.told.insert(format!("asking for the delete target of {}", id.0)) {
+                    self.tasks.spawn(async move {
+                        let target = account.delete_target(action).await.ok().flatten();
+                        let _ = events.send(Event::DeleteTarget { mailbox: id, target }).await;
+                    });
+                }
+                None
+            }
+        }
+    }
+
+    fn postpone(&mut self, op: &Op, wait: Duration) {
+        if let Some(id) = op.id(&self.world.synced).cloned() {
+            self.world.begin(&id);
+            self.postponed.push((Instant::now() + wait, id));
+        }
+    }
+
+    pub(super) fn applied(&mut self, results: Vec<(Op, Outcome)>) {
+        self.changing -= 1;
+        for (op, outcome) in results {
+            let Some(id) = op.id(&self.world.synced).cloned() else { continue };
+            self.writing.remove(&id);
+            let mut ask = self.ask_after.remove(&id);
+            match outcome {
+                Outcome::Done { id: new, now } => {
+                    self.own_writes.insert(id.clone(), Instant::now());
+                    self.done(&op, &id, new, now.as_ref());
+                    if let Some(notice) = self.summary.count_cloud(&op) {
+                        self.tell(&notice);
+                    }
+                }
+                // Only a direct question tells whether it is gone or merely elsewhere.
+                Outcome::Gone => ask = true,
+                Outcome::Later(error) => {
+                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                    self.fail_if_passing(error);
+                    continue;
+                }
+                Outcome::Refused(error) => {
+                    let what = format!("{op}: {}", with_causes(&error));
+                    self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
+                    self.summary.refused.push(what);
+                    self.world.refuse(&op);
+                }
+            }
+            if ask {
+                self.ask(None, vec![id]);
+            } else {
+                self.world.end(&id);
+            }
+        }
+    }
+
+    fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {
+        let told = now.map(|seen| (seen.flags, seen.known_flags));
+        match op {
+            Op::DeleteInCloud { .. } => {
+                self.world.confirm(op, &Answer::default());
+                self.world.drop_cloud(id);
+                return;
+            }
+            Op::SetCloudFlags { add, remove, .. } => {
+                if let Some(message) = self.world.cloud.messages.get(id) {
+                    let mut message = message.clone();
+                    message.flags = (message.flags | *add) - *remove;
+                    if let Some((flags, known)) = told {
+                        message.flags = message.flags.with(known, flags);
+                    }
+                    self.world.put_cloud(id.clone(), message);
+                }
+            }
+            Op::MoveInCloud { to, .. } => {
+                if let Some(message) = self.world.cloud.messages.get(id) {
+                    let mut message = message.clone();
+                    message.mailbox = *to;
+                    self.world.put_cloud(id.clone(), message);
+                }
+            }
+            _ => {}
+        }
+        let new = new.filter(|new| new != id);
+        if let Some(new) = &new
+            && let Some(message) = self.world.cloud.messages.get(id).cloned()
+        {
+            self.world.put_cloud(new.clone(), message);
+        }
+        let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
+        self.world.confirm(op, &Answer { id: new.clone(), flags });
+        if new.is_some() {
+            self.world.drop_cloud(id);
+        }
+    }
+}

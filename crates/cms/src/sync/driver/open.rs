@@ -1,0 +1,161 @@
+//! Opening the state: the lock, the store, the database and the Maildirs, before anything is asked of a cloud.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use cms_cloud::contract::{Cursor, FolderId};
+use cms_engine::{ContentHash, MaildirId, UnixSeconds};
+use cms_maildir::{MaildirError, host_name};
+use cms_store::{Database, Lock, Store, StoreError};
+use tokio::sync::mpsc::channel;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::sync::driver::{Driver, Mailbox, SAFETY_SCAN, unix_now};
+use crate::sync::local::LocalSide;
+use crate::sync::report::Summary;
+use crate::sync::routing::Routing;
+use crate::sync::world::World;
+use crate::sync::{Setup, SyncError};
+
+/// Events that may wait for the loop; a page of a listing is one.
+const EVENTS: usize = 64;
+
+pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
+    let lock = Lock::acquire(&setup.state_dir).map_err(SyncError::Store)?;
+    let store = Store::open(&setup.state_dir).map_err(SyncError::Store)?;
+    store.recover(&lock).map_err(SyncError::Store)?;
+    let mut database = open_database(&setup)?;
+
+    let mut maildirs = Vec::new();
+    for path in &setup.maildirs {
+        maildirs.push((database.maildir_id(path).map_err(SyncError::Store)?, path.clone()));
+    }
+    let mut configured_ids = Vec::new();
+    for configured in &setup.mailboxes {
+        let account = setup.account_names.get(configured.account).cloned().unwrap_or_default();
+        configured_ids.push(database.mailbox_id(&account, &configured.name).map_err(SyncError::Store)?);
+    }
+    let known = database.mailboxes().map_err(SyncError::Store)?;
+    let mut world = World::default();
+    let mut mailboxes = Vec::new();
+    let now = Instant::now();
+    for (configured, id) in setup.mailboxes.iter().zip(configured_ids) {
+        let Some(stored) = known.iter().find(|known| known.id == id).cloned() else { continue };
+        if stored.complete {
+            world.cloud.complete.insert(stored.id);
+        }
+        mailboxes.push(Mailbox {
+            id: stored.id,
+            account: configured.account,
+            name: configured.name.clone(),
+            delete_action: configured.delete_action,
+            folder: stored.folder.map(FolderId),
+            total_items: 0,
+            cursor: stored.cursor.map(Cursor),
+            delete_target: None,
+            round: None,
+            next_poll: now,
+            failures: 0,
+            polled: false,
+        });
+    }
+    database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
+    database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
+    world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
+    for note in database.reported().map_err(SyncError::Store)? {
+        world.load_reported(note);
+    }
+    world.find_homeless();
+    debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
+
+    let mut local = LocalSide::new(maildirs.iter().cloned());
+    for (id, path) in &maildirs {
+        if setup.dry_run && !path.join("cur").is_dir() {
+            continue;
+        }
+        match local.open(&world, *id) {
+            Ok(()) => {}
+            Err(error @ MaildirError::NotAMaildir { .. }) if world.synced.iter().any(|(_, row)| row.file.maildir == *id) => {
+                return Err(SyncError::MaildirMissing { path: path.clone(), source: error });
+            }
+            Err(error) => return Err(SyncError::Maildir(error)),
+        }
+        if !store.probe_same_file_system(path) {
+            warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
+        }
+    }
+    let released_until = UnixSeconds(unix_now().0 - i64::from(setup.keep_deleted_days) * 86_400);
+    let in_use: HashSet<ContentHash> = world.hashes().collect();
+    match store.prune(&mut database, released_until, |hash| in_use.contains(hash)) {
+        Ok(pruned) if pruned.messages == 0 => {}
+        Ok(pruned) => debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago"),
+        Err(error) => warn!(%error, "Couldn't tidy the message store"),
+    }
+
+    let store = Arc::new(store);
+    let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
+    let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
+    Ok(Driver {
+        world,
+        local,
+        routing: Routing::new(setup.route, store.clone(), mailbox_ids, maildir_ids),
+        store,
+        database,
+        _lock: lock,
+        accounts: setup.accounts,
+        mailboxes,
+        host: host_name(),
+        start: setup.start,
+        max_deletions: setup.max_deletions,
+        poll_interval: setup.poll_interval,
+        on_change: setup.on_change,
+        watching: false,
+        events: channel(EVENTS),
+        tasks: JoinSet::new(),
+        watch_task: None,
+        downloads: VecDeque::new(),
+        downloading: HashSet::new(),
+        downloads_running: 0,
+        changing: 0,
+        asking: 0,
+        writing: HashSet::new(),
+        ask_after: HashSet::new(),
+        own_writes: HashMap::new(),
+        postponed: Vec::new(),
+        to_settle: Vec::new(),
+        touched_maildirs: HashSet::new(),
+        plan_at: None,
+        vanish_settles_at: None,
+        paused_until: None,
+        downloads_paused_until: None,
+        reopen_at: None,
+        scan_at: now + SAFETY_SCAN,
+        hook_at: None,
+        told: HashSet::new(),
+        unreported: HashMap::new(),
+        looked_again: 0,
+        was_settled: false,
+        fatal: None,
+        summary: Summary::default(),
+        progress: setup.progress,
+        listener: setup.listener,
+    })
+}
+
+/// Opens the database. A damaged one is kept aside, and a new one is filled by looking at both sides again: without a
+/// base nothing is deleted on either.
+fn open_database(setup: &Setup) -> Result<Database, SyncError> {
+    match Database::open(&setup.state_dir) {
+        Err(StoreError::Damaged { .. }) => {
+            let aside = Database::set_aside(&setup.state_dir).map_err(SyncError::Store)?;
+            warn!(
+                "the state database is damaged; it is kept as `{}`, and a new one is made by looking at both sides again. Nothing is deleted on either",
+                aside.display()
+            );
+            Database::open(&setup.state_dir).map_err(SyncError::Store)
+        }
+        other => other.map_err(SyncError::Store),
+    }
+}

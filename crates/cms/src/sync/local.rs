@@ -1,0 +1,316 @@
+//! The local side: from what is on disk to the Local tree, and from the planner's local ops to the disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cms_engine::{Absence, Answer, FileKey, LocalFile, MaildirId, Op, UnixSeconds};
+use cms_maildir::{FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
+use cms_store::{Change, Store, StoreError};
+use tracing::{debug, info, warn};
+
+use crate::sync::world::{Located, World};
+
+/// One configured Maildir, readable or not.
+struct Configured {
+    id: MaildirId,
+    path: PathBuf,
+    opened: Option<Maildir>,
+}
+
+/// All configured Maildirs.
+pub(crate) struct LocalSide {
+    maildirs: Vec<Configured>,
+}
+
+/// Why a local op wasn't done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LocalError {
+    /// The disk isn't as the tree says: look again, then plan again.
+    #[error("the Maildir has changed meanwhile")]
+    LookAgain(MaildirId),
+    /// The store doesn't have the content: download it again.
+    #[error("the message store has lost a message")]
+    ContentMissing,
+    /// The Maildir can't be used now.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
+    /// The store can't be used now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl LocalError {
+    /// Whether the disk is full.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Maildir(error) => error.is_disk_full(),
+            Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
+            Self::LookAgain(_) | Self::ContentMissing => false,
+        }
+    }
+}
+
+impl LocalSide {
+    pub(crate) fn new(maildirs: impl IntoIterator<Item = (MaildirId, PathBuf)>) -> Self {
+        Self { maildirs: maildirs.into_iter().map(|(id, path)| Configured { id, path, opened: None }).collect() }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<MaildirId> {
+        self.maildirs.iter().map(|maildir| maildir.id).collect()
+    }
+
+    pub(crate) fn path(&self, id: MaildirId) -> Option<&Path> {
+        self.maildirs.iter().find(|maildir| maildir.id == id).map(|maildir| maildir.path.as_path())
+    }
+
+    pub(crate) fn maildir(&self, id: MaildirId) -> Option<&Maildir> {
+        self.maildirs.iter().find(|maildir| maildir.id == id)?.opened.as_ref()
+    }
+
+    /// Opens a Maildir. One that doesn't exist is made, unless Synced says that mail was in it: then its disk may not
+    /// be mounted, and making an empty one would look like a wiped mailbox.
+    pub(crate) fn open(&mut self, world: &World, id: MaildirId) -> Result<(), MaildirError> {
+        let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
+        let opened = match Maildir::open(&configured.path) {
+            Err(MaildirError::NotAMaildir { .. }) if !world.synced.iter().any(|(_, row)| row.file.maildir == id) => {
+                info!(maildir = %configured.path.display(), "Made a new Maildir");
+                Maildir::create(&configured.path)?
+            }
+            other => other?,
+        };
+        configured.opened = Some(opened);
+        Ok(())
+    }
+
+    /// Takes a Maildir out of use until it can be opened again.
+    pub(crate) fn close(&mut self, world: &mut World, id: MaildirId) {
+        if let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) {
+            configured.opened = None;
+        }
+        world.lose_maildir(id);
+    }
+
+    /// Lists a Maildir and brings the Local tree up to it. `missing` says how files that aren't there any more went.
+    ///
+    /// Names that Synced knows are believed without a look at the file: each change of flags, arrival and removal
+    /// shows in the names, and reading names is five times cheaper than asking for each file.
+    pub(crate) fn scan(&self, world: &mut World, id: MaildirId, missing: Option<Absence>) -> Result<(), LocalError> {
+        let Some(maildir) = self.maildir(id) else { return Ok(()) };
+        let scan = maildir.scan()?;
+        let first = !world.local.readable.contains(&id);
+        if first {
+            world.local.files.reserve(scan.entries.len());
+            world.places.reserve(scan.entries.len());
+        } else if scan.still {
+            // A name that changes while the directory is read may be missed, so only a quiet listing tells what is gone.
+            let names: std::collections::HashSet<_> = scan.entries.iter().map(|entry| &entry.name.base_name).collect();
+            let gone: Vec<FileKey> = world
+                .local
+                .files
+                .keys()
+                .filter(|key| key.maildir == id && !names.contains(&key.base_name))
+                .cloned()
+                .collect();
+            for key in gone {
+                world.drop_file(&key, missing);
+            }
+        }
+        for entry in scan.entries {
+            self.take(world, id, maildir, entry.place, entry.name, first)?;
+        }
+        world.local.readable.insert(id);
+        Ok(())
+    }
+
+    /// Takes one name that is in a Maildir into the tree.
+    fn take(&self, world: &mut World, id: MaildirId, maildir: &Maildir, place: Place, name: FileName, trust_names: bool) -> Result<(), LocalError> {
+        let key = FileKey::new(id, name.base_name.clone());
+        let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
+        if let Some(row) = row
+            && trust_names
+        {
+            let file = LocalFile { flags: name.flags, hash: None, inode: row.inode };
+            world.put_file(key, file, Located { place, name });
+            return Ok(());
+        }
+        let Some(facts) = maildir.inspect(place, &name)? else { return Ok(()) };
+        if let Some(known) = world.local.files.get(&key)
+            && known.inode == facts.inode
+        {
+            let mut file = known.clone();
+            let changed = file.flags != name.flags;
+            file.flags = name.flags;
+            if changed {
+                world.put_file(key, file, Located { place, name });
+            } else {
+                world.places.insert(key, Located { place, name });
+            }
+            return Ok(());
+        }
+        let path = maildir.path_of(place, &name);
+        let hash = match row {
+            Some(row) if row.inode == facts.inode => None,
+            _ => match hash_file(&path) {
+                Ok(hash) => Some(hash),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // One file that can't be read is left alone and spoils nothing else; it is there all the same.
+                Err(error) => {
+                    warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
+                    if row.is_none() {
+                        return Ok(());
+                    }
+                    None
+                }
+            },
+        };
+        let file = LocalFile { flags: name.flags, hash, inode: facts.inode };
+        world.put_file(key, file, Located { place, name });
+        Ok(())
+    }
+
+    /// Takes what the watcher heard. Returns the Maildirs that need more than that: those that were lost or came back.
+    pub(crate) fn hear(&self, world: &mut World, events: Vec<WatchEvent>) -> Vec<WatchEvent> {
+        let mut serious = Vec::new();
+        for event in events {
+            match event {
+                WatchEvent::Appeared { maildir: id, place, file_name } => {
+                    let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
+                    if let Err(error) = self.take(world, id, maildir, place, name, false) {
+                        warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a new file");
+                        serious.push(WatchEvent::Overflow);
+                    }
+                }
+                WatchEvent::Vanished { maildir: id, place, file_name } => {
+                    let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
+                    let key = FileKey::new(id, name.base_name.clone());
+                    let was_here = world.places.get(&key).is_some_and(|known| known.place == place && known.name == name);
+                    // An event tells of the past: what counts is what the disk says now.
+                    if was_here && matches!(maildir.inspect(place, &name), Ok(None)) {
+                        world.drop_file(&key, Some(Absence::Settling));
+                    }
+                }
+                WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => serious.push(event),
+            }
+        }
+        serious
+    }
+
+    /// Whether any Maildir has files whose disappearance may yet turn out to be a move.
+    pub(crate) fn is_settling(world: &World) -> bool {
+        world.local.vanished.values().any(|absence| *absence == Absence::Settling)
+    }
+
+    /// Does one local op: the disk first, then the trees.
+    pub(crate) fn perform(&self, world: &mut World, store: &Store, op: &Op, now: UnixSeconds) -> Result<(), LocalError> {
+        match op {
+            Op::Deliver { row, base } => {
+                let mut base = base.clone();
+                self.deliver(world, store, &mut base)?;
+                world.confirm(&Op::Deliver { row: *row, base }, &Answer::default());
+            }
+            Op::Replace { row, old, base } => {
+                let mut base = base.clone();
+                self.deliver(world, store, &mut base)?;
+                self.unlink(world, store, old, now)?;
+                world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default());
+            }
+            Op::Rename { row, from, base } => {
+                let mut base = base.clone();
+                self.rename(world, store, from, &mut base, now)?;
+                world.confirm(&Op::Rename { row: *row, from: from.clone(), base }, &Answer::default());
+            }
+            Op::Remove { file, .. } => {
+                self.unlink(world, store, file, now)?;
+                world.confirm(op, &Answer::default());
+            }
+            Op::Record { .. } | Op::Forget { .. } => world.confirm(op, &Answer::default()),
+            Op::Fetch { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn deliver(&self, world: &mut World, store: &Store, base: &mut cms_engine::Row) -> Result<(), LocalError> {
+        let id = base.file.maildir;
+        let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
+        if !store.contains(&base.hash) {
+            return Err(LocalError::ContentMissing);
+        }
+        let delivered = maildir
+            .deliver(&store.path_of(&base.hash), &base.file.base_name, base.flags.local, "", base.received)
+            .map_err(|error| look_again(error, id))?;
+        world.note(Change::Unreleased { hash: base.hash });
+        base.inode = delivered.facts.inode;
+        let file = LocalFile { flags: delivered.name.flags, hash: None, inode: delivered.facts.inode };
+        debug!(file = %delivered.name, how = ?delivered.how, "Delivered");
+        world.put_file(base.file.clone(), file, Located { place: delivered.place, name: delivered.name });
+        Ok(())
+    }
+
+    fn rename(&self, world: &mut World, store: &Store, from: &FileKey, base: &mut cms_engine::Row, now: UnixSeconds) -> Result<(), LocalError> {
+        let id = from.maildir;
+        let to = base.file.maildir;
+        let located = world.places.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
+        let (source, target) = self.maildir(id).zip(self.maildir(to)).ok_or(LocalError::LookAgain(id))?;
+        if base.file.base_name != from.base_name {
+            // The name is taken by another message there: this one goes in under a name of its own.
+            self.keep(store, source, &located, &base.hash)?;
+            self.deliver(world, store, base)?;
+            return self.unlink(world, store, from, now);
+        }
+        let (place, name) = if id == to {
+            source.set_flags(located.place, &located.name, base.flags.local)
+        } else {
+            source.move_to(located.place, &located.name, target, base.flags.local)
+        }
+        .map_err(|error| look_again(error, id))?;
+        let mut file = world.local.files.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
+        file.flags = name.flags;
+        if base.inode == 0 {
+            base.inode = file.inode;
+        }
+        if *from != base.file {
+            world.drop_file(from, None);
+        }
+        world.put_file(base.file.clone(), file, Located { place, name });
+        Ok(())
+    }
+
+    fn unlink(&self, world: &mut World, store: &Store, key: &FileKey, now: UnixSeconds) -> Result<(), LocalError> {
+        let id = key.maildir;
+        let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
+        let located = world.places.get(key).cloned().ok_or(LocalError::LookAgain(id))?;
+        let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
+        let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
+        if let Some(hash) = hash {
+            self.keep(store, maildir, &located, &hash)?;
+            world.note(Change::Released { hash, at: now });
+        }
+        if !maildir.remove(located.place, &located.name).map_err(|error| look_again(error, id))? {
+            return Err(LocalError::LookAgain(id));
+        }
+        world.drop_file(key, None);
+        Ok(())
+    }
+
+    /// Makes sure that the store holds what is about to leave a Maildir.
+    fn keep(&self, store: &Store, maildir: &Maildir, located: &Located, hash: &cms_engine::ContentHash) -> Result<(), LocalError> {
+        if !store.contains(hash) {
+            store.adopt(&maildir.path_of(located.place, &located.name), hash)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was done in the Maildirs durable.
+    pub(crate) fn sync_directories(&self, touched: impl IntoIterator<Item = MaildirId>) -> Result<(), MaildirError> {
+        touched.into_iter().filter_map(|id| self.maildir(id)).try_for_each(Maildir::sync_directories)
+    }
+}
+
+/// A file that isn't where the tree says, or a name that is taken, means that the tree is behind the disk.
+fn look_again(error: MaildirError, id: MaildirId) -> LocalError {
+    match error {
+        MaildirError::Vanished { .. } | MaildirError::NameTaken { .. } => LocalError::LookAgain(id),
+        MaildirError::SourceMissing { .. } => LocalError::ContentMissing,
+        other => LocalError::Maildir(other),
+    }
+}

@@ -1,0 +1,111 @@
+//! Keeping both sides the same: observe, plan, apply.
+//!
+//! [`Driver`] is the loop. It owns the trees ([`world`]); [`local`] and [`tasks`] are its hands on the disk and in the
+//! cloud; [`routing`] answers which Maildir a message belongs to. What it tells its user is in [`report`].
+
+mod driver;
+mod local;
+mod report;
+mod routing;
+mod tasks;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
+use cms_maildir::MaildirError;
+use cms_store::StoreError;
+
+use crate::progress::Progress;
+
+pub(crate) use driver::Driver;
+pub(crate) use local::LocalError;
+pub(crate) use report::{Listener, Notice, Summary};
+pub(crate) use routing::Route;
+
+/// What a run needs to know.
+pub(crate) struct Setup {
+    pub(crate) state_dir: PathBuf,
+    /// Signed in, or signing in when they are first asked.
+    pub(crate) accounts: Vec<Arc<dyn CloudAccount>>,
+    /// What the accounts are called in the database; stable across runs.
+    pub(crate) account_names: Vec<String>,
+    pub(crate) mailboxes: Vec<MailboxSetup>,
+    pub(crate) maildirs: Vec<PathBuf>,
+    /// Nothing where every message goes to the first Maildir.
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) poll_interval: Duration,
+    pub(crate) keep_deleted_days: u32,
+    pub(crate) max_deletions: Option<u32>,
+    pub(crate) on_change: Option<String>,
+    pub(crate) start: Start,
+    /// Whether nothing outside the state directory may be touched.
+    pub(crate) dry_run: bool,
+    pub(crate) progress: Progress,
+    pub(crate) listener: Option<Arc<Listener>>,
+}
+
+/// One configured mailbox.
+pub(crate) struct MailboxSetup {
+    /// The account that has it, as an index.
+    pub(crate) account: usize,
+    /// Its configured name.
+    pub(crate) name: String,
+    /// What deleting means.
+    pub(crate) delete_action: DeleteAction,
+}
+
+/// What holds of the changes that were made in the Maildirs while nothing was watching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Start {
+    /// They are merged with the cloud's.
+    #[default]
+    Merge,
+    /// They are discarded.
+    Online,
+    /// They are merged; and where no base is known, the Maildir's flags win.
+    Offline,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    /// The configuration names something that doesn't exist.
+    #[error("{what}")]
+    Configuration {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A Maildir that held mail isn't there.
+    #[error("`{}`, which held mail, isn't there", path.display())]
+    MaildirMissing {
+        /// The Maildir.
+        path: PathBuf,
+        /// What was missing.
+        source: MaildirError,
+    },
+    #[error(transparent)]
+    Cloud(CloudError),
+    #[error(transparent)]
+    Maildir(MaildirError),
+    #[error(transparent)]
+    Local(LocalError),
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl SyncError {
+    /// Whether the disk is full.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Maildir(error) => error.is_disk_full(),
+            Self::Local(error) => error.is_disk_full(),
+            Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
+            Self::Configuration { .. } | Self::MaildirMissing { .. } | Self::Cloud(_) => false,
+        }
+    }
+}

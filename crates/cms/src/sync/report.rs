@@ -1,0 +1,121 @@
+//! What a run has to tell its user.
+
+use std::fmt;
+
+use cms_engine::Op;
+
+/// Something that a run has just done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Something crossed from the cloud into a Maildir.
+    Here(String),
+    /// Something crossed from a Maildir to the cloud.
+    There(String),
+    /// Everything is settled: both sides are the same.
+    Settled,
+}
+
+/// Hears of what happens, as it does.
+pub(crate) type Listener = dyn Fn(&Notice) + Send + Sync;
+
+/// What a run did and what it left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    /// Messages downloaded.
+    pub(crate) downloaded: u64,
+    /// Bytes downloaded, as the cloud sent them.
+    pub(crate) bytes: u64,
+    /// Files delivered.
+    pub(crate) delivered: u64,
+    /// Files removed because their message is gone from the cloud.
+    pub(crate) removed: u64,
+    /// Files renamed, for flags or another Maildir.
+    pub(crate) renamed: u64,
+    /// Messages whose flags were changed in the cloud.
+    pub(crate) flagged_there: u64,
+    /// Messages moved to another folder in the cloud.
+    pub(crate) moved_there: u64,
+    /// Messages deleted in the cloud.
+    pub(crate) deleted_there: u64,
+    /// Messages that can't be downloaded for now, with the reason.
+    pub(crate) troubles: Vec<String>,
+    /// Changes that the cloud refused for good, with the reason.
+    pub(crate) refused: Vec<String>,
+    /// Deletions that wait for the user's word.
+    pub(crate) held: Vec<HeldDeletions>,
+    /// Files that only a Maildir has.
+    pub(crate) local_only: u64,
+}
+
+/// Deletions that wait for the user's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldDeletions {
+    /// How many messages would go.
+    pub(crate) count: usize,
+    /// Of how many.
+    pub(crate) of: usize,
+    /// The mailbox, by its configured name.
+    pub(crate) mailbox: String,
+    /// Whether they would go from the Maildir rather than from the cloud.
+    pub(crate) from_maildir: bool,
+}
+
+impl fmt::Display for HeldDeletions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, of, mailbox, from_maildir } = self;
+        if *from_maildir {
+            write!(f, "{count} of {of} messages are gone from `{mailbox}` in the cloud; their files are kept until you say otherwise")
+        } else {
+            write!(f, "{count} of {of} messages of `{mailbox}` were deleted here; the cloud keeps them until you say otherwise")
+        }
+    }
+}
+
+impl Summary {
+    /// Counts a local op that was done.
+    pub(crate) fn count_local(&mut self, op: &Op) -> Option<Notice> {
+        match op {
+            Op::Deliver { .. } | Op::Replace { .. } => self.delivered += 1,
+            Op::Rename { .. } => self.renamed += 1,
+            Op::Remove { row: Some(_), .. } => self.removed += 1,
+            _ => return None,
+        }
+        Some(Notice::Here(op.to_string()))
+    }
+
+    /// Counts an op that the cloud confirmed.
+    pub(crate) fn count_cloud(&mut self, op: &Op) -> Option<Notice> {
+        match op {
+            Op::SetCloudFlags { .. } => self.flagged_there += 1,
+            Op::MoveInCloud { deletes: false, .. } => self.moved_there += 1,
+            Op::MoveInCloud { deletes: true, .. } | Op::DeleteInCloud { .. } => self.deleted_there += 1,
+            _ => return None,
+        }
+        Some(Notice::There(op.to_string()))
+    }
+}
+
+/// One line such as `12 delivered, 3 flag changes sent; nothing left to do`.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.downloaded, "downloaded"),
+            (self.delivered, "delivered"),
+            (self.renamed, "changed here"),
+            (self.removed, "removed here"),
+            (self.flagged_there, "flagged in the cloud"),
+            (self.moved_there, "moved in the cloud"),
+            (self.deleted_there, "deleted in the cloud"),
+            (self.local_only, "only here"),
+            (self.troubles.len() as u64, "not downloadable now"),
+            (self.refused.len() as u64, "refused by the cloud"),
+        ];
+        let mut any = false;
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            let comma = if any { ", " } else { "" };
+            write!(f, "{comma}{count} {what}")?;
+            any = true;
+        }
+        if any { Ok(()) } else { f.write_str("nothing to do: both sides are the same") }
+    }
+}

@@ -1,0 +1,71 @@
+//! Which Maildir a message belongs to: the configuration's `direct_message`, asked with the header from the store.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cms_engine::{ContentHash, Flags, MaildirId, MailboxId, Router};
+use cms_store::Store;
+use tracing::warn;
+
+/// What decides, given the index of a configured mailbox, the header of a message and its flags: the index of a
+/// configured Maildir, or why it can't say.
+pub(crate) type Route = dyn Fn(usize, &[u8], Flags) -> Result<usize, String> + Send + Sync;
+
+/// The planner's view of the configuration's routing.
+pub(crate) struct Routing {
+    /// Nothing where every message goes to the first Maildir.
+    route: Option<Arc<Route>>,
+    store: Arc<Store>,
+    mailboxes: Vec<MailboxId>,
+    maildirs: Vec<MaildirId>,
+    /// A stored message never changes, so that one answer holds for good.
+    known: RefCell<HashMap<(MailboxId, ContentHash, Flags), Option<MaildirId>>>,
+}
+
+/// Answers kept at the most; a run over a large mailbox asks once for each message.
+const KNOWN_MAX: usize = 10_000;
+
+impl Routing {
+    pub(crate) fn new(route: Option<Arc<Route>>, store: Arc<Store>, mailboxes: Vec<MailboxId>, maildirs: Vec<MaildirId>) -> Self {
+        Self { route, store, mailboxes, maildirs, known: RefCell::default() }
+    }
+
+    fn ask(&self, route: &Route, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId> {
+        let index = self.mailboxes.iter().position(|known| *known == mailbox)?;
+        let header = match self.store.header(content) {
+            Ok(header) => header,
+            Err(error) => {
+                warn!(%error, "Couldn't read a stored message to find its Maildir");
+                return None;
+            }
+        };
+        match route(index, &header, flags) {
+            Ok(maildir) => self.maildirs.get(maildir).copied(),
+            Err(error) => {
+                warn!("cfg.direct_message failed, so a message waits: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Router for Routing {
+    fn maildir_for(&self, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId> {
+        let Some(route) = &self.route else { return self.maildirs.first().copied() };
+        let question = (mailbox, *content, flags);
+        if let Some(answer) = self.known.borrow().get(&question) {
+            return *answer;
+        }
+        let answer = self.ask(route.as_ref(), mailbox, content, flags);
+        let mut known = self.known.borrow_mut();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        // A failure isn't remembered: a store that couldn't be read may be readable next time.
+        if answer.is_some() {
+            known.insert(question, answer);
+        }
+        answer
+    }
+}

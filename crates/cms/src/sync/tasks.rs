@@ -1,0 +1,188 @@
+//! What goes on beside the loop: each task talks to one account, holds nothing, and ends in events.
+
+use std::io;
+use std::sync::Arc;
+
+use cms_cloud::contract::{
+    Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next, Outcome, Page, Whereabouts,
+};
+use cms_engine::{MailboxId, Op, RemoteId};
+use cms_maildir::{MaildirError, WatchEvent, Watcher};
+use cms_store::{Incoming, Store, StoreError, Stored};
+use tokio::sync::mpsc::Sender;
+
+/// Everything that can wake the loop, but for time and the wish to stop.
+pub(crate) enum Event {
+    /// A mailbox's folder was found.
+    Opened { mailbox: MailboxId, folder: Folder },
+    /// Where deleted messages of a mailbox go.
+    DeleteTarget { mailbox: MailboxId, target: Option<FolderId> },
+    /// One page of what changed in a mailbox. `first` begins a round.
+    Page { mailbox: MailboxId, page: Page, first: bool },
+    /// The cloud has forgotten where we were; a round from the very beginning follows.
+    CursorLost { mailbox: MailboxId },
+    /// A round ended too early.
+    RoundFailed { mailbox: MailboxId, error: CloudError },
+    /// Where messages are now. `round` names the mailbox whose round waits for it.
+    LookedUp { round: Option<MailboxId>, answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)> },
+    /// A download ended.
+    Fetched { id: RemoteId, result: Result<Stored, FetchError> },
+    /// Changes in the cloud ended.
+    Applied { results: Vec<(Op, Outcome)> },
+    /// Maildirs changed.
+    Watched(Result<Vec<WatchEvent>, MaildirError>),
+}
+
+/// Why a download didn't end in a stored message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a round of polling needs to know.
+pub(crate) struct Poll {
+    pub(crate) account: Arc<dyn CloudAccount>,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) name: String,
+    pub(crate) folder: Option<FolderId>,
+    pub(crate) cursor: Option<Cursor>,
+    /// Set where the loop still has to learn where deleted messages go.
+    pub(crate) ask_delete_target: Option<DeleteAction>,
+}
+
+impl Poll {
+    /// Asks for everything that changed, page by page.
+    pub(crate) async fn run(self, events: Sender<Event>) {
+        let mailbox = self.mailbox;
+        if let Err(error) = self.pages(&events).await {
+            let _ = events.send(Event::RoundFailed { mailbox, error }).await;
+        }
+    }
+
+    async fn pages(self, events: &Sender<Event>) -> Result<(), CloudError> {
+        let mailbox = self.mailbox;
+        // A send fails only when the loop has ended, and then nobody waits for the rest.
+        let folder = match self.folder {
+            Some(folder) => folder,
+            None => {
+                let folder = self.account.open(&self.name).await?;
+                let id = folder.id.clone();
+                let _ = events.send(Event::Opened { mailbox, folder }).await;
+                id
+            }
+        };
+        if let Some(action) = self.ask_delete_target {
+            let target = self.account.delete_target(action).await?;
+            let _ = events.send(Event::DeleteTarget { mailbox, target }).await;
+        }
+        let mut cursor = self.cursor;
+        let mut first = true;
+        let mut lost = 0;
+        loop {
+            match self.account.changes(&folder, cursor.as_ref()).await? {
+                Changes::CursorLost => {
+                    lost += 1;
+                    if lost > 3 {
+                        return Err(CloudError::Unexpected("every new listing was declared lost at once".to_owned()));
+                    }
+                    let _ = events.send(Event::CursorLost { mailbox }).await;
+                    (cursor, first) = (None, true);
+                }
+                Changes::Page(page) => {
+                    let more = match &page.next {
+                        Next::More(more) => Some(more.clone()),
+                        Next::Complete { .. } => None,
+                    };
+                    if events.send(Event::Page { mailbox, page, first }).await.is_err() || more.is_none() {
+                        return Ok(());
+                    }
+                    (cursor, first) = (more, false);
+                }
+            }
+        }
+    }
+}
+
+/// Asks where messages are.
+pub(crate) async fn look_up(account: Arc<dyn CloudAccount>, round: Option<MailboxId>, ids: Vec<RemoteId>, events: Sender<Event>) {
+    let answers = account.look_up(&ids).await;
+    let answers = ids.into_iter().zip(answers).collect();
+    let _ = events.send(Event::LookedUp { round, answers }).await;
+}
+
+/// Downloads one message into the store, unless a download that wasn't recorded is there already.
+pub(crate) async fn fetch(account: Arc<dyn CloudAccount>, store: Arc<Store>, id: RemoteId, events: Sender<Event>) {
+    let result = download(account, store, id.clone()).await;
+    let _ = events.send(Event::Fetched { id, result }).await;
+}
+
+async fn download(account: Arc<dyn CloudAccount>, store: Arc<Store>, id: RemoteId) -> Result<Stored, FetchError> {
+    if let Some(stored) = store.finished_incoming(&id)? {
+        return Ok(stored);
+    }
+    let mut sink = IncomingSink { incoming: store.incoming(&id)?, failure: None };
+    let fetched = account.fetch(&id, &mut sink).await;
+    let IncomingSink { incoming, failure } = sink;
+    match (fetched, failure) {
+        (_, Some(error)) => return Err(error.into()),
+        (Err(error), None) => return Err(error.into()),
+        (Ok(_), None) => {}
+    }
+    // Making it durable waits for the disk; the connection is free again meanwhile.
+    match tokio::task::spawn_blocking(move || incoming.finish()).await {
+        Ok(finished) => Ok(finished?),
+        Err(error) => Err(CloudError::Sink(io::Error::other(error)).into()),
+    }
+}
+
+/// Lets the store's own error come back out of the cloud's call.
+struct IncomingSink {
+    incoming: Incoming,
+    failure: Option<StoreError>,
+}
+
+impl IncomingSink {
+    fn note(&mut self, result: Result<(), StoreError>) -> io::Result<()> {
+        result.map_err(|error| {
+            self.failure = Some(error);
+            io::Error::other("the message store failed")
+        })
+    }
+}
+
+impl MimeSink for IncomingSink {
+    fn restart(&mut self) -> io::Result<()> {
+        let result = self.incoming.restart();
+        self.note(result)
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let result = self.incoming.write(chunk);
+        self.note(result)
+    }
+}
+
+/// Makes changes in the cloud.
+pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp)>, events: Sender<Event>) {
+    let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().unzip();
+    let outcomes = account.apply(&requests).await;
+    let _ = events.send(Event::Applied { results: ops.into_iter().zip(outcomes).collect() }).await;
+}
+
+/// How long the Maildirs must be quiet before changes are taken for complete: long enough for a program that renames
+/// twice, short enough that nobody notices.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(30);
+
+/// Hears of changes in the Maildirs until the loop ends.
+pub(crate) async fn watch(mut watcher: Watcher, events: Sender<Event>) {
+    loop {
+        let batch = watcher.next_batch(SETTLE).await;
+        let failed = batch.is_err();
+        if events.send(Event::Watched(batch)).await.is_err() || failed {
+            return;
+        }
+    }
+}

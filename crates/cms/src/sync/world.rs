@@ -1,0 +1,546 @@
+//! The three trees in memory, what was touched since they were last planned for, and the changes that the database
+//! hasn't been told yet. No I/O.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use cms_cloud::contract::Seen;
+use cms_engine::{
+    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId,
+    Row, RowId, Scope, Sides, SyncedTree, Touched, UnixSeconds,
+};
+use cms_maildir::{FileName, Place};
+use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};
+
+/// Where a file is on disk, beyond what the engine needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Located {
+    /// `new` or `cur`.
+    pub(crate) place: Place,
+    /// Its whole name.
+    pub(crate) name: FileName,
+}
+
+/// Why a message can't be downloaded for now.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    /// In words.
+    pub(crate) why: String,
+    /// How often it was tried.
+    pub(crate) attempts: u32,
+    /// When it is tried again.
+    pub(crate) retry_at: UnixSeconds,
+}
+
+/// What applying one observation of the cloud came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The tree says so now.
+    Yes,
+    /// It is too little to go by, or may be older than what we know: the message must be asked for by its id.
+    AskFirst,
+}
+
+/// The trees and their bookkeeping.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) cloud: CloudTree,
+    pub(crate) local: LocalTree,
+    pub(crate) synced: SyncedTree,
+    pub(crate) places: HashMap<FileKey, Located>,
+    pub(crate) troubles: HashMap<RemoteId, Trouble>,
+    pub(crate) busy: Busy,
+    touched: Touched,
+    everything_touched: bool,
+    /// Files without a row. They stay in the scope of every plan, since their match may come later.
+    strangers: HashSet<FileKey>,
+    /// Messages without a row that nobody is working on.
+    homeless: HashSet<RemoteId>,
+    /// Rows that the planner left waiting for something to show.
+    waiting: HashSet<RowId>,
+    /// Files of which the user was told that they are only here.
+    reported: HashSet<FileKey>,
+    changes: Vec<Change>,
+}
+
+impl World {
+    /// Plans for what was touched, or for everything the first time and after a rescan.
+    pub(crate) fn plan(&mut self, policy: &Policy<'_>) -> Plan {
+        let mut touched = std::mem::take(&mut self.touched);
+        let everything = std::mem::take(&mut self.everything_touched);
+        let plan = if everything {
+            cms_engine::plan(&self.cloud, &self.local, &self.synced, policy, &Scope::All, &self.busy)
+        } else {
+            touched.files.extend(self.strangers.iter().cloned());
+            touched.ids.extend(self.homeless.iter().cloned());
+            touched.rows.extend(self.waiting.iter().copied());
+            cms_engine::plan(&self.cloud, &self.local, &self.synced, policy, &Scope::Only(&touched), &self.busy)
+        };
+        // A waiting row that is being worked on isn't named again; it comes back into scope when that work ends.
+        self.waiting = plan.waiting.iter().copied().collect();
+        plan
+    }
+
+    /// Whether anything was touched since the last plan.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.everything_touched || !self.touched.ids.is_empty() || !self.touched.files.is_empty() || !self.touched.rows.is_empty()
+    }
+
+    /// Marks everything as touched.
+    pub(crate) fn touch_everything(&mut self) {
+        self.everything_touched = true;
+    }
+
+    /// Marks a message as touched.
+    pub(crate) fn touch(&mut self, id: &RemoteId) {
+        self.touched.ids.insert(id.clone());
+    }
+
+    /// Marks a row as touched.
+    pub(crate) fn touch_row(&mut self, row: RowId) {
+        self.touched.rows.insert(row);
+    }
+
+    /// Says that work on a message has begun.
+    pub(crate) fn begin(&mut self, id: &RemoteId) {
+        self.busy.ids.insert(id.clone());
+        self.homeless.remove(id);
+    }
+
+    /// Says that work on a message has ended, however it ended.
+    pub(crate) fn end(&mut self, id: &RemoteId) {
+        self.busy.ids.remove(id);
+        if self.synced.by_remote(id).is_none() && self.cloud.messages.contains_key(id) {
+            self.homeless.insert(id.clone());
+        }
+        self.touch(id);
+    }
+
+    /// Takes what the cloud said of a message, with `mailbox` as the place where it was seen.
+    pub(crate) fn see(&mut self, seen: &Seen, mailbox: MailboxId) -> Taken {
+        let Some(known) = self.cloud.messages.get(&seen.id) else {
+            // The report of a read mark alone doesn't make a message of one that was never seen.
+            let Some(received) = seen.received else { return Taken::AskFirst };
+            let message = CloudMessage {
+                mailbox,
+                flags: seen.flags & seen.known_flags,
+                received,
+                hash: None,
+                revision: seen.revision.clone().map(Into::into),
+                blocked: false,
+            };
+            self.put_cloud(seen.id.clone(), message);
+            return Taken::Yes;
+        };
+        let mut message = known.clone();
+        message.mailbox = mailbox;
+        let was_draft = message.flags.contains(Flags::DRAFT);
+        message.flags = message.flags.with(seen.known_flags, seen.flags);
+        if let Some(received) = seen.received {
+            message.received = received;
+        }
+        let is_draft = message.flags.contains(Flags::DRAFT);
+        if is_draft && seen.revision.is_some() && seen.revision.as_deref() != message.revision.as_deref() {
+            message.revision = seen.revision.clone().map(Into::into);
+            message.hash = None;
+        }
+        if was_draft && !is_draft {
+            // Sending gives a draft its final form.
+            message.revision = None;
+            message.hash = None;
+        }
+        if message != *known {
+            self.put_cloud(seen.id.clone(), message);
+        }
+        Taken::Yes
+    }
+
+    /// Writes a message into the Cloud tree.
+    pub(crate) fn put_cloud(&mut self, id: RemoteId, message: CloudMessage) {
+        self.changes.push(Change::PutCloud(self.cloud_record(&id, &message)));
+        if self.synced.by_remote(&id).is_none() && !self.busy.ids.contains(&id) {
+            self.homeless.insert(id.clone());
+        }
+        self.touch(&id);
+        self.cloud.messages.insert(id, message);
+    }
+
+    /// Takes a message out of the Cloud tree: it is in none of the configured mailboxes any more.
+    pub(crate) fn drop_cloud(&mut self, id: &RemoteId) {
+        if self.cloud.messages.remove(id).is_some() {
+            self.troubles.remove(id);
+            self.homeless.remove(id);
+            self.changes.push(Change::DeleteCloud(id.clone()));
+            self.touch(id);
+        }
+    }
+
+    /// Notes that a message can't be downloaded for now.
+    pub(crate) fn block(&mut self, id: &RemoteId, why: String, retry_at: impl FnOnce(u32) -> UnixSeconds) {
+        let attempts = self.troubles.get(id).map_or(0, |trouble| trouble.attempts) + 1;
+        self.troubles.insert(id.clone(), Trouble { why, attempts, retry_at: retry_at(attempts) });
+        if let Some(mut message) = self.cloud.messages.get(id).cloned() {
+            message.blocked = true;
+            self.put_cloud(id.clone(), message);
+        }
+    }
+
+    /// Lets every message be tried again whose time has come.
+    pub(crate) fn unblock_due(&mut self, now: UnixSeconds) {
+        let due: Vec<RemoteId> =
+            self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            if let Some(trouble) = self.troubles.get_mut(&id) {
+                trouble.retry_at = UnixSeconds(i64::MAX);
+            }
+            if let Some(message) = self.cloud.messages.get_mut(&id)
+                && message.blocked
+            {
+                message.blocked = false;
+                self.touch(&id);
+            }
+        }
+    }
+
+    /// Notes the content of a message that was downloaded.
+    pub(crate) fn fetched(&mut self, id: &RemoteId, hash: ContentHash) {
+        self.troubles.remove(id);
+        if let Some(mut message) = self.cloud.messages.get(id).cloned() {
+            message.hash = Some(hash);
+            message.blocked = false;
+            let draft = message.flags.contains(Flags::DRAFT);
+            self.put_cloud(id.clone(), message);
+            // Exchange may make other bytes of a message each time. It is no other message for that: what was downloaded
+            // again because it was lost here takes the place of what was lost.
+            if let Some(row) = self.synced.by_remote(id)
+                && !draft
+                && self.synced.get(row).is_some_and(|row| !row.flags.cloud.contains(Flags::DRAFT) && row.hash != hash)
+            {
+                self.amend_row(row, |row| row.hash = hash);
+            }
+        }
+    }
+
+    /// Writes a file into the Local tree.
+    pub(crate) fn put_file(&mut self, key: FileKey, file: LocalFile, located: Located) {
+        self.local.vanished.remove(&key);
+        if self.synced.by_file(&key).is_none() {
+            self.strangers.insert(key.clone());
+        }
+        self.touched.files.insert(key.clone());
+        self.places.insert(key.clone(), located);
+        self.local.files.insert(key, file);
+    }
+
+    /// Takes a file out of the Local tree, and notes how it went if somebody saw it.
+    pub(crate) fn drop_file(&mut self, key: &FileKey, absence: Option<Absence>) {
+        self.places.remove(key);
+        self.strangers.remove(key);
+        if self.local.files.remove(key).is_some() {
+            if let Some(absence) = absence
+                && self.synced.by_file(key).is_some()
+            {
+                self.local.vanished.insert(key.clone(), absence);
+            }
+            self.touched.files.insert(key.clone());
+        }
+    }
+
+    /// Says that a Maildir can't be read any more: nothing that went from it lately was a deletion.
+    pub(crate) fn lose_maildir(&mut self, maildir: MaildirId) {
+        self.local.readable.remove(&maildir);
+        self.local.files.retain(|key, _| key.maildir != maildir);
+        self.places.retain(|key, _| key.maildir != maildir);
+        self.strangers.retain(|key| key.maildir != maildir);
+        self.local.vanished.retain(|key, _| key.maildir != maildir);
+        self.everything_touched = true;
+    }
+
+    /// Ends the time in which vanished files of a Maildir may turn up elsewhere. Returns whether there were any.
+    pub(crate) fn settle_vanished(&mut self, maildir: MaildirId) -> bool {
+        let mut any = false;
+        for (key, absence) in &mut self.local.vanished {
+            if key.maildir == maildir && *absence == Absence::Settling {
+                *absence = Absence::Observed;
+                self.touched.files.insert(key.clone());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether a file has no row.
+    pub(crate) fn is_stranger(&self, key: &FileKey) -> bool {
+        self.strangers.contains(key)
+    }
+
+    /// The files that have no row.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = &FileKey> {
+        self.strangers.iter()
+    }
+
+    /// Moves the base for a confirmed op, and the trees with it as far as the op says how they are now.
+    pub(crate) fn confirm(&mut self, op: &Op, answer: &Answer) {
+        let before = op_row(op);
+        let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| row.file.clone());
+        // A message has one row: one that a new row takes the place of goes from the database first.
+        let rivals = op_base(op).map(|base| [self.synced.by_remote(&base.remote), self.synced.by_file(&base.file)]);
+        let row = self.synced.confirm(op, answer);
+        for rival in rivals.into_iter().flatten().flatten() {
+            if self.synced.get(rival).is_none() && Some(rival) != before {
+                self.changes.push(Change::DeleteSynced(rival));
+            }
+        }
+        self.mirror(before, row);
+        if let Some(file) = vanished_file
+            && self.synced.by_file(&file).is_none()
+        {
+            self.local.vanished.remove(&file);
+            if self.local.files.contains_key(&file) {
+                self.strangers.insert(file.clone());
+            }
+            self.touched.files.insert(file);
+        }
+    }
+
+    /// Moves the base for an op that the cloud refused for good.
+    pub(crate) fn refuse(&mut self, op: &Op) {
+        let Some(before) = op_row(op) else { return };
+        let Some(old) = self.synced.get(before).cloned() else { return };
+        let local = self.local.files.get(&old.file).map(|file| file.flags);
+        let cloud = self.cloud.messages.get(&old.remote).map(|message| message.flags);
+        // A file that was deleted here and can't be deleted there comes back.
+        self.local.vanished.remove(&old.file);
+        let row = self.synced.refuse(op, local, cloud);
+        self.mirror(Some(before), row);
+        self.touch_row(before);
+    }
+
+    /// Changes a row outside of any op.
+    pub(crate) fn amend_row(&mut self, id: RowId, change: impl FnOnce(&mut Row)) {
+        if let Some(mut row) = self.synced.get(id).cloned() {
+            change(&mut row);
+            self.synced.put(id, row);
+            self.mirror(Some(id), Some(id));
+        }
+    }
+
+    fn mirror(&mut self, before: Option<RowId>, after: Option<RowId>) {
+        if let Some(before) = before
+            && Some(before) != after
+            && self.synced.get(before).is_none()
+        {
+            self.changes.push(Change::DeleteSynced(before));
+        }
+        if let Some(id) = after
+            && let Some(row) = self.synced.get(id)
+        {
+            self.strangers.remove(&row.file);
+            self.homeless.remove(&row.remote);
+            self.changes.push(Change::PutSynced(synced_record(id, row)));
+            self.touched.rows.insert(id);
+        }
+    }
+
+    /// Adds a change that the database is to be told with the next ones.
+    pub(crate) fn note(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Hands out the changes that the database hasn't been told yet.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Takes changes back that couldn't be written; they go before whatever came since.
+    pub(crate) fn put_back(&mut self, mut changes: Vec<Change>) {
+        changes.append(&mut self.changes);
+        self.changes = changes;
+    }
+
+    /// Whether there is something that the database hasn't been told.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    fn cloud_record(&self, id: &RemoteId, message: &CloudMessage) -> CloudRecord {
+        let trouble = self.troubles.get(id);
+        CloudRecord {
+            remote_id: id.clone(),
+            mailbox: message.mailbox,
+            flags: message.flags,
+            received: message.received,
+            hash: message.hash,
+            revision: message.revision.as_deref().map(Into::into),
+            fetched_revision: None,
+            trouble: trouble.filter(|_| message.blocked).map(|trouble| trouble.why.clone()),
+            retry_at: trouble.filter(|_| message.blocked).map(|trouble| trouble.retry_at),
+            attempts: trouble.map_or(0, |trouble| trouble.attempts),
+        }
+    }
+
+    /// Takes a stored message into the tree at the start.
+    pub(crate) fn load_cloud(&mut self, record: CloudRecord) {
+        if let (Some(why), Some(retry_at)) = (record.trouble, record.retry_at) {
+            self.troubles.insert(record.remote_id.clone(), Trouble { why, attempts: record.attempts, retry_at });
+        }
+        let message = CloudMessage {
+            mailbox: record.mailbox,
+            flags: record.flags,
+            received: record.received,
+            hash: record.hash,
+            revision: record.revision.map(Into::into),
+            blocked: self.troubles.contains_key(&record.remote_id),
+        };
+        self.cloud.messages.insert(record.remote_id, message);
+    }
+
+    /// The content of every message in the trees.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = ContentHash> {
+        self.cloud.messages.values().filter_map(|message| message.hash).chain(self.synced.iter().map(|(_, row)| row.hash))
+    }
+
+    /// Finds the messages without a row, once all trees are loaded.
+    pub(crate) fn find_homeless(&mut self) {
+        self.homeless = self.cloud.messages.keys().filter(|id| self.synced.by_remote(id).is_none()).cloned().collect();
+    }
+
+    /// Takes a stored row into the tree at the start. The cloud's messages are loaded before, and share their ids' text.
+    pub(crate) fn load_row(&mut self, record: SyncedRecord) {
+        let Some(remote) = record.remote_id else { return };
+        let remote = self.cloud.messages.get_key_value(&remote).map_or(remote, |(id, _)| id.clone());
+        let row = Row {
+            remote,
+            mailbox: record.mailbox,
+            file: FileKey::new(record.maildir, record.base_name),
+            flags: Sides { local: record.local_flags, cloud: record.cloud_flags },
+            hash: record.hash,
+            inode: record.inode,
+            received: record.received,
+            revision: record.revision.map(Into::into),
+        };
+        self.synced.put(record.row_id, row);
+    }
+
+    /// Takes a stored note that the user was told of a file.
+    pub(crate) fn load_reported(&mut self, note: ReportedNote) {
+        self.reported.insert(FileKey::new(note.maildir, BaseName::new(note.base_name)));
+    }
+
+    /// Whether the user was told that a file is only here.
+    pub(crate) fn is_reported(&self, key: &FileKey) -> bool {
+        self.reported.contains(key)
+    }
+
+    /// Notes that the user was told that a file is only here.
+    pub(crate) fn report(&mut self, key: &FileKey) {
+        if self.reported.insert(key.clone()) {
+            let base_name = key.base_name.as_str().to_owned();
+            self.note(Change::Reported(ReportedNote { maildir: key.maildir, base_name, what: ONLY_HERE.to_owned() }));
+        }
+    }
+
+    /// How long until a message may be tried again that couldn't be downloaded.
+    pub(crate) fn next_retry(&self, now: UnixSeconds) -> Option<Duration> {
+        let next = self.troubles.values().map(|trouble| trouble.retry_at).filter(|at| at.0 != i64::MAX).min()?;
+        Some(Duration::from_secs(u64::try_from(next.0 - now.0).unwrap_or_default().max(1)))
+    }
+
+    /// One line for each message that can't be downloaded for now.
+    pub(crate) fn trouble_lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .troubles
+            .iter()
+            .filter_map(|(id, trouble)| {
+                let received = self.cloud.messages.get(id)?.received;
+                Some(format!("the message received {} (id {id}): {}", rfc3339(received), trouble.why))
+            })
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// Lets a message be downloaded again whose content was lost here.
+    pub(crate) fn forget_content(&mut self, id: &RemoteId) {
+        if let Some(mut message) = self.cloud.messages.get(id).cloned() {
+            message.hash = None;
+            message.blocked = false;
+            self.put_cloud(id.clone(), message);
+        }
+    }
+
+    /// Keeps a held deletion in the scope of every plan, so that none slips through alone later.
+    pub(crate) fn keep_in_scope(&mut self, op: &Op) {
+        self.waiting.extend(op_row(op));
+    }
+
+    /// Marks what an op concerns as touched, so that it is planned again.
+    pub(crate) fn touch_op(&mut self, op: &Op) {
+        self.touched.rows.extend(op_row(op));
+        if let Some(id) = op.id(&self.synced) {
+            self.touched.ids.insert(id.clone());
+        }
+        if let Op::Remove { file, .. } = op {
+            self.touched.files.insert(file.clone());
+        }
+    }
+}
+
+/// The note of [`World::report`] in the database.
+const ONLY_HERE: &str = "only here";
+
+/// A time as RFC 3339 writes it, in UTC. Days are counted by Howard Hinnant's `civil_from_days`.
+pub(crate) fn rfc3339(at: UnixSeconds) -> String {
+    let (days, second) = (at.0.div_euclid(86_400), at.0.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+fn op_row(op: &Op) -> Option<RowId> {
+    match op {
+        Op::Fetch { .. } => None,
+        Op::Deliver { row, .. } | Op::Record { row, .. } | Op::Remove { row, .. } => *row,
+        Op::Replace { row, .. }
+        | Op::Rename { row, .. }
+        | Op::SetCloudFlags { row, .. }
+        | Op::MoveInCloud { row, .. }
+        | Op::DeleteInCloud { row, .. }
+        | Op::Forget { row } => Some(*row),
+    }
+}
+
+fn op_base(op: &Op) -> Option<&Row> {
+    match op {
+        Op::Deliver { base, .. }
+        | Op::Replace { base, .. }
+        | Op::Rename { base, .. }
+        | Op::SetCloudFlags { base, .. }
+        | Op::MoveInCloud { base, .. }
+        | Op::Record { base, .. } => Some(base),
+        Op::Fetch { .. } | Op::Remove { .. } | Op::DeleteInCloud { .. } | Op::Forget { .. } => None,
+    }
+}
+
+fn synced_record(id: RowId, row: &Row) -> SyncedRecord {
+    SyncedRecord {
+        row_id: id,
+        remote_id: Some(row.remote.clone()),
+        mailbox: row.mailbox,
+        maildir: row.file.maildir,
+        base_name: row.file.base_name.clone(),
+        local_flags: row.flags.local,
+        cloud_flags: row.flags.cloud,
+        hash: row.hash,
+        inode: row.inode,
+        received: row.received,
+        revision: row.revision.as_deref().map(Into::into),
+    }
+}

@@ -1,0 +1,317 @@
+//! A world for a test: a simulated cloud, a directory with Maildirs, and the real program between them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use simcloud::{Cloud, FlagStatus, Options, Server};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The user that every world has.
+pub const USER: &str = "user@domain.com";
+
+/// A simulated cloud and a directory.
+pub struct World {
+    pub cloud: Cloud,
+    pub url: String,
+    pub directory: TempDir,
+    _server: Server,
+    _runtime: Runtime,
+}
+
+/// One message as both sides can be compared by: its content and its flags, in Maildir letters.
+pub type Message = (String, String);
+
+impl World {
+    /// A world whose inbox holds that many generated messages, and one Maildir, `INBOX`.
+    pub fn new(messages: usize) -> Self {
+        Self::with(Options { messages, ..Options::default() })
+    }
+
+    /// A world with a cloud made to order.
+    pub fn with(options: Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(simcloud::serve(options)).unwrap();
+        let world = Self {
+            cloud: server.cloud().clone(),
+            url: server.url(),
+            directory: tempfile::tempdir().unwrap(),
+            _server: server,
+            _runtime: runtime,
+        };
+        world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+        world
+    }
+
+    /// Writes `cms.cfg`. The text may use `account`, which is the simulated one.
+    pub fn configure(&self, text: &str) {
+        let url = &self.url;
+        let mut all = format!("account = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\")\n");
+        let _ = write!(all, "{text}cfg.listen = \"127.0.0.1:0\"\n");
+        if !text.contains("poll_interval") {
+            // The least that is allowed; tests wait for what polls find.
+            all.push_str("cfg.poll_interval = 1\n");
+        }
+        fs::write(self.path("cms.cfg"), all).unwrap();
+    }
+
+    /// A path below the world's directory.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The program with the world's configuration and these arguments, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
+        command.arg("-c").arg(self.path("cms.cfg")).args(arguments).current_dir(self.directory.path());
+        command.env("HOME", self.directory.path()).env_remove("BROWSER").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the program. Whatever address it asks for to be signed in at is visited.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::of(self.command(arguments))
+    }
+
+    /// Runs the program to its end.
+    pub fn cms(&self, arguments: &[&str]) -> Finished {
+        self.start(arguments).finish()
+    }
+
+    /// Runs `cms sync`, which must succeed.
+    pub fn sync(&self) -> Finished {
+        let finished = self.cms(&["sync"]);
+        assert!(finished.status.success(), "cms sync: {}\n{}", finished.status, finished.stderr);
+        finished
+    }
+
+    /// Starts the daemon and waits until it says that both sides are the same.
+    pub fn daemon(&self) -> Running {
+        let running = self.start(&["run"]);
+        running.wait_for_line("Both sides are the same");
+        running
+    }
+
+    /// The files of a Maildir by name, `new/…` and `cur/…`.
+    pub fn files(&self, maildir: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for place in ["new", "cur"] {
+            let Ok(directory) = fs::read_dir(self.path(maildir).join(place)) else { continue };
+            for entry in directory.filter_map(Result::ok) {
+                names.push(format!("{place}/{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// What a Maildir holds: content hash and flags of each file, sorted. Letters other than D, F, P, R, S, T are left out.
+    pub fn here(&self, maildir: &str) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for name in self.files(maildir) {
+            let Ok(bytes) = fs::read(self.path(maildir).join(&name)) else { continue };
+            messages.push((blake3::hash(&bytes).to_hex().to_string(), flags_of(&name)));
+        }
+        messages.sort();
+        messages
+    }
+
+    /// What a folder in the cloud holds, in the same form.
+    pub fn there(&self, folder: &str) -> Vec<Message> {
+        let state = self.cloud.state("").unwrap();
+        let mut messages: Vec<Message> = state
+            .messages()
+            .filter(|message| message.folder == folder)
+            .map(|message| {
+                let mut flags = String::new();
+                let verb = message.verb.unwrap_or_default();
+                for (set, letter) in [
+                    (message.is_draft, 'D'),
+                    (message.flag == FlagStatus::Flagged, 'F'),
+                    (verb == 104 || message.icon == Some(262), 'P'),
+                    (verb == 102 || verb == 103 || message.icon == Some(261) || message.status.unwrap_or_default() & 0x200 != 0, 'R'),
+                    (message.is_read, 'S'),
+                ] {
+                    if set {
+                        flags.push(letter);
+                    }
+                }
+                (message.blake3_lf.clone(), flags)
+            })
+            .collect();
+        messages.sort();
+        messages
+    }
+
+    /// Waits until a Maildir and a folder hold the same messages with the same flags.
+    pub fn wait_until_same(&self, maildir: &str, folder: &str) {
+        let same = || self.here(maildir) == self.there(folder);
+        if !wait(&same) {
+            panic!("`{maildir}` and `{folder}` stay different:\n{}", difference(&self.here(maildir), &self.there(folder)));
+        }
+    }
+
+    /// That a Maildir and a folder hold the same messages with the same flags.
+    pub fn assert_same(&self, maildir: &str, folder: &str) {
+        let (here, there) = (self.here(maildir), self.there(folder));
+        assert!(here == there, "`{maildir}` and `{folder}` differ:\n{}", difference(&here, &there));
+    }
+
+    /// That the client broke no rule of the service.
+    pub fn assert_lawful(&self) {
+        let counters = self.cloud.counters();
+        assert!(counters.violations.is_empty(), "violations: {:#?}", counters.violations);
+        assert_eq!(counters.throttled_by_client, 0, "answers of 429 that the client brought upon itself");
+    }
+}
+
+fn flags_of(name: &str) -> String {
+    let letters = name.split_once(":2,").map_or("", |(_, letters)| letters);
+    letters.chars().filter(|letter| "DFPRST".contains(*letter)).collect()
+}
+
+fn difference(here: &[Message], there: &[Message]) -> String {
+    let mut counts: BTreeMap<&Message, (usize, usize)> = BTreeMap::new();
+    for message in here {
+        counts.entry(message).or_default().0 += 1;
+    }
+    for message in there {
+        counts.entry(message).or_default().1 += 1;
+    }
+    let mut text = format!("{} here, {} there\n", here.len(), there.len());
+    for ((hash, flags), (here, there)) in counts.into_iter().filter(|(_, (here, there))| here != there).take(20) {
+        let _ = writeln!(text, "{} `{flags}`: {here} here, {there} there", &hash[..12]);
+    }
+    text
+}
+
+/// Waits for a condition, and says whether it came true in time.
+pub fn wait(condition: &dyn Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits for a condition that must come true.
+#[track_caller]
+pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    assert!(wait(&condition), "waited in vain until {what}");
+}
+
+/// The program while it runs. It is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    stdout: Option<std::thread::JoinHandle<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+/// The program after it has ended.
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Running {
+    /// Starts a command whose stdout and stderr are piped.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let text = stderr.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                // This is the browser: the simulated service signs in whoever comes.
+                if let Some(address) = line.trim().strip_prefix("http").filter(|rest| rest.contains("/oauth2/")) {
+                    let _ = simcloud::visit(&format!("http{address}"));
+                }
+                let mut text = text.lock().unwrap();
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        Self { child, stderr, stdout: Some(stdout), reader: Some(reader) }
+    }
+
+    /// What it has written to stderr until now.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Waits until stderr holds a text.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str) {
+        assert!(wait(&|| self.stderr().contains(text)), "`{text}` never came:\n{}", self.stderr());
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for the end.
+    pub fn stop(self) -> Finished {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.finish()
+    }
+
+    /// Kills it (SIGKILL) and waits for the end.
+    pub fn kill(mut self) -> Finished {
+        self.child.kill().unwrap();
+        self.finish()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        let deadline = Instant::now() + PATIENCE * 4;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it doesn't end:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let stdout = self.stdout.take().map(|reader| reader.join().unwrap()).unwrap_or_default();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        Finished { status, stdout, stderr: self.stderr() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
