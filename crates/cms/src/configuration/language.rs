@@ -93,7 +93,8 @@ fn parse(name: &str, text: &str) -> Result<AstModule, ConfigurationError> {
         enable_keyword_only_arguments: true,
         ..Dialect::Standard
     };
-    AstModule::parse(name, text.to_owned(), &dialect).map_err(|error| explain(&Position::start_of(Path::new(name)), &error, None))
+    AstModule::parse(name, text.to_owned(), &dialect)
+        .map_err(|error| explain(&Position::start_of(Path::new(name)), &error, None))
 }
 
 /// Puts an underscore where the dot of each `cfg.name = …` is.

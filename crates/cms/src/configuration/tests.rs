@@ -304,10 +304,7 @@ fn addresses_that_would_give_secrets_away() {
         "Office365_Account(owa_url='ftp://x')",
         "cms.cfg:1:19: `ftp://x` is not the URL of a web service\nhint: write something like `https://login.example.com`",
     );
-    refused(
-        "Office365_Account(owa_url='https://u:p@x')",
-        "cms.cfg:1:19: a URL must not hold a user name or password",
-    );
+    refused("Office365_Account(owa_url='https://u:p@x')", "cms.cfg:1:19: a URL must not hold a user name or password");
     refused_after(
         "cfg.listen = '0.0.0.0:8080'",
         "cms.cfg:3:14: `0.0.0.0:8080` could be reached from other machines\nhint: write `127.0.0.1:8080`",
@@ -316,10 +313,7 @@ fn addresses_that_would_give_secrets_away() {
 
 #[test]
 fn option_values_that_make_no_sense() {
-    refused_after(
-        "cfg.listen = 8080",
-        "cms.cfg:3:14: `cfg.listen` must be a string, not a number",
-    );
+    refused_after("cfg.listen = 8080", "cms.cfg:3:14: `cfg.listen` must be a string, not a number");
     refused_after(
         "cfg.listen = 'localhost'",
         "cms.cfg:3:14: `localhost` is not an address to listen on\nhint: write something like `127.0.0.1:8080`",
@@ -381,7 +375,10 @@ fn what_is_not_starlark() {
 
 #[test]
 fn positions_are_counted_in_characters() {
-    refused("x = 'ä€😀'; MailDir(1)", "cms.cfg:1:20: the `path` of `MailDir` must be a string, not a number\nhint: write `MailDir(\"~/mail/INBOX\")`");
+    refused(
+        "x = 'ä€😀'; MailDir(1)",
+        "cms.cfg:1:20: the `path` of `MailDir` must be a string, not a number\nhint: write `MailDir(\"~/mail/INBOX\")`",
+    );
 }
 
 const ROUTED: &str = r#"
@@ -419,9 +416,7 @@ fn the_function_can_be_asked_from_many_threads() {
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let configuration = configuration.clone();
-            std::thread::spawn(move || {
-                (0..50).all(|_| configuration.route(0, b"List-ID: rust\n\n", "").unwrap() == 1)
-            })
+            std::thread::spawn(move || (0..50).all(|_| configuration.route(0, b"List-ID: rust\n\n", "").unwrap() == 1))
         })
         .collect();
     assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
@@ -457,7 +452,10 @@ fn a_function_that_fails() {
         "cms.cfg:4:12: mailboxes and Maildirs can't be declared while a message is being delivered\n\
          hint: declare it at the top of the file, and use its name here",
     );
-    fails_for_a_message("def f():\n    pass", "cms.cfg:5:22: found 1 extra positional argument(s) for call to cms.cfg.f");
+    fails_for_a_message(
+        "def f():\n    pass",
+        "cms.cfg:5:22: found 1 extra positional argument(s) for call to cms.cfg.f",
+    );
 }
 
 #[test]

@@ -1,0 +1,30 @@
+# What `.ci/run` does, in parts. `just --list` shows all.
+
+# Build everything.
+build:
+    cargo build --workspace --all-targets
+
+# Run all tests.
+test:
+    cargo test --workspace
+
+# Check formatting and lints.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Do what the continuous integration does.
+ci:
+    bash .ci/run
+
+# Measure; the table in README.md comes from here.
+bench:
+    cargo bench --workspace
+
+# Show everything on a simulated Microsoft 365.
+demo:
+    cargo run --release -- demo
+
+# Try the planner on millions of random histories.
+planner-millions cases="5000000":
+    CMS_PLANNER_CASES={{cases}} cargo test --release -p cms-engine --test it properties
