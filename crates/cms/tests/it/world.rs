@@ -14,31 +14,31 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The user that every world has.
-pub const USER: &str = "user@domain.com";
+pub(crate) const USER: &str = "user@domain.com";
 
 /// A simulated cloud and a directory.
-pub struct World {
-    pub cloud: Cloud,
-    pub url: String,
-    pub directory: TempDir,
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) url: String,
+    pub(crate) directory: TempDir,
     _server: Server,
     _runtime: Runtime,
 }
 
 /// One message as both sides can be compared by: its content and its flags, in Maildir letters.
-pub type Message = (String, String);
+pub(crate) type Message = (String, String);
 
 impl World {
     /// A world whose inbox holds that many generated messages, and one Maildir, `INBOX`.
-    pub fn new(messages: usize) -> Self {
+    pub(crate) fn new(messages: usize) -> Self {
         Self::with(Options { messages, ..Options::default() })
     }
 
     /// A world with a cloud made to order.
-    pub fn with(options: Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = runtime.block_on(simcloud::serve(options)).unwrap();
         let world = Self {
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Writes `cms.cfg`. The text may use `account`, which is the simulated one.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         let url = &self.url;
         let mut all = format!("account = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\")\n");
         let _ = write!(all, "{text}cfg.listen = \"127.0.0.1:0\"\n");
@@ -65,12 +65,12 @@ impl World {
     }
 
     /// A path below the world's directory.
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// The program with the world's configuration and these arguments, not yet started.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
         command.arg("-c").arg(self.path("cms.cfg")).args(arguments).current_dir(self.directory.path());
         command.env("HOME", self.directory.path()).env_remove("BROWSER").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
@@ -79,31 +79,31 @@ impl World {
     }
 
     /// Starts the program. Whatever address it asks for to be signed in at is visited.
-    pub fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::of(self.command(arguments))
     }
 
     /// Runs the program to its end.
-    pub fn cms(&self, arguments: &[&str]) -> Finished {
+    pub(crate) fn cms(&self, arguments: &[&str]) -> Finished {
         self.start(arguments).finish()
     }
 
     /// Runs `cms sync`, which must succeed.
-    pub fn sync(&self) -> Finished {
+    pub(crate) fn sync(&self) -> Finished {
         let finished = self.cms(&["sync"]);
         assert!(finished.status.success(), "cms sync: {}\n{}", finished.status, finished.stderr);
         finished
     }
 
     /// Starts the daemon and waits until it says that both sides are the same.
-    pub fn daemon(&self) -> Running {
+    pub(crate) fn daemon(&self) -> Running {
         let running = self.start(&["run"]);
         running.wait_for_line("Both sides are the same");
         running
     }
 
     /// The files of a Maildir by name, `new/…` and `cur/…`.
-    pub fn files(&self, maildir: &str) -> Vec<String> {
+    pub(crate) fn files(&self, maildir: &str) -> Vec<String> {
         let mut names = Vec::new();
         for place in ["new", "cur"] {
             let Ok(directory) = fs::read_dir(self.path(maildir).join(place)) else { continue };
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// What a Maildir holds: content hash and flags of each file, sorted. Letters other than D, F, P, R, S, T are left out.
-    pub fn here(&self, maildir: &str) -> Vec<Message> {
+    pub(crate) fn here(&self, maildir: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         for name in self.files(maildir) {
             let Ok(bytes) = fs::read(self.path(maildir).join(&name)) else { continue };
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// What a folder in the cloud holds, in the same form.
-    pub fn there(&self, folder: &str) -> Vec<Message> {
+    pub(crate) fn there(&self, folder: &str) -> Vec<Message> {
         let state = self.cloud.state("").unwrap();
         let mut messages: Vec<Message> = state
             .messages()
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Waits until a Maildir and a folder hold the same messages with the same flags.
-    pub fn wait_until_same(&self, maildir: &str, folder: &str) {
+    pub(crate) fn wait_until_same(&self, maildir: &str, folder: &str) {
         let same = || self.here(maildir) == self.there(folder);
         if !wait(&same) {
             panic!("`{maildir}` and `{folder}` stay different:\n{}", difference(&self.here(maildir), &self.there(folder)));
@@ -162,13 +162,13 @@ impl World {
     }
 
     /// That a Maildir and a folder hold the same messages with the same flags.
-    pub fn assert_same(&self, maildir: &str, folder: &str) {
+    pub(crate) fn assert_same(&self, maildir: &str, folder: &str) {
         let (here, there) = (self.here(maildir), self.there(folder));
         assert!(here == there, "`{maildir}` and `{folder}` differ:\n{}", difference(&here, &there));
     }
 
     /// That the client broke no rule of the service.
-    pub fn assert_lawful(&self) {
+    pub(crate) fn assert_lawful(&self) {
         let counters = self.cloud.counters();
         assert!(counters.violations.is_empty(), "violations: {:#?}", counters.violations);
         assert_eq!(counters.throttled_by_client, 0, "answers of 429 that the client brought upon itself");
@@ -196,7 +196,7 @@ fn difference(here: &[Message], there: &[Message]) -> String {
 }
 
 /// Waits for a condition, and says whether it came true in time.
-pub fn wait(condition: &dyn Fn() -> bool) -> bool {
+pub(crate) fn wait(condition: &dyn Fn() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if condition() {
@@ -211,12 +211,12 @@ pub fn wait(condition: &dyn Fn() -> bool) -> bool {
 
 /// Waits for a condition that must come true.
 #[track_caller]
-pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     assert!(wait(&condition), "waited in vain until {what}");
 }
 
 /// The program while it runs. It is killed when this is dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stderr: Arc<Mutex<String>>,
     stdout: Option<std::thread::JoinHandle<String>>,
@@ -224,15 +224,15 @@ pub struct Running {
 }
 
 /// The program after it has ended.
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Running {
     /// Starts a command whose stdout and stderr are piped.
-    pub fn of(mut command: Command) -> Self {
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -258,41 +258,41 @@ impl Running {
     }
 
     /// What it has written to stderr until now.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
     /// Waits until stderr holds a text.
     #[track_caller]
-    pub fn wait_for_line(&self, text: &str) {
+    pub(crate) fn wait_for_line(&self, text: &str) {
         assert!(wait(&|| self.stderr().contains(text)), "`{text}` never came:\n{}", self.stderr());
     }
 
     /// The process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Asks it to stop (SIGTERM) and waits for the end.
-    pub fn stop(self) -> Finished {
+    pub(crate) fn stop(self) -> Finished {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.finish()
     }
 
     /// Kills it (SIGKILL) and waits for the end.
-    pub fn kill(mut self) -> Finished {
+    pub(crate) fn kill(mut self) -> Finished {
         self.child.kill().unwrap();
         self.finish()
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let deadline = Instant::now() + PATIENCE * 4;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
