@@ -321,11 +321,15 @@ impl Driver {
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
         if self.vanish_settles_at.is_some_and(|at| at <= now) {
-            self.vanish_settles_at = None;
-            for id in self.local.ids() {
-                self.world.settle_vanished(id);
+            // A file may have been moved to a Maildir that can't be read just now.
+            let all_readable = self.local.ids().iter().all(|id| self.world.local.readable.contains(id));
+            self.vanish_settles_at = (!all_readable).then_some(now + PAIRING_WINDOW);
+            if all_readable {
+                for id in self.local.ids() {
+                    self.world.settle_vanished(id);
+                }
+                self.plan_at = Some(now);
             }
-            self.plan_at = Some(now);
         }
         if self.reopen_at.is_some_and(|at| at <= now) {
             self.reopen_at = None;
