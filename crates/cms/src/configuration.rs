@@ -86,6 +86,8 @@ pub struct Office365AccountConfig {
 pub struct MailboxConfig {
     /// A well-known name, a display name, or a path such as `Inbox/Lists/rust`.
     pub name: String,
+    /// Where the file says so, for errors that only the cloud can find.
+    pub position: Option<Position>,
     /// Which of [`Configuration::accounts`].
     pub account: usize,
     /// What deleting a message locally means in the cloud.

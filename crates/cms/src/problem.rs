@@ -112,16 +112,21 @@ impl From<SyncError> for Problem {
             SyncError::Cloud(CloudError::Unreachable(_)) => {
                 (ExitStatus::Failed, Some("check the network, then run the command again; nothing is lost".to_owned()))
             }
-            SyncError::Store(StoreError::Locked { .. }) => {
-                (ExitStatus::Failed, Some("one program at a time works on a state directory: stop the other one first".to_owned()))
-            }
-            error if error.is_disk_full() => {
-                (ExitStatus::Failed, Some("make room on the disk, then run the command again; nothing is lost".to_owned()))
-            }
+            SyncError::Store(StoreError::Locked { .. }) => (
+                ExitStatus::Failed,
+                Some("one program at a time works on a state directory: stop the other one first".to_owned()),
+            ),
+            error if error.is_disk_full() => (
+                ExitStatus::Failed,
+                Some("make room on the disk, then run the command again; nothing is lost".to_owned()),
+            ),
             SyncError::Maildir(error) | SyncError::Local(LocalError::Maildir(error))
                 if error.is_permission_denied() || error.is_read_only() =>
             {
-                (ExitStatus::Failed, Some("see that you may write there, or name another Maildir in cms.cfg".to_owned()))
+                (
+                    ExitStatus::Failed,
+                    Some("see that you may write there, or name another Maildir in cms.cfg".to_owned()),
+                )
             }
             _ => (ExitStatus::Failed, None),
         };

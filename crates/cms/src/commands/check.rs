@@ -22,7 +22,8 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     note(&mut worst, check_state_dir(&configuration))?;
     for (index, account) in configuration.accounts.iter().enumerate() {
         let name = account.user.as_deref().unwrap_or("the account");
-        let client = setup::account(&configuration, account, setup::prompt(&context.progress), Browser::from_environment())?;
+        let client =
+            setup::account(&configuration, account, setup::prompt(&context.progress), Browser::from_environment())?;
         for mailbox in configuration.mailboxes.iter().filter(|mailbox| mailbox.account == index) {
             let finding = match client.open(&mailbox.name).await {
                 Ok(folder) => Ok(format!("mailbox: `{}` of {name} holds {} items", folder.path, folder.total_items)),
@@ -30,12 +31,19 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
                     what: format!("mailbox: {name} has no folder `{}`", mailbox.name),
                     hint: match nearest.as_slice() {
                         [] => "look up its name in Outlook".to_owned(),
-                        nearest => format!("did you mean {}?", nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")),
+                        nearest => format!(
+                            "did you mean {}?",
+                            nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+                        ),
                     },
                     ended: Ended::Failed,
                 }),
                 Err(error) => Err(Finding {
-                    ended: if matches!(error, CloudError::SignInNeeded { .. }) { Ended::SignInNeeded } else { Ended::Failed },
+                    ended: if matches!(error, CloudError::SignInNeeded { .. }) {
+                        Ended::SignInNeeded
+                    } else {
+                        Ended::Failed
+                    },
                     what: format!("mailbox: `{}` of {name}: {}", mailbox.name, crate::problem::with_causes(&error)),
                     hint: "check the network and the account, then run `cms check` again".to_owned(),
                 }),
@@ -81,7 +89,9 @@ fn check_maildir(path: &Path) -> Result<String, Finding> {
         hint: format!("mkdir -p {0}/cur {0}/new {0}/tmp, and see that you may write there", path.display()),
         ended: Ended::Failed,
     };
-    let scan = Maildir::open(path).and_then(|maildir| maildir.scan()).map_err(|error| failed(format!("Maildir: {}", crate::problem::with_causes(&error))))?;
+    let scan = Maildir::open(path)
+        .and_then(|maildir| maildir.scan())
+        .map_err(|error| failed(format!("Maildir: {}", crate::problem::with_causes(&error))))?;
     if ["cur", "new", "tmp"].iter().any(|part| !is_writable(&path.join(part))) {
         return Err(failed(format!("Maildir: `{}` can't be written to", path.display())));
     }

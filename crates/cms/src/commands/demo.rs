@@ -42,7 +42,8 @@ pub async fn run(context: &Context, once: bool) -> Result<Ended, Problem> {
         "MailDir(\"INBOX\")\nOffice365(\"inbox\", Office365_Account(user=\"{USER}\", login_url=\"{0}\", graph_url=\"{0}\"))\ncfg.listen = \"127.0.0.1:0\"\n",
         server.url()
     );
-    fs::write(&file, text).map_err(|error| Problem::from_error(format!("could not write `{}`", file.display()), error))?;
+    fs::write(&file, text)
+        .map_err(|error| Problem::from_error(format!("could not write `{}`", file.display()), error))?;
     let configuration = Configuration::load(&file)?;
     output::line(format_args!(
         "A simulated Microsoft 365 is at {} with {MESSAGES} messages for {USER}.\nIts configuration is `{}`; the Maildir is `{}`.\n",
@@ -118,7 +119,10 @@ impl Show {
             return Ok(Ended::Interrupted);
         }
         let count = self.verify()?;
-        output::line(format_args!("Synced {count} messages in {:.1} s; each is the same on both sides, byte for byte.", began.elapsed().as_secs_f32()))?;
+        output::line(format_args!(
+            "Synced {count} messages in {:.1} s; each is the same on both sides, byte for byte.",
+            began.elapsed().as_secs_f32()
+        ))?;
         output::line(format_args!("Open it in another terminal:\n\n    mutt -f {}\n", self.maildir.display()))?;
         for turn in 1.. {
             if !self.turn(turn).await? {
@@ -126,7 +130,9 @@ impl Show {
             }
             if once && turn == 2 {
                 let count = self.verify()?;
-                output::line(format_args!("Verified: {count} messages, the same on both sides, byte for byte and flag for flag."))?;
+                output::line(format_args!(
+                    "Verified: {count} messages, the same on both sides, byte for byte and flag for flag."
+                ))?;
                 return Ok(Ended::Done);
             }
             if !once {
@@ -153,7 +159,9 @@ impl Show {
                 let text = format!(
                     "From: Demo <demo@domain.com>\nTo: {USER}\nSubject: {subject}\nMessage-ID: <demo-{turn}@domain.com>\n\nHello from the simulated cloud.\n"
                 );
-                self.cloud.add_message("", NewMessage::mime("Inbox", text)).map_err(|error| Problem::from_error("could not add a message", error))?;
+                self.cloud
+                    .add_message("", NewMessage::mime("Inbox", text))
+                    .map_err(|error| Problem::from_error("could not add a message", error))?;
                 self.hear(|notice| matches!(notice, Notice::Here(_)), CROSSES_WITHIN).await?
             }
             2 => {
@@ -162,17 +170,24 @@ impl Show {
                 self.hear(|notice| matches!(notice, Notice::There(_)), CROSSES_WITHIN).await?
             }
             3 => {
-                let Some(id) = self.some_message(|message| message.flag == FlagStatus::NotFlagged)? else { return Ok(true) };
+                let Some(id) = self.some_message(|message| message.flag == FlagStatus::NotFlagged)? else {
+                    return Ok(true);
+                };
                 output::line("In the cloud: a message gets flagged")?;
-                let change = FlagChange { actor: Actor::Outlook, flag: Some(FlagStatus::Flagged), ..FlagChange::default() };
-                self.cloud.set_flags("", &id, change).map_err(|error| Problem::from_error("could not flag a message", error))?;
+                let change =
+                    FlagChange { actor: Actor::Outlook, flag: Some(FlagStatus::Flagged), ..FlagChange::default() };
+                self.cloud
+                    .set_flags("", &id, change)
+                    .map_err(|error| Problem::from_error("could not flag a message", error))?;
                 self.hear(|notice| matches!(notice, Notice::Here(_)), CROSSES_WITHIN).await?
             }
             _ => {
                 let Some(id) = self.some_message(|message| message.is_read)? else { return Ok(true) };
                 output::line("In the cloud: a message is marked unread")?;
                 let change = FlagChange { actor: Actor::Outlook, is_read: Some(false), ..FlagChange::default() };
-                self.cloud.set_flags("", &id, change).map_err(|error| Problem::from_error("could not mark a message", error))?;
+                self.cloud
+                    .set_flags("", &id, change)
+                    .map_err(|error| Problem::from_error("could not mark a message", error))?;
                 self.hear(|notice| matches!(notice, Notice::Here(_)), CROSSES_WITHIN).await?
             }
         };
@@ -205,7 +220,11 @@ impl Show {
     /// Does what a mail program does when an unread message is read: the file goes from `new` to `cur` and gets an S.
     fn mark_read(&self) -> Result<Option<String>, Problem> {
         let failed = |error| Problem::from_error("could not read a message in the Maildir", error);
-        let mut names: Vec<_> = fs::read_dir(self.maildir.join("new")).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.maildir.join("new"))
+            .map_err(failed)?
+            .filter_map(Result::ok)
+            .map(|entry| entry.file_name())
+            .collect();
         names.sort();
         let Some(name) = names.pop() else { return Ok(None) };
         let read = format!("{}:2,S", name.to_string_lossy());
@@ -214,13 +233,23 @@ impl Show {
     }
 
     fn some_message(&self, wanted: impl Fn(&simcloud::MessageState) -> bool) -> Result<Option<String>, Problem> {
-        let state = self.cloud.state("").map_err(|error| Problem::from_error("could not look into the simulated cloud", error))?;
-        Ok(state.messages().filter(|message| message.folder == "Inbox" && wanted(message)).map(|message| message.id.clone()).last())
+        let state = self
+            .cloud
+            .state("")
+            .map_err(|error| Problem::from_error("could not look into the simulated cloud", error))?;
+        Ok(state
+            .messages()
+            .filter(|message| message.folder == "Inbox" && wanted(message))
+            .map(|message| message.id.clone())
+            .last())
     }
 
     /// Compares both sides, and returns how many messages each has.
     fn verify(&self) -> Result<usize, Problem> {
-        let state = self.cloud.state("").map_err(|error| Problem::from_error("could not look into the simulated cloud", error))?;
+        let state = self
+            .cloud
+            .state("")
+            .map_err(|error| Problem::from_error("could not look into the simulated cloud", error))?;
         let mut there: Vec<(String, bool, bool)> = state
             .messages()
             .filter(|message| message.folder == "Inbox")
@@ -245,9 +274,14 @@ fn files(path: &Path) -> Result<Vec<(String, bool, bool)>, Problem> {
     let mut files = Vec::new();
     for entry in scan.entries {
         let place: Place = entry.place;
-        let hash = hash_file(&maildir.path_of(place, &entry.name)).map_err(|error| Problem::from_error("could not read a message", error))?;
+        let hash = hash_file(&maildir.path_of(place, &entry.name))
+            .map_err(|error| Problem::from_error("could not read a message", error))?;
         let flags = entry.name.flags;
-        files.push((hash.to_string(), flags.contains(cms_engine::Flags::SEEN), flags.contains(cms_engine::Flags::FLAGGED)));
+        files.push((
+            hash.to_string(),
+            flags.contains(cms_engine::Flags::SEEN),
+            flags.contains(cms_engine::Flags::FLAGGED),
+        ));
     }
     Ok(files)
 }

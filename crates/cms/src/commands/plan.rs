@@ -7,7 +7,12 @@ use crate::problem::Problem;
 /// Looks at both sides and writes what a sync would do, one step a line.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
-    let missing: Vec<_> = configuration.maildirs.iter().map(|maildir| maildir.path.clone()).filter(|path| !path.join("cur").is_dir()).collect();
+    let missing: Vec<_> = configuration
+        .maildirs
+        .iter()
+        .map(|maildir| maildir.path.clone())
+        .filter(|path| !path.join("cur").is_dir())
+        .collect();
     let setup = setup::setup(context, configuration, true, None)?;
     let steps = setup::open(setup)?.dry_run(&context.stop).await?;
     for path in missing {

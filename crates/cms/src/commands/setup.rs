@@ -51,12 +51,19 @@ pub(super) fn account(
 pub(super) fn prompt(progress: &Progress) -> Arc<dyn SignInPrompt> {
     let progress = progress.clone();
     Arc::new(move |account: &str, address: &str| {
-        progress.println(&format!("To sign in to {account}, open this address in a browser on this machine:\n\n    {address}\n"));
+        progress.println(&format!(
+            "To sign in to {account}, open this address in a browser on this machine:\n\n    {address}\n"
+        ));
     })
 }
 
 /// Makes everything that a run needs.
-pub(super) fn setup(context: &Context, configuration: Configuration, dry_run: bool, listener: Option<Arc<Listener>>) -> Result<Setup, Problem> {
+pub(super) fn setup(
+    context: &Context,
+    configuration: Configuration,
+    dry_run: bool,
+    listener: Option<Arc<Listener>>,
+) -> Result<Setup, Problem> {
     let mut accounts = Vec::new();
     for one in &configuration.accounts {
         accounts.push(account(&configuration, one, prompt(&context.progress), Browser::from_environment())?);
@@ -76,7 +83,12 @@ pub(super) fn from_accounts(
     let mailboxes = configuration
         .mailboxes
         .iter()
-        .map(|mailbox| MailboxSetup { account: mailbox.account, name: mailbox.name.clone(), delete_action: mailbox.delete_action })
+        .map(|mailbox| MailboxSetup {
+            account: mailbox.account,
+            name: mailbox.name.clone(),
+            position: mailbox.position.as_ref().map(ToString::to_string),
+            delete_action: mailbox.delete_action,
+        })
         .collect();
     let start = match (context.arguments.online, context.arguments.offline) {
         (true, _) => Start::Online,

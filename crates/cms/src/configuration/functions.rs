@@ -15,7 +15,8 @@ use starlark::values::tuple::UnpackTuple;
 use starlark::values::{StarlarkPagablePanic, Value};
 
 use super::arguments::Signature;
-use super::error::{Argument, Refusal};
+use super::error::{Argument, Position, Refusal};
+use super::language::position;
 use super::parse;
 use super::paths::{Surroundings, identity};
 use super::{MailboxConfig, MaildirConfig, Office365AccountConfig, Push};
@@ -163,7 +164,7 @@ pub(super) fn register(globals: &mut GlobalsBuilder) {
         #[starlark(kwargs)] named: Named<'v>,
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<StarlarkAny<MailboxHandle>> {
-        Ok(StarlarkAny::new(with_draft(eval, |draft| mailbox(draft, positional, &named))?))
+        Ok(StarlarkAny::new(with_draft(eval, |draft| mailbox(draft, positional, &named, place_of_call(eval)))?))
     }
 
     fn GMail_Account<'v>(
@@ -239,7 +240,12 @@ fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>)
     Ok(AccountHandle { index, user })
 }
 
-fn mailbox<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>) -> Result<MailboxHandle, Refusal> {
+fn mailbox<'v>(
+    draft: &mut Draft,
+    positional: Positional<'v>,
+    named: &Named<'v>,
+    position: Option<Position>,
+) -> Result<MailboxHandle, Refusal> {
     let arguments = MAILBOX.arguments(positional.items, named.iter().map(|(name, value)| (name.as_str(), *value)))?;
     let name = arguments.text("mailbox")?;
     let (name_at, _) = arguments.required("mailbox")?;
@@ -252,6 +258,7 @@ fn mailbox<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>)
     };
     let mailbox = MailboxConfig {
         name: tidy(name, name_at)?,
+        position,
         account: account.index,
         delete_action: arguments
             .choice(
@@ -274,6 +281,11 @@ fn mailbox<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>)
     }
     draft.mailboxes.push(mailbox);
     Ok(MailboxHandle { name: name.to_owned() })
+}
+
+/// Where the file calls the function that is being carried out.
+fn place_of_call(eval: &Evaluator<'_, '_, '_>) -> Option<Position> {
+    eval.call_stack_top_frame()?.location.as_ref().map(position)
 }
 
 /// Takes slashes off the ends of a path of folders.

@@ -247,7 +247,8 @@ fn find_argument(expr: &Expr, call: Span, wanted: &Argument, found: &mut Option<
     expr.visit_expr(|child| find_argument(child, call, wanted, found));
 }
 
-fn position(span: &FileSpan) -> Position {
+/// Where a span begins.
+pub(super) fn position(span: &FileSpan) -> Position {
     let begin = span.resolve_span().begin;
     Position { file: span.file.filename().to_owned(), line: begin.line + 1, column: begin.column + 1 }
 }

@@ -59,7 +59,13 @@ fn two_lines_are_a_configuration() {
     );
     assert_eq!(
         configuration.mailboxes,
-        [MailboxConfig { name: "inbox".into(), account: 0, delete_action: DeleteAction::Trash, push: Push::Auto }]
+        [MailboxConfig {
+            name: "inbox".into(),
+            position: Some(Position { file: "cms.cfg".into(), line: 2, column: 1 }),
+            account: 0,
+            delete_action: DeleteAction::Trash,
+            push: Push::Auto
+        }]
     );
     assert_eq!(configuration.state_dir, Path::new("/home/user/mail/.cms"));
     assert_eq!(configuration.listen.to_string(), "127.0.0.1:8080");

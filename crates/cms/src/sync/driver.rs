@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
-use cms_engine::{Absence, ContentHash, FileKey, Flags, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Side, UnixSeconds};
+use cms_engine::{
+    Absence, ContentHash, FileKey, Flags, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Side, UnixSeconds,
+};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::{Database, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -57,17 +59,34 @@ struct Mailbox {
     id: MailboxId,
     account: usize,
     name: String,
+    position: Option<String>,
     delete_action: DeleteAction,
     folder: Option<FolderId>,
     total_items: u64,
     cursor: Option<Cursor>,
-    /// Where deleted messages go, once it was asked for.
-    delete_target: Option<Option<FolderId>>,
+    /// Where deleted messages go.
+    delete_target: DeleteTarget,
     round: Option<Round>,
     next_poll: Instant,
     failures: u32,
     /// Whether a round was completed since the start.
     polled: bool,
+}
+
+/// Where deleted messages of a mailbox go.
+enum DeleteTarget {
+    /// It wasn't asked for yet.
+    Unknown,
+    /// Nowhere: they are deleted for good.
+    Nowhere,
+    /// Into a folder.
+    Folder(FolderId),
+}
+
+impl From<Option<FolderId>> for DeleteTarget {
+    fn from(folder: Option<FolderId>) -> Self {
+        folder.map_or(Self::Nowhere, Self::Folder)
+    }
 }
 
 /// A round of polling under way.
@@ -165,7 +184,9 @@ impl Driver {
             }
             while self.tasks.try_join_next().is_some() {}
             self.look_at_the_clock();
-            if self.plan_at.is_some_and(|at| at <= Instant::now()) || (self.world.is_touched() && self.nothing_under_way()) {
+            if self.plan_at.is_some_and(|at| at <= Instant::now())
+                || (self.world.is_touched() && self.nothing_under_way())
+            {
                 self.plan_and_act();
             }
             self.write_down()?;
@@ -206,7 +227,12 @@ impl Driver {
         }
         self.world.touch_everything();
         let plan = self.plan();
-        let mut lines: Vec<String> = plan.ops.iter().filter(|op| !matches!(op, Op::Record { .. } | Op::Forget { .. })).map(ToString::to_string).collect();
+        let mut lines: Vec<String> = plan
+            .ops
+            .iter()
+            .filter(|op| !matches!(op, Op::Record { .. } | Op::Forget { .. }))
+            .map(ToString::to_string)
+            .collect();
         self.note_held(&plan);
         lines.extend(self.summary.held.iter().map(|held| format!("held: {held}")));
         Ok(lines)
@@ -217,7 +243,7 @@ impl Driver {
             Event::Opened { mailbox, folder } => self.opened(mailbox, folder),
             Event::DeleteTarget { mailbox, target } => {
                 if let Some(mailbox) = self.mailbox_mut(mailbox) {
-                    mailbox.delete_target = Some(target);
+                    mailbox.delete_target = target.into();
                 }
             }
             Event::Page { mailbox, page, first } => self.page(mailbox, page, first),
@@ -246,7 +272,9 @@ impl Driver {
             match event {
                 WatchEvent::DirectoryGone { maildir } => {
                     let path = self.local.path(maildir).map(|path| path.display().to_string()).unwrap_or_default();
-                    warn!("`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back");
+                    warn!(
+                        "`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back"
+                    );
                     self.local.close(&mut self.world, maildir);
                     self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
                 }
@@ -369,7 +397,9 @@ impl Driver {
             if self.local.maildir(id).is_none() {
                 match self.local.open(&self.world, id) {
                     Ok(()) => {}
-                    Err(MaildirError::NotAMaildir { .. }) => self.reopen_at = Some(Instant::now() + Duration::from_secs(5)),
+                    Err(MaildirError::NotAMaildir { .. }) => {
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5))
+                    }
                     Err(error) => {
                         self.tell_once(&format!("{error}"));
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
@@ -412,8 +442,10 @@ impl Driver {
         let all = &self.mailboxes;
         let deleted_mailbox = |mailbox: MailboxId| {
             let mailbox = all.iter().find(|known| known.id == mailbox)?;
-            let target = mailbox.delete_target.as_ref()?.as_ref()?;
-            all.iter().find(|other| other.account == mailbox.account && other.folder.as_ref() == Some(target)).map(|other| other.id)
+            let DeleteTarget::Folder(target) = &mailbox.delete_target else { return None };
+            all.iter()
+                .find(|other| other.account == mailbox.account && other.folder.as_ref() == Some(target))
+                .map(|other| other.id)
         };
         let same_account = |one: MailboxId, other: MailboxId| {
             let account = |id| all.iter().find(|known| known.id == id).map(|mailbox| mailbox.account);
@@ -566,7 +598,9 @@ impl Driver {
         for row in &plan.edited {
             if let Some(row) = self.world.synced.get(*row) {
                 let file = row.file.base_name.clone();
-                self.tell_once(&format!("`{file}` was edited here; the cloud can't take that, so the edit stays in the Maildir"));
+                self.tell_once(&format!(
+                    "`{file}` was edited here; the cloud can't take that, so the edit stays in the Maildir"
+                ));
             }
         }
         let now = Instant::now();
@@ -579,13 +613,20 @@ impl Driver {
     /// Tells of files that are only here, once they aren't likely to be one half of a move any more.
     fn report_local_only(&mut self, at_least: Duration) {
         let now = Instant::now();
-        let due: Vec<FileKey> =
-            self.unreported.iter().filter(|(_, since)| now.duration_since(**since) >= at_least).map(|(key, _)| key.clone()).collect();
+        let due: Vec<FileKey> = self
+            .unreported
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= at_least)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in due {
             self.unreported.remove(&key);
             if self.world.is_stranger(&key) {
                 let path = self.local.path(key.maildir).map(|path| path.display().to_string()).unwrap_or_default();
-                warn!("`{}` in `{path}` is only here: the cloud can't take it, and it stays where it is", key.base_name);
+                warn!(
+                    "`{}` in `{path}` is only here: the cloud can't take it, and it stays where it is",
+                    key.base_name
+                );
                 self.world.report(&key);
             }
         }
@@ -652,13 +693,19 @@ impl Driver {
 
     /// Runs `cfg.on_change` once after a burst of changes in the Maildirs.
     fn run_hook(&mut self, now: Instant) {
-        if !self.hook_at.is_some_and(|at| at <= now) {
+        if self.hook_at.is_none_or(|at| at > now) {
             return;
         }
         self.hook_at = None;
         let Some(command) = self.on_change.clone() else { return };
         self.tasks.spawn(async move {
-            let status = tokio::process::Command::new("sh").arg("-c").arg(&command).stdin(std::process::Stdio::null()).kill_on_drop(true).status().await;
+            let status = tokio::process::Command::new("sh")
+                .arg("-c")
+                .arg(&command)
+                .stdin(std::process::Stdio::null())
+                .kill_on_drop(true)
+                .status()
+                .await;
             match status {
                 Ok(status) if status.success() => {}
                 Ok(status) => warn!("cfg.on_change `{command}` ended with {status}"),
@@ -724,6 +771,13 @@ impl Driver {
 
     fn mailbox(&self, id: MailboxId) -> Option<&Mailbox> {
         self.mailboxes.iter().find(|mailbox| mailbox.id == id)
+    }
+
+    /// What is wrong with a mailbox of the configuration, with the place where that says so.
+    fn wrong(&self, id: MailboxId, what: &str, hint: String) -> SyncError {
+        let position = self.mailbox(id).and_then(|mailbox| mailbox.position.as_ref());
+        let what = position.map_or_else(|| what.to_owned(), |position| format!("{position}: {what}"));
+        SyncError::Configuration { what, hint }
     }
 
     fn mailbox_name(&self, id: MailboxId) -> String {

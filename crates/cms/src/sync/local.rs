@@ -116,14 +116,21 @@ impl LocalSide {
             }
         }
         for entry in scan.entries {
-            self.take(world, id, maildir, entry.place, entry.name, first)?;
+            Self::take(world, id, maildir, entry.place, entry.name, first)?;
         }
         world.local.readable.insert(id);
         Ok(())
     }
 
     /// Takes one name that is in a Maildir into the tree.
-    fn take(&self, world: &mut World, id: MaildirId, maildir: &Maildir, place: Place, name: FileName, trust_names: bool) -> Result<(), LocalError> {
+    fn take(
+        world: &mut World,
+        id: MaildirId,
+        maildir: &Maildir,
+        place: Place,
+        name: FileName,
+        trust_names: bool,
+    ) -> Result<(), LocalError> {
         let key = FileKey::new(id, name.base_name.clone());
         let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
         if let Some(row) = row
@@ -175,7 +182,7 @@ impl LocalSide {
             match event {
                 WatchEvent::Appeared { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
-                    if let Err(error) = self.take(world, id, maildir, place, name, false) {
+                    if let Err(error) = Self::take(world, id, maildir, place, name, false) {
                         warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a new file");
                         serious.push(WatchEvent::Overflow);
                     }
@@ -183,13 +190,16 @@ impl LocalSide {
                 WatchEvent::Vanished { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
                     let key = FileKey::new(id, name.base_name.clone());
-                    let was_here = world.places.get(&key).is_some_and(|known| known.place == place && known.name == name);
+                    let was_here =
+                        world.places.get(&key).is_some_and(|known| known.place == place && known.name == name);
                     // An event tells of the past: what counts is what the disk says now.
                     if was_here && matches!(maildir.inspect(place, &name), Ok(None)) {
                         world.drop_file(&key, Some(Absence::Settling));
                     }
                 }
-                WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => serious.push(event),
+                WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => {
+                    serious.push(event)
+                }
             }
         }
         serious
@@ -201,7 +211,13 @@ impl LocalSide {
     }
 
     /// Does one local op: the disk first, then the trees.
-    pub(crate) fn perform(&self, world: &mut World, store: &Store, op: &Op, now: UnixSeconds) -> Result<(), LocalError> {
+    pub(crate) fn perform(
+        &self,
+        world: &mut World,
+        store: &Store,
+        op: &Op,
+        now: UnixSeconds,
+    ) -> Result<(), LocalError> {
         match op {
             Op::Deliver { row, base } => {
                 let mut base = base.clone();
@@ -246,14 +262,21 @@ impl LocalSide {
         Ok(())
     }
 
-    fn rename(&self, world: &mut World, store: &Store, from: &FileKey, base: &mut cms_engine::Row, now: UnixSeconds) -> Result<(), LocalError> {
+    fn rename(
+        &self,
+        world: &mut World,
+        store: &Store,
+        from: &FileKey,
+        base: &mut cms_engine::Row,
+        now: UnixSeconds,
+    ) -> Result<(), LocalError> {
         let id = from.maildir;
         let to = base.file.maildir;
         let located = world.places.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
         let (source, target) = self.maildir(id).zip(self.maildir(to)).ok_or(LocalError::LookAgain(id))?;
         if base.file.base_name != from.base_name {
             // The name is taken by another message there: this one goes in under a name of its own.
-            self.keep(store, source, &located, &base.hash)?;
+            Self::keep(store, source, &located, &base.hash)?;
             self.deliver(world, store, base)?;
             return self.unlink(world, store, from, now);
         }
@@ -282,7 +305,7 @@ impl LocalSide {
         let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
         if let Some(hash) = hash {
-            self.keep(store, maildir, &located, &hash)?;
+            Self::keep(store, maildir, &located, &hash)?;
             world.note(Change::Released { hash, at: now });
         }
         if !maildir.remove(located.place, &located.name).map_err(|error| look_again(error, id))? {
@@ -293,7 +316,12 @@ impl LocalSide {
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.
-    fn keep(&self, store: &Store, maildir: &Maildir, located: &Located, hash: &cms_engine::ContentHash) -> Result<(), LocalError> {
+    fn keep(
+        store: &Store,
+        maildir: &Maildir,
+        located: &Located,
+        hash: &cms_engine::ContentHash,
+    ) -> Result<(), LocalError> {
         if !store.contains(hash) {
             store.adopt(&maildir.path_of(located.place, &located.name), hash)?;
         }

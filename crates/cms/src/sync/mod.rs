@@ -53,6 +53,8 @@ pub(crate) struct MailboxSetup {
     pub(crate) account: usize,
     /// Its configured name.
     pub(crate) name: String,
+    /// Where the configuration says so, as `file:line:column`.
+    pub(crate) position: Option<String>,
     /// What deleting means.
     pub(crate) delete_action: DeleteAction,
 }

@@ -64,9 +64,15 @@ impl fmt::Display for HeldDeletions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, of, mailbox, from_maildir } = self;
         if *from_maildir {
-            write!(f, "{count} of {of} messages are gone from `{mailbox}` in the cloud; their files are kept until you say otherwise")
+            write!(
+                f,
+                "{count} of {of} messages are gone from `{mailbox}` in the cloud; their files are kept until you say otherwise"
+            )
         } else {
-            write!(f, "{count} of {of} messages of `{mailbox}` were deleted here; the cloud keeps them until you say otherwise")
+            write!(
+                f,
+                "{count} of {of} messages of `{mailbox}` were deleted here; the cloud keeps them until you say otherwise"
+            )
         }
     }
 }

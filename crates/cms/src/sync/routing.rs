@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cms_engine::{ContentHash, Flags, MaildirId, MailboxId, Router};
+use cms_engine::{ContentHash, Flags, MailboxId, MaildirId, Router};
 use cms_store::Store;
 use tracing::warn;
 
@@ -27,7 +27,12 @@ pub(crate) struct Routing {
 const KNOWN_MAX: usize = 10_000;
 
 impl Routing {
-    pub(crate) fn new(route: Option<Arc<Route>>, store: Arc<Store>, mailboxes: Vec<MailboxId>, maildirs: Vec<MaildirId>) -> Self {
+    pub(crate) fn new(
+        route: Option<Arc<Route>>,
+        store: Arc<Store>,
+        mailboxes: Vec<MailboxId>,
+        maildirs: Vec<MaildirId>,
+    ) -> Self {
         Self { route, store, mailboxes, maildirs, known: RefCell::default() }
     }
 

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use cms_cloud::contract::{
-    Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next, Outcome, Page, Whereabouts,
+    Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next, Outcome, Page,
+    Whereabouts,
 };
 use cms_engine::{MailboxId, Op, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
@@ -65,14 +66,13 @@ impl Poll {
     async fn pages(self, events: &Sender<Event>) -> Result<(), CloudError> {
         let mailbox = self.mailbox;
         // A send fails only when the loop has ended, and then nobody waits for the rest.
-        let folder = match self.folder {
-            Some(folder) => folder,
-            None => {
-                let folder = self.account.open(&self.name).await?;
-                let id = folder.id.clone();
-                let _ = events.send(Event::Opened { mailbox, folder }).await;
-                id
-            }
+        let folder = if let Some(folder) = self.folder {
+            folder
+        } else {
+            let folder = self.account.open(&self.name).await?;
+            let id = folder.id.clone();
+            let _ = events.send(Event::Opened { mailbox, folder }).await;
+            id
         };
         if let Some(action) = self.ask_delete_target {
             let target = self.account.delete_target(action).await?;
@@ -107,7 +107,12 @@ impl Poll {
 }
 
 /// Asks where messages are.
-pub(crate) async fn look_up(account: Arc<dyn CloudAccount>, round: Option<MailboxId>, ids: Vec<RemoteId>, events: Sender<Event>) {
+pub(crate) async fn look_up(
+    account: Arc<dyn CloudAccount>,
+    round: Option<MailboxId>,
+    ids: Vec<RemoteId>,
+    events: Sender<Event>,
+) {
     let answers = account.look_up(&ids).await;
     let answers = ids.into_iter().zip(answers).collect();
     let _ = events.send(Event::LookedUp { round, answers }).await;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cms_cloud::contract::Seen;
 use cms_engine::{
-    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId,
-    Row, RowId, Scope, Sides, SyncedTree, Touched, UnixSeconds,
+    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree,
+    MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Row, RowId, Scope, Sides, SyncedTree, Touched, UnixSeconds,
 };
 use cms_maildir::{FileName, Place};
 use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};
@@ -83,7 +83,10 @@ impl World {
 
     /// Whether anything was touched since the last plan.
     pub(crate) fn is_touched(&self) -> bool {
-        self.everything_touched || !self.touched.ids.is_empty() || !self.touched.files.is_empty() || !self.touched.rows.is_empty()
+        self.everything_touched
+            || !self.touched.ids.is_empty()
+            || !self.touched.files.is_empty()
+            || !self.touched.rows.is_empty()
     }
 
     /// Marks everything as touched.
@@ -397,7 +400,11 @@ impl World {
 
     /// The content of every message in the trees.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = ContentHash> {
-        self.cloud.messages.values().filter_map(|message| message.hash).chain(self.synced.iter().map(|(_, row)| row.hash))
+        self.cloud
+            .messages
+            .values()
+            .filter_map(|message| message.hash)
+            .chain(self.synced.iter().map(|(_, row)| row.hash))
     }
 
     /// Finds the messages without a row, once all trees are loaded.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Folder, Next, Outcome, Page, Seen, Whereabouts};
+use cms_cloud::contract::{
+    CloudChange, CloudError, CloudOp, DeleteAction, Folder, Next, Outcome, Page, Seen, Whereabouts,
+};
 use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId, UnixSeconds};
 use cms_store::{Change, StoreError, Stored};
 use tokio::time::Instant;
@@ -10,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
 use crate::sync::SyncError;
-use crate::sync::driver::{CLOUD_STEPS, DOWNLOADS, Driver, GATHER, Round, unix_now};
+use crate::sync::driver::{CLOUD_STEPS, DOWNLOADS, DeleteTarget, Driver, GATHER, Round, unix_now};
 use crate::sync::tasks::{self, Event, FetchError, Poll};
 use crate::sync::world::Taken;
 
@@ -34,7 +36,8 @@ impl Driver {
                 continue;
             }
             mailbox.round = Some(Round::default());
-            let ask_delete_target = (siblings > 1 && mailbox.delete_target.is_none()).then_some(mailbox.delete_action);
+            let ask_delete_target = (siblings > 1 && matches!(mailbox.delete_target, DeleteTarget::Unknown))
+                .then_some(mailbox.delete_action);
             let poll = Poll {
                 account: self.accounts[mailbox.account].clone(),
                 mailbox: mailbox.id,
@@ -48,11 +51,15 @@ impl Driver {
     }
 
     pub(super) fn opened(&mut self, id: MailboxId, folder: Folder) {
-        let twin = self.mailboxes.iter().find(|other| other.id != id && other.folder.as_ref() == Some(&folder.id)).map(|other| other.name.clone());
+        let twin = self
+            .mailboxes
+            .iter()
+            .find(|other| other.id != id && other.folder.as_ref() == Some(&folder.id))
+            .map(|other| other.name.clone());
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         if let Some(twin) = twin {
             let what = format!("`{}` and `{twin}` are the same folder of the account", mailbox.name);
-            self.fatal = Some(SyncError::Configuration { what, hint: "name it once in cms.cfg".to_owned() });
+            self.fatal = Some(self.wrong(id, &what, "name it once in cms.cfg".to_owned()));
             return;
         }
         mailbox.total_items = folder.total_items;
@@ -87,7 +94,9 @@ impl Driver {
     /// Takes what a page says of one message. Returns whether that was enough; otherwise it must be asked for.
     fn take(&mut self, seen: &Seen, polled: MailboxId) -> bool {
         let place = match &seen.folder {
-            Some(folder) => self.mailboxes.iter().find(|mailbox| mailbox.folder.as_ref() == Some(folder)).map(|mailbox| mailbox.id),
+            Some(folder) => {
+                self.mailboxes.iter().find(|mailbox| mailbox.folder.as_ref() == Some(folder)).map(|mailbox| mailbox.id)
+            }
             None => Some(polled),
         };
         let Some(place) = place else { return false };
@@ -118,7 +127,12 @@ impl Driver {
         });
         if let Some(seen) = seen {
             // Only a complete round can say what is no longer there.
-            let missing = self.world.cloud.messages.iter().filter(|(known, message)| message.mailbox == id && !seen.contains(*known));
+            let missing = self
+                .world
+                .cloud
+                .messages
+                .iter()
+                .filter(|(known, message)| message.mailbox == id && !seen.contains(*known));
             gone.extend(missing.map(|(known, _)| known.clone()));
             gone.sort_unstable();
             gone.dedup();
@@ -148,7 +162,12 @@ impl Driver {
             if let Some(round) = round.and_then(|id| self.mailbox_mut(id)).and_then(|mailbox| mailbox.round.as_mut()) {
                 round.open_questions += 1;
             }
-            self.tasks.spawn(tasks::look_up(self.accounts[account].clone(), round, some.to_vec(), self.events.0.clone()));
+            self.tasks.spawn(tasks::look_up(
+                self.accounts[account].clone(),
+                round,
+                some.to_vec(),
+                self.events.0.clone(),
+            ));
         }
     }
 
@@ -157,13 +176,21 @@ impl Driver {
         self.mailbox(mailbox).map(|mailbox| mailbox.account)
     }
 
-    pub(super) fn looked_up(&mut self, round: Option<MailboxId>, answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>) {
+    pub(super) fn looked_up(
+        &mut self,
+        round: Option<MailboxId>,
+        answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
+    ) {
         self.asking -= 1;
         let mut failed = false;
         for (id, answer) in answers {
             match answer {
                 Ok(Whereabouts::Here(seen)) => {
-                    let place = self.mailboxes.iter().find(|mailbox| mailbox.folder.is_some() && mailbox.folder == seen.folder).map(|mailbox| mailbox.id);
+                    let place = self
+                        .mailboxes
+                        .iter()
+                        .find(|mailbox| mailbox.folder.is_some() && mailbox.folder == seen.folder)
+                        .map(|mailbox| mailbox.id);
                     match place {
                         Some(place) => {
                             self.world.see(&seen, place);
@@ -201,7 +228,9 @@ impl Driver {
     fn end_round(&mut self, id: MailboxId) {
         let poll_interval = self.poll_interval;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
-        let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else { return };
+        let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else {
+            return;
+        };
         if round.failed {
             mailbox.failures += 1;
             mailbox.next_poll = Instant::now() + backoff(mailbox.failures);
@@ -238,7 +267,8 @@ impl Driver {
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let failures = mailbox.failures;
         mailbox.failures += 1;
-        mailbox.next_poll = Instant::now() + if let CloudError::Throttled(pause) = &error { *pause } else { backoff(failures) };
+        mailbox.next_poll =
+            Instant::now() + if let CloudError::Throttled(pause) = &error { *pause } else { backoff(failures) };
         // Answers to questions of this round may still come.
         if let Some(round) = &mut mailbox.round {
             round.failed = true;
@@ -260,9 +290,12 @@ impl Driver {
                 let hint = if nearest.is_empty() {
                     "`cms check` lists the folders that exist".to_owned()
                 } else {
-                    format!("did you mean {}?", nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "))
+                    format!(
+                        "did you mean {}?",
+                        nearest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+                    )
                 };
-                self.fatal = Some(SyncError::Configuration { what: format!("the account has no folder `{name}`"), hint });
+                self.fatal = Some(self.wrong(id, &format!("the account has no folder `{name}`"), hint));
             }
             error if !watching => {
                 self.fatal.get_or_insert(SyncError::Cloud(error));
@@ -279,7 +312,8 @@ impl Driver {
 
     /// Keeps as many downloads under way as make sense.
     pub(super) fn start_downloads(&mut self) {
-        while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none() {
+        while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none()
+        {
             let Some(id) = self.downloads.pop_front() else { return };
             let Some(account) = self.account_of(&id) else {
                 self.downloading.remove(&id);
@@ -309,7 +343,9 @@ impl Driver {
                 self.world.end(id);
                 self.ask(None, vec![id.clone()]);
             }
-            Err(FetchError::Cloud(error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }))) => {
+            Err(FetchError::Cloud(
+                error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }),
+            )) => {
                 self.downloading.insert(id.clone());
                 self.downloads.push_front(id.clone());
                 self.downloads_paused_until = Some(Instant::now() + backoff(1));
@@ -372,7 +408,9 @@ impl Driver {
         let known = self.world.cloud.messages.get(&id)?;
         let (mailbox, flags) = (known.mailbox, known.flags);
         let change = match op {
-            Op::SetCloudFlags { add, remove, .. } => CloudChange::SetFlags { add: *add, remove: *remove, result: (flags | *add) - *remove },
+            Op::SetCloudFlags { add, remove, .. } => {
+                CloudChange::SetFlags { add: *add, remove: *remove, result: (flags | *add) - *remove }
+            }
             Op::MoveInCloud { to, .. } => CloudChange::Move { to: self.mailbox(*to)?.folder.clone()? },
             Op::DeleteInCloud { mailbox, .. } => CloudChange::Delete(self.delete_action(*mailbox)?),
             _ => return None,
@@ -385,9 +423,9 @@ impl Driver {
         let mailbox = self.mailbox(id)?;
         let action = mailbox.delete_action;
         match &mailbox.delete_target {
-            Some(target) if target.is_some() && *target == mailbox.folder => Some(DeleteAction::Purge),
-            Some(_) => Some(action),
-            None => {
+            DeleteTarget::Folder(target) if mailbox.folder.as_ref() == Some(target) => Some(DeleteAction::Purge),
+            DeleteTarget::Folder(_) | DeleteTarget::Nowhere => Some(action),
+            DeleteTarget::Unknown => {
                 let (account, events) = (self.accounts[mailbox.account].clone(), self.events.0.clone());
                 if self.told.insert(format!("asking for the delete target of {}", id.0)) {
                     self.tasks.spawn(async move {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::sync::driver::{Driver, Mailbox, SAFETY_SCAN, unix_now};
+use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, unix_now};
 use crate::sync::local::LocalSide;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
@@ -32,35 +32,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     for path in &setup.maildirs {
         maildirs.push((database.maildir_id(path).map_err(SyncError::Store)?, path.clone()));
     }
-    let mut configured_ids = Vec::new();
-    for configured in &setup.mailboxes {
-        let account = setup.account_names.get(configured.account).cloned().unwrap_or_default();
-        configured_ids.push(database.mailbox_id(&account, &configured.name).map_err(SyncError::Store)?);
-    }
-    let known = database.mailboxes().map_err(SyncError::Store)?;
     let mut world = World::default();
-    let mut mailboxes = Vec::new();
-    let now = Instant::now();
-    for (configured, id) in setup.mailboxes.iter().zip(configured_ids) {
-        let Some(stored) = known.iter().find(|known| known.id == id).cloned() else { continue };
-        if stored.complete {
-            world.cloud.complete.insert(stored.id);
-        }
-        mailboxes.push(Mailbox {
-            id: stored.id,
-            account: configured.account,
-            name: configured.name.clone(),
-            delete_action: configured.delete_action,
-            folder: stored.folder.map(FolderId),
-            total_items: 0,
-            cursor: stored.cursor.map(Cursor),
-            delete_target: None,
-            round: None,
-            next_poll: now,
-            failures: 0,
-            polled: false,
-        });
-    }
+    let mailboxes = open_mailboxes(&setup, &mut database, &mut world)?;
     database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
     database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
     world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
@@ -77,7 +50,9 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         }
         match local.open(&world, *id) {
             Ok(()) => {}
-            Err(error @ MaildirError::NotAMaildir { .. }) if world.synced.iter().any(|(_, row)| row.file.maildir == *id) => {
+            Err(error @ MaildirError::NotAMaildir { .. })
+                if world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
+            {
                 return Err(SyncError::MaildirMissing { path: path.clone(), source: error });
             }
             Err(error) => return Err(SyncError::Maildir(error)),
@@ -90,7 +65,9 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     let in_use: HashSet<ContentHash> = world.hashes().collect();
     match store.prune(&mut database, released_until, |hash| in_use.contains(hash)) {
         Ok(pruned) if pruned.messages == 0 => {}
-        Ok(pruned) => debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago"),
+        Ok(pruned) => {
+            debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago")
+        }
         Err(error) => warn!(%error, "Couldn't tidy the message store"),
     }
 
@@ -131,7 +108,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         paused_until: None,
         downloads_paused_until: None,
         reopen_at: None,
-        scan_at: now + SAFETY_SCAN,
+        scan_at: Instant::now() + SAFETY_SCAN,
         hook_at: None,
         told: HashSet::new(),
         unreported: HashMap::new(),
@@ -142,6 +119,40 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         progress: setup.progress,
         listener: setup.listener,
     })
+}
+
+/// Finds the configured mailboxes in the state, or makes them there, and says which were listed to the end.
+fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> Result<Vec<Mailbox>, SyncError> {
+    let mut configured_ids = Vec::new();
+    for configured in &setup.mailboxes {
+        let account = setup.account_names.get(configured.account).cloned().unwrap_or_default();
+        configured_ids.push(database.mailbox_id(&account, &configured.name).map_err(SyncError::Store)?);
+    }
+    let known = database.mailboxes().map_err(SyncError::Store)?;
+    let mut mailboxes = Vec::new();
+    let now = Instant::now();
+    for (configured, id) in setup.mailboxes.iter().zip(configured_ids) {
+        let Some(stored) = known.iter().find(|known| known.id == id).cloned() else { continue };
+        if stored.complete {
+            world.cloud.complete.insert(stored.id);
+        }
+        mailboxes.push(Mailbox {
+            id: stored.id,
+            account: configured.account,
+            name: configured.name.clone(),
+            position: configured.position.clone(),
+            delete_action: configured.delete_action,
+            folder: stored.folder.map(FolderId),
+            total_items: 0,
+            cursor: stored.cursor.map(Cursor),
+            delete_target: DeleteTarget::Unknown,
+            round: None,
+            next_poll: now,
+            failures: 0,
+            polled: false,
+        });
+    }
+    Ok(mailboxes)
 }
 
 /// Opens the database. A damaged one is kept aside, and a new one is filled by looking at both sides again: without a
