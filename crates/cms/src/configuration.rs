@@ -79,6 +79,8 @@ pub struct Office365AccountConfig {
     pub graph_url: Option<Url>,
     /// Replaces the address of Outlook on the web, which serves the notifications.
     pub owa_url: Option<Url>,
+    /// Replaces how many requests Microsoft Graph takes in ten minutes.
+    pub rate_limit: Option<u32>,
 }
 
 /// One `Office365(mailbox, account)`.

@@ -21,6 +21,9 @@ const LARGEST_JSON_BYTES: usize = 64 << 20;
 /// An error's body is read no further.
 const LARGEST_ERROR_BYTES: usize = 64 << 10;
 
+/// A wait for the budget that is shorter goes unnoticed.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
+
 /// What [`Http`] is made of.
 pub(crate) struct HttpOptions {
     pub(crate) policy: RetryPolicy,
@@ -44,6 +47,8 @@ pub(crate) struct Http {
     pace: Mutex<Pace>,
     /// No request begins before.
     held_until: Mutex<Instant>,
+    /// Until when the budget is known to be used up, so that it is told once.
+    told_until: Mutex<Instant>,
     started: Instant,
     policy: RetryPolicy,
     random: Arc<dyn Fn() -> f64 + Send + Sync>,
@@ -116,6 +121,7 @@ impl Http {
             gate: Gate::new(options.parallel),
             pace: Mutex::new(Pace::new(options.budget.0, options.budget.1)),
             held_until: Mutex::new(now),
+            told_until: Mutex::new(now),
             started: now,
             policy: options.policy,
             random: options.random,
@@ -144,8 +150,7 @@ impl Http {
 
     /// Makes the request once. Success is a status of 2xx; everything else is read and sorted.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, Failed> {
-        let permit = self.gate.pass(call.urgency, call.slots).await;
-        self.wait_for_turn(call).await.map_err(|failure| (failure, None))?;
+        let permit = self.pass(call).await.map_err(|failure| (failure, None))?;
         let token = self.tokens.access_token().await.map_err(|error| (Failure::Auth(error), None))?;
         let failed = |failure| (failure, Some(token.clone()));
         let request = make_request(call, &token).map_err(failed)?;
@@ -208,11 +213,13 @@ impl Http {
         Ok((value, token))
     }
 
-    /// Waits for the pause that the service asked for, and for room in the budget.
+    /// Waits for a place in the gate, for the pause that the service asked for, and for room in the budget.
     ///
+    /// Who has to wait for the budget keeps no place: the reserve is of use only to calls that get through.
     /// A pause that it isn't sensible to wait for fails as the call did that brought it.
-    async fn wait_for_turn(&self, call: &Call) -> Result<(), Failure> {
+    async fn pass(&self, call: &Call) -> Result<Permit, Failure> {
         loop {
+            let permit = self.gate.pass(call.urgency, call.slots).await;
             let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
             let pause = until.saturating_duration_since(Instant::now());
             if pause > self.policy.longest_pause {
@@ -221,6 +228,7 @@ impl Http {
                 return Err(Failure::Status(error));
             }
             if !pause.is_zero() {
+                drop(permit);
                 tokio::time::sleep_until(until).await;
                 continue;
             }
@@ -232,10 +240,20 @@ impl Http {
                 let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
                 pace.take(self.started.elapsed(), call.cost, reserve)
             };
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => return Ok(()),
-            }
+            let Some(wait) = wait else { return Ok(permit) };
+            drop(permit);
+            self.tell_of_wait(wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Says once that the budget is used up, where somebody may wonder what is going on.
+    fn tell_of_wait(&self, wait: Duration) {
+        let now = Instant::now();
+        let mut told_until = self.told_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if wait >= WORTH_TELLING && now >= *told_until {
+            *told_until = now + wait;
+            tracing::info!("the service takes no more requests for now; downloads go on in {} s", wait.as_secs());
         }
     }
 }

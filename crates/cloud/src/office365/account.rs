@@ -22,10 +22,10 @@ pub(super) const IMMUTABLE: &str = "IdType=\"ImmutableId\"";
 
 /// How many requests a mailbox serves at a time for one application (Microsoft Graph throttling limits, Outlook).
 const PARALLEL: usize = 4;
-/// How many requests in how long a mailbox takes from one application: a little less than what the limit is.
-const BUDGET: (usize, Duration) = (9_800, Duration::from_secs(600));
-/// Of those, how many downloads leave for changes and polls.
-const RESERVE: usize = 600;
+/// How many requests a mailbox takes from one application (Microsoft Graph throttling limits, Outlook) …
+const RATE_LIMIT: u32 = 10_000;
+/// … in how long.
+const RATE_WINDOW: Duration = Duration::from_secs(600);
 
 /// What an [`Account`] is made of.
 #[derive(Clone)]
@@ -36,6 +36,9 @@ pub struct Options {
     pub graph_url: Url,
     /// How many messages a page may hold. The service is free to send fewer.
     pub page_size: u32,
+    /// How many requests the service takes in ten minutes. Of those, one in a hundred is never made, and downloads leave
+    /// two more in a hundred to changes and polls.
+    pub rate_limit: u32,
     /// When to try again.
     pub retry: RetryPolicy,
     /// How long silence is taken for work.
@@ -47,12 +50,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual ones: pages of 500, the system's clock.
+    /// The usual ones: pages of 500, the documented limit of requests, the system's clock.
     pub fn new(graph_url: Url) -> Self {
         Self {
             user: None,
             graph_url,
             page_size: 500,
+            rate_limit: RATE_LIMIT,
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             now: Arc::new(|| {
@@ -93,12 +97,13 @@ impl Account {
             .map_err(|()| CloudError::Unexpected(format!("{graph_url} can't be Microsoft Graph")))?
             .pop_if_empty()
             .push("v1.0");
+        let rate_limit = usize::try_from(options.rate_limit.max(1)).unwrap_or(usize::MAX);
         let http = HttpOptions {
             policy: options.retry,
             timeouts: options.timeouts,
             parallel: PARALLEL,
-            budget: BUDGET,
-            reserve: RESERVE,
+            budget: (rate_limit - rate_limit / 100, RATE_WINDOW),
+            reserve: rate_limit / 50,
             random: options.random,
             loopback: cms_auth::is_loopback(graph_url),
         };

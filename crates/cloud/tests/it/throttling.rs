@@ -72,6 +72,33 @@ async fn a_flag_change_overtakes_queued_downloads() {
 }
 
 #[tokio::test]
+async fn downloads_that_wait_for_the_budget_leave_room_for_changes() {
+    let knobs = Knobs { window_requests: 100, ..Knobs::calm() };
+    let options = simcloud::Options { messages: 110, knobs, ..simcloud::Options::default() };
+    let world = world_with(options, |options| options.rate_limit = 100).await;
+    let ids = world.ids();
+    let fetches: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let (account, id) = (Arc::clone(&world.account), id.clone());
+            tokio::spawn(async move { account.fetch(&id, &mut Bytes::default()).await.unwrap() })
+        })
+        .collect();
+    while world.cloud().counters().requests.get("value") != Some(&97) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let change = CloudChange::SetFlags { add: Flags::SEEN, remove: Flags::NONE, result: Flags::SEEN };
+    let apply = world.account.apply(&[CloudOp { id: ids[0].clone(), change }]);
+    let outcomes = tokio::time::timeout(Duration::from_secs(20), apply).await.expect("the reserve is for this");
+    assert!(matches!(outcomes[0], Outcome::Done { .. }));
+    assert_eq!(world.cloud().counters().requests.get("value"), Some(&97));
+    for fetch in fetches {
+        fetch.abort();
+    }
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
 async fn a_pause_that_the_service_asks_for_holds_all_calls() {
     let world = world(3).await;
     world.cloud().inject(Fault::once("delta", Action::throttled(1)));

@@ -42,6 +42,7 @@ pub(super) fn account(
     let graph_url = account.graph_url.clone().unwrap_or_else(|| account.cloud.graph_url());
     let mut options = office365::Options::new(graph_url);
     options.user.clone_from(&account.user);
+    options.rate_limit = account.rate_limit.unwrap_or(options.rate_limit);
     let client = office365::Account::new(options, Arc::new(tokens))
         .map_err(|error| Problem::from_error("could not set up the account", error).with_exit(ExitStatus::Usage))?;
     Ok(Arc::new(client))

@@ -104,6 +104,17 @@ impl<'v> Arguments<'v> {
         })
     }
 
+    /// A whole number above zero.
+    pub(super) fn optional_count(&self, name: &str) -> Result<Option<u32>, Refusal> {
+        let Some((at, value)) = self.optional(name) else { return Ok(None) };
+        let count = value.unpack_i32().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
+        let wrong = || {
+            Refusal::new(format!("the `{name}` of `{}` must be a whole number above 0", self.signature.function))
+                .at(at.clone())
+        };
+        count.map(Some).ok_or_else(wrong)
+    }
+
     fn as_text(&self, name: &str, at: &Argument, value: Value<'v>) -> Result<&'v str, Refusal> {
         let wrong =
             |what: String| Refusal::new(what).hint(format!("write `{}`", self.signature.example)).at(at.clone());

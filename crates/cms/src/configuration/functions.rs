@@ -49,7 +49,7 @@ const MAILDIR: Signature =
 const ACCOUNT: Signature = Signature {
     function: "Office365_Account",
     positional: &["user"],
-    named: &["tenant", "client_id", "cloud", "login_url", "graph_url", "owa_url"],
+    named: &["tenant", "client_id", "cloud", "login_url", "graph_url", "owa_url", "rate_limit"],
     example: "Office365_Account(user=\"user@domain.com\")",
 };
 
@@ -230,6 +230,7 @@ fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>)
         login_url: arguments.optional_parsed("login_url", parse::service_url)?,
         graph_url: arguments.optional_parsed("graph_url", parse::service_url)?,
         owa_url: arguments.optional_parsed("owa_url", parse::service_url)?,
+        rate_limit: arguments.optional_count("rate_limit")?,
     };
     let user = account.user.clone();
     // An account that is written twice is one account, with one sign-in.
@@ -285,7 +286,7 @@ fn mailbox<'v>(
 
 /// Where the file calls the function that is being carried out.
 fn place_of_call(eval: &Evaluator<'_, '_, '_>) -> Option<Position> {
-    eval.call_stack_top_frame()?.location.as_ref().map(position)
+    eval.call_stack_top_location().as_ref().map(position)
 }
 
 /// Takes slashes off the ends of a path of folders.

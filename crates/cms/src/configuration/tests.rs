@@ -55,6 +55,7 @@ fn two_lines_are_a_configuration() {
             login_url: None,
             graph_url: None,
             owa_url: None,
+            rate_limit: None,
         }]
     );
     assert_eq!(
@@ -91,6 +92,7 @@ account = Office365_Account(
     login_url = "http://127.0.0.1:1/login",
     graph_url = "http://localhost:2",
     owa_url = "https://owa.example.com",
+    rate_limit = 5000,
 )
 Office365("inbox", account, delete_action = "archive", push = "poll")
 Office365("/Inbox/Lists/rust/", account = account, delete_action = "purge", push = "stream")
@@ -109,6 +111,7 @@ cfg.on_change = "notmuch new"
     let account = &configuration.accounts[0];
     assert_eq!((account.tenant.as_str(), account.client_id.as_deref()), ("domain.com", Some("1234")));
     assert_eq!(account.cloud, NationalCloud::UsGov);
+    assert_eq!(account.rate_limit, Some(5000));
     assert_eq!(account.login_url.as_ref().unwrap().as_str(), "http://127.0.0.1:1/login");
     let mailboxes: Vec<_> =
         configuration.mailboxes.iter().map(|m| (m.name.as_str(), m.account, m.delete_action, m.push)).collect();
@@ -310,6 +313,10 @@ fn addresses_that_would_give_secrets_away() {
         "Office365_Account(owa_url='ftp://x')",
         "cms.cfg:1:19: `ftp://x` is not the URL of a web service\nhint: write something like `https://login.example.com`",
     );
+    for wrong in ["0", "-1", "'5000'", "2.5"] {
+        let text = format!("Office365_Account(rate_limit={wrong})");
+        refused(&text, "cms.cfg:1:19: the `rate_limit` of `Office365_Account` must be a whole number above 0");
+    }
     refused("Office365_Account(owa_url='https://u:p@x')", "cms.cfg:1:19: a URL must not hold a user name or password");
     refused_after(
         "cfg.listen = '0.0.0.0:8080'",

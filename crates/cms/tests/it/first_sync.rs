@@ -30,7 +30,8 @@ fn files_are_links_into_the_store_and_their_time_is_the_received_time() {
     let world = World::with(Options { messages: 5, ..Options::default() });
     world.sync();
     let received: Vec<i64> = {
-        let mut all: Vec<i64> = world.cloud.state("").unwrap().messages().map(|message| message.received_seconds).collect();
+        let mut all: Vec<i64> =
+            world.cloud.state("").unwrap().messages().map(|message| message.received_seconds).collect();
         all.sort_unstable();
         all
     };

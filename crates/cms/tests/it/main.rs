@@ -4,4 +4,8 @@
 
 mod cli;
 mod first_sync;
+mod configuration_of_the_seed;
+mod corpus;
+mod mail_program;
+mod python_failures;
 mod world;

@@ -55,7 +55,8 @@ impl World {
     /// Writes `cms.cfg`. The text may use `account`, which is the simulated one.
     pub(crate) fn configure(&self, text: &str) {
         let url = &self.url;
-        let mut all = format!("account = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\")\n");
+        let mut all =
+            format!("account = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\")\n");
         let _ = write!(all, "{text}cfg.listen = \"127.0.0.1:0\"\n");
         if !text.contains("poll_interval") {
             // The least that is allowed; tests wait for what polls find.
@@ -73,7 +74,11 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
         command.arg("-c").arg(self.path("cms.cfg")).args(arguments).current_dir(self.directory.path());
-        command.env("HOME", self.directory.path()).env_remove("BROWSER").env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+        command
+            .env("HOME", self.directory.path())
+            .env_remove("BROWSER")
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -139,7 +144,13 @@ impl World {
                     (message.is_draft, 'D'),
                     (message.flag == FlagStatus::Flagged, 'F'),
                     (verb == 104 || message.icon == Some(262), 'P'),
-                    (verb == 102 || verb == 103 || message.icon == Some(261) || message.status.unwrap_or_default() & 0x200 != 0, 'R'),
+                    (
+                        verb == 102
+                            || verb == 103
+                            || message.icon == Some(261)
+                            || message.status.unwrap_or_default() & 0x200 != 0,
+                        'R',
+                    ),
                     (message.is_read, 'S'),
                 ] {
                     if set {
@@ -157,7 +168,10 @@ impl World {
     pub(crate) fn wait_until_same(&self, maildir: &str, folder: &str) {
         let same = || self.here(maildir) == self.there(folder);
         if !wait(&same) {
-            panic!("`{maildir}` and `{folder}` stay different:\n{}", difference(&self.here(maildir), &self.there(folder)));
+            panic!(
+                "`{maildir}` and `{folder}` stay different:\n{}",
+                difference(&self.here(maildir), &self.there(folder))
+            );
         }
     }
 
