@@ -130,6 +130,8 @@ pub(crate) struct Driver {
     writing: HashSet<RemoteId>,
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
+    /// Messages of which the last change was answered by "gone".
+    said_gone: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
     to_settle: Vec<RemoteId>,

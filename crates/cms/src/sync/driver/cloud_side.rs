@@ -341,6 +341,10 @@ impl Driver {
             }
             Err(FetchError::Cloud(CloudError::Gone)) => {
                 self.world.end(id);
+                // If it turns out to be there all the same, asking for its bytes again at once makes no sense.
+                self.world.block(id, "the cloud lists it, but doesn't give it".to_owned(), |attempts| {
+                    UnixSeconds(unix_now().0 + (60_i64 << attempts.min(10)).min(86_400))
+                });
                 self.ask(None, vec![id.clone()]);
             }
             Err(FetchError::Cloud(
@@ -454,13 +458,19 @@ impl Driver {
             match outcome {
                 Outcome::Done { id: new, now } => {
                     self.own_writes.insert(id.clone(), Instant::now());
+                    self.said_gone.remove(&id);
                     self.done(&op, &id, new, now.as_ref());
                     if let Some(notice) = self.summary.count_cloud(&op) {
                         self.tell(&notice);
                     }
                 }
-                // Only a direct question tells whether it is gone or merely elsewhere.
-                Outcome::Gone => ask = true,
+                // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
+                // answer and gone by the next one as well can't be changed; that isn't tried for ever.
+                Outcome::Gone if self.said_gone.insert(id.clone()) => ask = true,
+                Outcome::Gone => {
+                    self.said_gone.remove(&id);
+                    self.world.refuse(&op);
+                }
                 Outcome::Later(error) => {
                     self.postponed.push((Instant::now() + backoff(0), id.clone()));
                     self.fail_if_passing(error);

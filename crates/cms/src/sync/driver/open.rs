@@ -100,6 +100,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         writing: HashSet::new(),
         ask_after: HashSet::new(),
         own_writes: HashMap::new(),
+        said_gone: HashSet::new(),
         postponed: Vec::new(),
         to_settle: Vec::new(),
         touched_maildirs: HashSet::new(),
