@@ -226,6 +226,7 @@ impl LocalSide {
             }
             Op::Replace { row, old, base } => {
                 let mut base = base.clone();
+                self.must_be_as_known(world, old)?;
                 self.deliver(world, store, &mut base)?;
                 self.unlink(world, store, old, now)?;
                 world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default());
@@ -302,6 +303,7 @@ impl LocalSide {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).cloned().ok_or(LocalError::LookAgain(id))?;
+        self.must_be_as_known(world, key)?;
         let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
         if let Some(hash) = hash {
@@ -313,6 +315,19 @@ impl LocalSide {
         }
         world.drop_file(key, None);
         Ok(())
+    }
+
+    /// That a file which is about to go is the one that the tree means. Names are believed when a Maildir is first listed,
+    /// and an edit that was made before that is in a file of its own under the same name.
+    fn must_be_as_known(&self, world: &World, key: &FileKey) -> Result<(), LocalError> {
+        let id = key.maildir;
+        let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
+        let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
+        let known = world.local.files.get(key).ok_or(LocalError::LookAgain(id))?;
+        match maildir.inspect(located.place, &located.name)? {
+            Some(facts) if facts.inode == known.inode => Ok(()),
+            _ => Err(LocalError::LookAgain(id)),
+        }
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.
