@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod both_ways;
 mod cli;
-mod first_sync;
 mod configuration_of_the_seed;
 mod corpus;
+mod first_sync;
 mod mail_program;
 mod python_failures;
+mod start_policies;
 mod world;
