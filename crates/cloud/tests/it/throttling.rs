@@ -88,8 +88,9 @@ async fn downloads_that_wait_for_the_budget_leave_room_for_changes() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let change = CloudChange::SetFlags { add: Flags::SEEN, remove: Flags::NONE, result: Flags::SEEN };
-    let apply = world.account.apply(&[CloudOp { id: ids[0].clone(), change }]);
-    let outcomes = tokio::time::timeout(Duration::from_secs(20), apply).await.expect("the reserve is for this");
+    let ops = [CloudOp { id: ids[0].clone(), change }];
+    let apply = tokio::time::timeout(Duration::from_secs(20), world.account.apply(&ops));
+    let outcomes = apply.await.expect("the reserve is for this");
     assert!(matches!(outcomes[0], Outcome::Done { .. }));
     assert_eq!(world.cloud().counters().requests.get("value"), Some(&97));
     for fetch in fetches {
