@@ -68,7 +68,7 @@ pub enum Command {
     Sync,
     /// Show everything on a simulated Microsoft 365
     Demo {
-        /// Exit after the first full sync
+        /// Exit after the first full sync and one exchange each way, verified
         #[arg(long)]
         once: bool,
     },

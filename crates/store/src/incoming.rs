@@ -9,6 +9,7 @@
 //!
 //! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -88,6 +89,25 @@ impl Store {
     /// Forgets that a download was completed, after the database row that names its hash was written.
     pub fn settle(&self, id: &RemoteId) -> Result<(), StoreError> {
         remove(&self.mark_of(id))
+    }
+
+    /// Forgets that downloads were completed, but for those of these messages: what a process left that was killed between
+    /// writing the database and [`Store::settle`].
+    pub fn settle_all_but(&self, ids: impl IntoIterator<Item = RemoteId>) -> Result<(), StoreError> {
+        let directory = self.incoming_dir();
+        let failed = |error| StoreError::io("read", &directory, error);
+        let mut marks = HashSet::new();
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            marks.insert(entry.map_err(failed)?.path());
+        }
+        marks.retain(|path| path.extension().is_none());
+        if marks.is_empty() {
+            return Ok(());
+        }
+        for id in ids {
+            marks.remove(&self.mark_of(&id));
+        }
+        marks.iter().try_for_each(|mark| remove(mark))
     }
 
     fn mark_of(&self, id: &RemoteId) -> PathBuf {

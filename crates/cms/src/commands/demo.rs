@@ -16,6 +16,7 @@ use super::{Context, Ended, setup};
 use crate::configuration::Configuration;
 use crate::output;
 use crate::problem::Problem;
+use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::{Listener, Notice, Summary, SyncError};
 
@@ -72,7 +73,7 @@ pub async fn run(context: &Context, once: bool) -> Result<Ended, Problem> {
 
     let stop = context.stop.clone();
     let ending = Stop::new();
-    let show = Show { maildir: directory.join("INBOX"), cloud, heard, stop: stop.clone() };
+    let show = Show { progress: context.progress.clone(), maildir: directory.join("INBOX"), cloud, heard, stop: stop.clone() };
     let (ran, shown) = tokio::join!(driver.run(false, &ending), async {
         let shown = show.play(once).await;
         ending.request();
@@ -105,6 +106,7 @@ fn make_directory() -> Result<PathBuf, Problem> {
 
 /// What plays on both sides.
 struct Show {
+    progress: Progress,
     maildir: PathBuf,
     cloud: Cloud,
     heard: UnboundedReceiver<Notice>,
@@ -119,18 +121,18 @@ impl Show {
             return Ok(Ended::Interrupted);
         }
         let count = self.verify()?;
-        output::line(format_args!(
+        self.say(format_args!(
             "Synced {count} messages in {:.1} s; each is the same on both sides, byte for byte.",
             began.elapsed().as_secs_f32()
         ))?;
-        output::line(format_args!("Open it in another terminal:\n\n    mutt -f {}\n", self.maildir.display()))?;
+        self.say(format_args!("Open it in another terminal:\n\n    mutt -f {}\n", self.maildir.display()))?;
         for turn in 1.. {
             if !self.turn(turn).await? {
                 return Ok(Ended::Done);
             }
             if once && turn == 2 {
                 let count = self.verify()?;
-                output::line(format_args!(
+                self.say(format_args!(
                     "Verified: {count} messages, the same on both sides, byte for byte and flag for flag."
                 ))?;
                 return Ok(Ended::Done);
@@ -149,13 +151,13 @@ impl Show {
     async fn turn(&mut self, turn: u32) -> Result<bool, Problem> {
         // What the user did in a mail program meanwhile has been shown by the time it crossed.
         while let Ok(notice) = self.heard.try_recv() {
-            show(&notice)?;
+            self.show(&notice)?;
         }
         let began = Instant::now();
         let crossed = match turn % 4 {
             1 => {
                 let subject = format!("Demonstration message {turn}");
-                output::line(format_args!("In the cloud: new mail, “{subject}”"))?;
+                self.say(format_args!("In the cloud: new mail, “{subject}”"))?;
                 let text = format!(
                     "From: Demo <demo@domain.com>\nTo: {USER}\nSubject: {subject}\nMessage-ID: <demo-{turn}@domain.com>\n\nHello from the simulated cloud.\n"
                 );
@@ -166,14 +168,14 @@ impl Show {
             }
             2 => {
                 let Some(name) = self.mark_read()? else { return Ok(true) };
-                output::line(format_args!("In the Maildir: read {name}"))?;
+                self.say(format_args!("In the Maildir: read {name}"))?;
                 self.hear(|notice| matches!(notice, Notice::There(_)), CROSSES_WITHIN).await?
             }
             3 => {
                 let Some(id) = self.some_message(|message| message.flag == FlagStatus::NotFlagged)? else {
                     return Ok(true);
                 };
-                output::line("In the cloud: a message gets flagged")?;
+                self.say("In the cloud: a message gets flagged")?;
                 let change =
                     FlagChange { actor: Actor::Outlook, flag: Some(FlagStatus::Flagged), ..FlagChange::default() };
                 self.cloud
@@ -183,7 +185,7 @@ impl Show {
             }
             _ => {
                 let Some(id) = self.some_message(|message| message.is_read)? else { return Ok(true) };
-                output::line("In the cloud: a message is marked unread")?;
+                self.say("In the cloud: a message is marked unread")?;
                 let change = FlagChange { actor: Actor::Outlook, is_read: Some(false), ..FlagChange::default() };
                 self.cloud
                     .set_flags("", &id, change)
@@ -192,7 +194,7 @@ impl Show {
             }
         };
         if crossed {
-            output::line(format_args!("              crossed after {} ms", began.elapsed().as_millis()))?;
+            self.say(format_args!("              crossed after {} ms", began.elapsed().as_millis()))?;
         }
         Ok(crossed)
     }
@@ -207,7 +209,7 @@ impl Show {
                 () = &mut deadline => return Err(Problem::new(format!("nothing crossed within {} s", within.as_secs()))),
                 notice = self.heard.recv() => match notice {
                     Some(notice) if wanted(&notice) => {
-                        show(&notice)?;
+                        self.show(&notice)?;
                         return Ok(true);
                     }
                     Some(_) => {}
@@ -264,6 +266,19 @@ impl Show {
             Err(Problem::new(format!("the sides differ: {} messages here, {} in the cloud", here.len(), there.len())))
         }
     }
+
+    fn show(&self, notice: &Notice) -> Result<(), Problem> {
+        match notice {
+            Notice::Here(what) => self.say(format_args!("  cloud -> Maildir: {what}")),
+            Notice::There(what) => self.say(format_args!("  Maildir -> cloud: {what}")),
+            Notice::Settled => Ok(()),
+        }
+    }
+
+    /// Writes a line while no progress bar is in the way.
+    fn say(&self, text: impl std::fmt::Display) -> Result<(), Problem> {
+        self.progress.suspend(|| output::line(text))
+    }
 }
 
 /// The content, the Seen flag and the Flagged flag of each file in a Maildir.
@@ -284,12 +299,4 @@ fn files(path: &Path) -> Result<Vec<(String, bool, bool)>, Problem> {
         ));
     }
     Ok(files)
-}
-
-fn show(notice: &Notice) -> Result<(), Problem> {
-    match notice {
-        Notice::Here(what) => output::line(format_args!("  cloud -> Maildir: {what}")),
-        Notice::There(what) => output::line(format_args!("  Maildir -> cloud: {what}")),
-        Notice::Settled => Ok(()),
-    }
 }

@@ -134,6 +134,7 @@ pub(crate) struct Driver {
     said_gone: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
+    /// Versions of messages whose download is to be settled once the database knows of it.
     to_settle: Vec<RemoteId>,
     touched_maildirs: HashSet<MaildirId>,
 
@@ -152,6 +153,8 @@ pub(crate) struct Driver {
     was_settled: bool,
     fatal: Option<SyncError>,
     summary: Summary,
+    /// Messages and bytes downloaded since nothing was waiting.
+    burst: (u64, u64),
     progress: Progress,
     listener: Option<Arc<Listener>>,
 }
@@ -252,7 +255,7 @@ impl Driver {
             Event::CursorLost { mailbox } => self.cursor_lost(mailbox),
             Event::RoundFailed { mailbox, error } => self.round_failed(mailbox, error),
             Event::LookedUp { round, answers } => self.looked_up(round, answers),
-            Event::Fetched { id, result } => self.fetched(&id, result),
+            Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
             Event::Applied { results } => self.applied(results),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
@@ -716,7 +719,7 @@ impl Driver {
         });
     }
 
-    fn show_progress(&self) {
+    fn show_progress(&mut self) {
         let listing = self.mailboxes.iter().filter_map(|mailbox| Some((mailbox, mailbox.round.as_ref()?)));
         for (mailbox, round) in listing {
             if mailbox.cursor.is_none() {
@@ -725,8 +728,11 @@ impl Driver {
             }
         }
         let waiting = self.downloading.len() as u64;
-        if waiting > 0 || self.summary.downloaded > 0 {
-            self.progress.downloading(self.summary.downloaded, self.summary.downloaded + waiting, self.summary.bytes);
+        if waiting > 0 {
+            let (done, bytes) = self.burst;
+            self.progress.downloading(done, done + waiting, bytes);
+        } else if std::mem::take(&mut self.burst).0 > 0 {
+            self.progress.clear();
         }
     }
 

@@ -26,8 +26,8 @@ pub(crate) enum Event {
     RoundFailed { mailbox: MailboxId, error: CloudError },
     /// Where messages are now. `round` names the mailbox whose round waits for it.
     LookedUp { round: Option<MailboxId>, answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)> },
-    /// A download ended.
-    Fetched { id: RemoteId, result: Result<Stored, FetchError> },
+    /// A download ended. `version` is what was downloaded, as the store knows it.
+    Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended.
     Applied { results: Vec<(Op, Outcome)> },
     /// Maildirs changed.
@@ -119,17 +119,28 @@ pub(crate) async fn look_up(
 }
 
 /// Downloads one message into the store, unless a download that wasn't recorded is there already.
-pub(crate) async fn fetch(account: Arc<dyn CloudAccount>, store: Arc<Store>, id: RemoteId, events: Sender<Event>) {
-    let result = download(account, store, id.clone()).await;
-    let _ = events.send(Event::Fetched { id, result }).await;
+pub(crate) async fn fetch(
+    account: Arc<dyn CloudAccount>,
+    store: Arc<Store>,
+    id: RemoteId,
+    version: RemoteId,
+    events: Sender<Event>,
+) {
+    let result = download(account, store, &id, &version).await;
+    let _ = events.send(Event::Fetched { id, version, result }).await;
 }
 
-async fn download(account: Arc<dyn CloudAccount>, store: Arc<Store>, id: RemoteId) -> Result<Stored, FetchError> {
-    if let Some(stored) = store.finished_incoming(&id)? {
+async fn download(
+    account: Arc<dyn CloudAccount>,
+    store: Arc<Store>,
+    id: &RemoteId,
+    version: &RemoteId,
+) -> Result<Stored, FetchError> {
+    if let Some(stored) = store.finished_incoming(version)? {
         return Ok(stored);
     }
-    let mut sink = IncomingSink { incoming: store.incoming(&id)?, failure: None };
-    let fetched = account.fetch(&id, &mut sink).await;
+    let mut sink = IncomingSink { incoming: store.incoming(version)?, failure: None };
+    let fetched = account.fetch(id, &mut sink).await;
     let IncomingSink { incoming, failure } = sink;
     match (fetched, failure) {
         (_, Some(error)) => return Err(error.into()),

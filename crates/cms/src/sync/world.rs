@@ -205,6 +205,22 @@ impl World {
         }
     }
 
+    /// What a download of a message is of, as the store is to know it: for a draft, that revision of it, so that an older
+    /// one which was downloaded before a crash isn't taken for it; for all else the message.
+    pub(crate) fn version(&self, id: &RemoteId) -> RemoteId {
+        match self.cloud.messages.get(id) {
+            Some(CloudMessage { flags, revision: Some(revision), .. }) if flags.contains(Flags::DRAFT) => {
+                RemoteId::new(format!("{id} {revision}"))
+            }
+            _ => id.clone(),
+        }
+    }
+
+    /// The downloads that a run which ended early may have completed without writing it down.
+    pub(crate) fn awaited_versions(&self) -> impl Iterator<Item = RemoteId> {
+        self.cloud.messages.iter().filter(|(_, message)| message.hash.is_none()).map(|(id, _)| self.version(id))
+    }
+
     /// Notes the content of a message that was downloaded.
     pub(crate) fn fetched(&mut self, id: &RemoteId, hash: ContentHash) {
         self.troubles.remove(id);

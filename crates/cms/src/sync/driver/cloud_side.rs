@@ -322,19 +322,26 @@ impl Driver {
             };
             self.downloads_running += 1;
             let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
-            self.tasks.spawn(tasks::fetch(account, store, id, events));
+            let version = self.world.version(&id);
+            self.tasks.spawn(tasks::fetch(account, store, id, version, events));
         }
     }
 
-    pub(super) fn fetched(&mut self, id: &RemoteId, result: Result<Stored, FetchError>) {
+    pub(super) fn fetched(&mut self, id: &RemoteId, version: &RemoteId, result: Result<Stored, FetchError>) {
         self.downloads_running -= 1;
         self.downloading.remove(id);
         match result {
+            // A draft was edited while it was downloaded. These may be the bytes from before.
+            Ok(_) if self.world.version(id) != *version => {
+                self.to_settle.push(version.clone());
+                self.world.end(id);
+            }
             Ok(stored) => {
                 self.summary.downloaded += 1;
                 self.summary.bytes += stored.size;
+                self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
                 self.world.fetched(id, stored.hash);
-                self.to_settle.push(id.clone());
+                self.to_settle.push(version.clone());
                 self.world.end(id);
                 // One flush of the disk and one transaction serve all that come in a short while.
                 self.plan_at.get_or_insert(Instant::now() + GATHER);

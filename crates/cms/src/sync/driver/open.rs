@@ -41,6 +41,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         world.load_reported(note);
     }
     world.find_homeless();
+    store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
     let mut local = LocalSide::new(maildirs.iter().cloned());
@@ -117,6 +118,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         was_settled: false,
         fatal: None,
         summary: Summary::default(),
+        burst: (0, 0),
         progress: setup.progress,
         listener: setup.listener,
     })
