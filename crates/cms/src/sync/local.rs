@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cms_engine::{Absence, Answer, FileKey, LocalFile, MaildirId, Op, UnixSeconds};
+use cms_engine::{Absence, Answer, BaseName, ContentHash, FileKey, Flags, LocalFile, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_maildir::{FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
 use cms_store::{Change, Store, StoreError};
 use tracing::{debug, info, warn};
@@ -208,6 +208,26 @@ impl LocalSide {
     /// Whether any Maildir has files whose disappearance may yet turn out to be a move.
     pub(crate) fn is_settling(world: &World) -> bool {
         world.local.vanished.values().any(|absence| *absence == Absence::Settling)
+    }
+
+    /// The content of the file that a delivery of a message has left, if nothing is known of that delivery any more. Its
+    /// name is made of the message's id, and its time shows that nobody has written to it since. Drafts are known by
+    /// their content only. The store holds the content afterwards.
+    pub(crate) fn left_by_delivery(&self, world: &World, store: &Store, id: &RemoteId, host: &str) -> Option<ContentHash> {
+        let message = world.cloud.messages.get(id)?;
+        if message.flags.contains(Flags::DRAFT) || world.synced.by_remote(id).is_some() {
+            return None;
+        }
+        let base_name = BaseName::for_message(message.received, id, host);
+        self.maildirs.iter().find_map(|configured| {
+            let key = FileKey::new(configured.id, base_name.clone());
+            let (file, located) = (world.local.files.get(&key)?, world.places.get(&key)?);
+            let hash = file.hash.filter(|_| world.is_stranger(&key))?;
+            let maildir = configured.opened.as_ref()?;
+            let facts = maildir.inspect(located.place, &located.name).ok()??;
+            let untouched = facts.inode == file.inode && facts.mtime == message.received;
+            (untouched && Self::keep(store, maildir, located, &hash).is_ok()).then_some(hash)
+        })
     }
 
     /// Does one local op: the disk first, then the trees.
