@@ -6,6 +6,7 @@ mod both_ways;
 mod cli;
 mod configuration_of_the_seed;
 mod corpus;
+mod crossing;
 mod first_sync;
 mod mail_program;
 mod python_failures;

@@ -140,6 +140,7 @@ fn after_a_lost_state_nothing_is_deleted_or_doubled_on_either_side() {
             .unwrap();
         let inodes: Vec<u64> = world.files("INBOX").iter().map(|name| world.inode("INBOX", name)).collect();
         fs::remove_dir_all(world.path(".cms")).unwrap();
+        world.cloud.reset_counters();
 
         let arguments: &[&str] = if offline { &["sync", "--offline"] } else { &["sync"] };
         let finished = world.cms(arguments);
@@ -154,6 +155,7 @@ fn after_a_lost_state_nothing_is_deleted_or_doubled_on_either_side() {
         let mut before = inodes;
         before.sort_unstable();
         assert_eq!(after, before, "offline {offline}: files were made anew");
+        assert_eq!(world.asked("value"), 0, "offline {offline}: what is here was downloaded");
         assert_eq!((flagged(&world, &mine), flagged(&world, &theirs)), (offline, !offline), "offline {offline}");
         assert!(world.is_in(&marked, "Inbox"));
         let without_trashed = |messages: Vec<(String, String)>| -> Vec<(String, String)> {
