@@ -127,6 +127,8 @@ pub(crate) struct Driver {
     downloads_running: usize,
     changing: usize,
     asking: usize,
+    /// Those of the questions under way that no round waits for by itself.
+    loose_questions: usize,
     writing: HashSet<RemoteId>,
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
@@ -535,6 +537,10 @@ impl Driver {
                 self.looked_again = 0;
                 if let Op::Deliver { base, .. } | Op::Replace { base, .. } | Op::Rename { base, .. } = op {
                     self.touched_maildirs.insert(base.file.maildir);
+                }
+                // What left a place must not be there again after a power failure, as a message of its own.
+                if let Op::Replace { old: left, .. } | Op::Rename { from: left, .. } | Op::Remove { file: left, .. } = op {
+                    self.touched_maildirs.insert(left.maildir);
                 }
                 if let Some(notice) = self.summary.count_local(op) {
                     self.hook_at.get_or_insert(Instant::now() + Duration::from_secs(1));

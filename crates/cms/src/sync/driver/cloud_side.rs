@@ -159,6 +159,7 @@ impl Driver {
                 self.world.begin(id);
             }
             self.asking += 1;
+            self.loose_questions += usize::from(round.is_none());
             if let Some(round) = round.and_then(|id| self.mailbox_mut(id)).and_then(|mailbox| mailbox.round.as_mut()) {
                 round.open_questions += 1;
             }
@@ -220,12 +221,34 @@ impl Driver {
                 round.failed |= failed;
             }
             self.end_round(id);
+        } else {
+            self.loose_questions -= 1;
+            if failed {
+                // One of them may be about what a round told: that round must tell it again.
+                for mailbox in &mut self.mailboxes {
+                    if let Some(round) = &mut mailbox.round {
+                        round.failed = true;
+                    }
+                }
+            }
+            self.end_rounds();
+        }
+    }
+
+    /// Ends the rounds that waited for what was open elsewhere.
+    fn end_rounds(&mut self) {
+        let ids: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
+        for id in ids {
+            self.end_round(id);
         }
     }
 
     /// Ends a round of which nothing is open any more. Only now is the cursor saved: with it, what the round told is
-    /// never told again.
+    /// never told again. That includes what was set aside while a change of ours was under way.
     fn end_round(&mut self, id: MailboxId) {
+        if self.loose_questions > 0 || !self.ask_after.is_empty() {
+            return;
+        }
         let poll_interval = self.poll_interval;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else {
@@ -481,6 +504,10 @@ impl Driver {
                 Outcome::Later(error) => {
                     self.postponed.push((Instant::now() + backoff(0), id.clone()));
                     self.fail_if_passing(error);
+                    // What a page said of it meanwhile was set aside, and is told only once.
+                    if ask {
+                        self.ask(None, vec![id]);
+                    }
                     continue;
                 }
                 Outcome::Refused(error) => {
@@ -496,6 +523,7 @@ impl Driver {
                 self.world.end(&id);
             }
         }
+        self.end_rounds();
     }
 
     fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {

@@ -98,6 +98,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         downloads_running: 0,
         changing: 0,
         asking: 0,
+        loose_questions: 0,
         writing: HashSet::new(),
         ask_after: HashSet::new(),
         own_writes: HashMap::new(),
