@@ -92,6 +92,21 @@ fn a_complete_download_is_known_by_its_id_until_settled() {
 }
 
 #[test]
+fn of_completed_downloads_only_those_that_are_waited_for_stay_known() {
+    let fixture = Fixture::new();
+    for name in ["written down", "waited for", "of nobody"] {
+        let mut incoming = fixture.store.incoming(&id(name)).unwrap();
+        incoming.write(RAW).unwrap();
+        incoming.finish().unwrap();
+    }
+    fixture.store.settle_all_but([id("waited for"), id("not begun")]).unwrap();
+    let hash = ContentHash::of(LF);
+    let found = |name| fixture.store.finished_incoming(&id(name)).unwrap().map(|stored| stored.hash);
+    assert_eq!([found("written down"), found("waited for"), found("of nobody")], [None, Some(hash), None]);
+    assert!(fixture.store.contains(&hash));
+}
+
+#[test]
 fn two_messages_with_the_same_bytes_share_a_file() {
     let fixture = Fixture::new();
     let one = fixture.download("one", RAW);
