@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cms_engine::{Absence, Answer, BaseName, ContentHash, FileKey, Flags, LocalFile, MaildirId, Op, RemoteId, UnixSeconds};
+use cms_engine::{
+    Absence, Answer, BaseName, ContentHash, FileKey, Flags, LocalFile, MaildirId, Op, RemoteId, UnixSeconds,
+};
 use cms_maildir::{FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
 use cms_store::{Change, Store, StoreError};
 use tracing::{debug, info, warn};
@@ -213,7 +215,13 @@ impl LocalSide {
     /// The content of the file that a delivery of a message has left, if nothing is known of that delivery any more. Its
     /// name is made of the message's id, and its time shows that nobody has written to it since. Drafts are known by
     /// their content only. The store holds the content afterwards.
-    pub(crate) fn left_by_delivery(&self, world: &World, store: &Store, id: &RemoteId, host: &str) -> Option<ContentHash> {
+    pub(crate) fn left_by_delivery(
+        &self,
+        world: &World,
+        store: &Store,
+        id: &RemoteId,
+        host: &str,
+    ) -> Option<ContentHash> {
         let message = world.cloud.messages.get(id)?;
         if message.flags.contains(Flags::DRAFT) || world.synced.by_remote(id).is_some() {
             return None;
