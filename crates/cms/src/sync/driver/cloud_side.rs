@@ -457,6 +457,12 @@ impl Driver {
         let mailbox = self.mailbox(id)?;
         let action = mailbox.delete_action;
         match &mailbox.delete_target {
+            // Archiving in the archive must not be the end of a message.
+            DeleteTarget::Folder(target)
+                if mailbox.folder.as_ref() == Some(target) && action == DeleteAction::Archive =>
+            {
+                Some(DeleteAction::Trash)
+            }
             DeleteTarget::Folder(target) if mailbox.folder.as_ref() == Some(target) => Some(DeleteAction::Purge),
             DeleteTarget::Folder(_) | DeleteTarget::Nowhere => Some(action),
             DeleteTarget::Unknown => {
