@@ -294,6 +294,30 @@ fn where_only_the_trash_is_a_maildir_deleting_purges() {
 }
 
 #[test]
+fn archiving_in_the_archive_is_no_end_of_a_message() {
+    let world = World::new(3);
+    world.configure(
+        r#"
+inbox = MailDir("INBOX")
+archive = MailDir("Archive")
+Office365("inbox", account, delete_action="archive")
+Office365("archive", account, delete_action="archive")
+cfg.direct_message = lambda msg: archive if msg.mailbox == "archive" else inbox
+"#,
+    );
+    let id = world.receive_read("Inbox", "done");
+    let daemon = world.daemon();
+    world.unlink("INBOX", &world.file_of("INBOX", "done"));
+    wait_for("it is archived", || world.is_in(&id, "Archive"));
+    world.unlink("Archive", &world.file_of("Archive", "done"));
+    wait_for("it is in the trash", || world.is_in(&id, TRASH));
+    world.let_polls_pass(2);
+    assert!(world.files("Archive").is_empty());
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn names_of_other_programs_are_the_same_message() {
     let world = calm(10, &[]);
     let subjects = ["indexed", "mbsync", "bare", "twice"];

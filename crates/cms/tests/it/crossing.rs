@@ -1,6 +1,7 @@
 //! Changes that meet on their way, answers that lag behind, and many changes at once.
 
 use std::fs;
+use std::io::Write as _;
 
 use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, NewMessage, Options};
 
@@ -158,6 +159,69 @@ fn a_copy_is_a_file_of_its_own_until_the_first_goes() {
     assert!(!world.files_of("INBOX", "copied").contains(&first));
     world.let_polls_pass(4);
     assert_eq!((world.files_of("INBOX", "copied").len(), world.files_of("Lists", "copied").len()), (1, 2));
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn a_copy_that_is_written_slowly_is_known_once_it_is_whole() {
+    let world = two_mailboxes(5, 3, Knobs::calm());
+    let id = world.receive_read("Inbox", "copied");
+    let daemon = world.daemon();
+    let name = world.file_of("INBOX", "copied");
+    let whole = text("copied");
+    let (first, second) = whole.split_at(whole.len() / 2);
+    // As `cp` does it, in place under the final name.
+    let mut copy = fs::File::create_new(world.path("Lists/cur/1700000000.slow:2,S")).unwrap();
+    copy.write_all(first.as_bytes()).unwrap();
+    world.let_polls_pass(2);
+    copy.write_all(second.as_bytes()).unwrap();
+    drop(copy);
+    world.unlink("INBOX", &name);
+    wait_for("the message is in the other folder", || world.is_in(&id, "Inbox/Lists"));
+    world.let_polls_pass(4);
+    assert_eq!(world.file_of("Lists", "copied"), "cur/1700000000.slow:2,S");
+    assert!(world.files_of("INBOX", "copied").is_empty());
+    assert_eq!((world.asked("move"), world.asked("delete"), world.there(TRASH).len()), (1, 0, 0));
+    world.assert_same("Lists", "Inbox/Lists");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn flags_arrive_though_changes_are_refused_at_first() {
+    let world = World::with(Options {
+        messages: 25,
+        knobs: Knobs { patch_conflict: 0.5, ..Knobs::default() },
+        ..Options::default()
+    });
+    let daemon = world.daemon();
+    for name in world.files("INBOX") {
+        world.set_letters("INBOX", &name, "FS");
+    }
+    world.wait_until_same("INBOX", "Inbox");
+    assert!(world.files("INBOX").iter().all(|name| letters(name) == "FS"));
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn flags_that_the_cloud_does_not_take_are_kept_here_and_not_fought_over() {
+    let knobs = Knobs { patch_ignored: 1.0, ..Knobs::calm() };
+    let world = World::with(Options { messages: 25, knobs, ..Options::default() });
+    let id = world.receive("Inbox", "marked");
+    let daemon = world.daemon();
+    let there = world.there("Inbox");
+    world.set_letters("INBOX", &world.file_of("INBOX", "marked"), "FS");
+    wait_for("the cloud is told", || world.asked("patch") > 0);
+    world.let_polls_pass(4);
+    assert_eq!((letters(&world.file_of("INBOX", "marked")), world.asked("patch")), ("FS", 1));
+    assert_eq!(world.there("Inbox"), there);
+    world.cloud.turn(|knobs| knobs.patch_ignored = 0.0);
+    // What changes next is told as ever.
+    world.set_letters("INBOX", &world.file_of("INBOX", "marked"), "FRS");
+    wait_for("it is replied to", || world.message(&id).unwrap().verb == Some(103));
+    assert_eq!(letters(&world.file_of("INBOX", "marked")), "FRS");
     daemon.stop();
     world.assert_lawful();
 }
