@@ -83,6 +83,14 @@ impl Exchange {
         Ok(Self { registration, http, send_origin })
     }
 
+    /// Finds out whether the sign-in service answers at all, whatever it says.
+    pub(crate) async fn reach(&self) -> Result<(), AuthError> {
+        let mut url = self.registration.token_url()?;
+        url.set_path("/");
+        let answer = self.http.head(url).send().await.map_err(TransportError::from);
+        answer.map(drop).map_err(|error| AuthError::Unreachable(error.to_string()))
+    }
+
     /// Begins an attempt whose answer is awaited at `listening`.
     pub(crate) fn attempt(&self, listening: SocketAddr, login_hint: Option<&str>) -> Result<Attempt, AuthError> {
         let configuration = |e: url::ParseError| AuthError::Configuration(e.to_string());

@@ -102,6 +102,8 @@ impl TokenSource {
 
     /// Waits for the browser once, with `held` locked: one sign-in at a time.
     async fn ask_user(&self, held: &mut Held) -> Result<(), AuthError> {
+        // Nobody can sign in while the network is down, and this would use up the one chance to.
+        self.exchange.reach().await?;
         held.may_ask_user = false;
         let patience = self.options.patience;
         let grant =
