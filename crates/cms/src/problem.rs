@@ -116,6 +116,18 @@ impl From<SyncError> for Problem {
                 ExitStatus::Failed,
                 Some("one program at a time works on a state directory: stop the other one first".to_owned()),
             ),
+            SyncError::Store(StoreError::NewerSchema { .. }) => (
+                ExitStatus::Failed,
+                Some("use the newer version of cms again, or set `cfg.state_dir` to another directory".to_owned()),
+            ),
+            SyncError::Store(StoreError::Damaged { .. }) => (
+                ExitStatus::Failed,
+                Some("run the command again: the damaged database is kept aside, and no mail is lost".to_owned()),
+            ),
+            SyncError::Maildir(error) if error.is_not_a_directory() => (
+                ExitStatus::Failed,
+                Some("a file is in the Maildir's place: move it away, or name another Maildir in cms.cfg".to_owned()),
+            ),
             error if error.is_disk_full() => (
                 ExitStatus::Failed,
                 Some("make room on the disk, then run the command again; nothing is lost".to_owned()),

@@ -70,6 +70,11 @@ impl MaildirError {
         self.kind() == Some(io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether something that isn't a directory is where a directory should be.
+    pub fn is_not_a_directory(&self) -> bool {
+        matches!(self.kind(), Some(io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists))
+    }
+
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Io { source, .. } => Some(source.kind()),

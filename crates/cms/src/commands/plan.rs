@@ -15,6 +15,10 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
         .collect();
     let setup = setup::setup(context, configuration, true, None)?;
     let steps = setup::open(setup)?.dry_run(&context.stop).await?;
+    if context.stop.is_requested() {
+        // Half a look says nothing about the whole.
+        return Ok(Ended::Interrupted);
+    }
     for path in missing {
         output::line(format_args!("make the Maildir `{}`", path.display()))?;
     }

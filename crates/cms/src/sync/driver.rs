@@ -98,6 +98,8 @@ struct Round {
     finished: Option<Cursor>,
     open_questions: usize,
     failed: bool,
+    /// Whether the folder was looked up by name in this round.
+    opened: bool,
 }
 
 /// The loop's state.

@@ -75,8 +75,9 @@ impl LocalSide {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let opened = match Maildir::open(&configured.path) {
             Err(MaildirError::NotAMaildir { .. }) if !world.synced.iter().any(|(_, row)| row.file.maildir == id) => {
+                let made = Maildir::create(&configured.path)?;
                 info!(maildir = %configured.path.display(), "Made a new Maildir");
-                Maildir::create(&configured.path)?
+                made
             }
             other => other?,
         };

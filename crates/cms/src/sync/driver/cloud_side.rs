@@ -64,6 +64,9 @@ impl Driver {
         }
         mailbox.total_items = folder.total_items;
         mailbox.folder = Some(folder.id.clone());
+        if let Some(round) = &mut mailbox.round {
+            round.opened = true;
+        }
         self.world.note(Change::SetFolder { mailbox: id, folder: folder.id.0 });
     }
 
@@ -288,6 +291,16 @@ impl Driver {
     pub(super) fn round_failed(&mut self, id: MailboxId, error: CloudError) {
         let watching = self.watching;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
+        let opened_now = mailbox.round.as_ref().is_some_and(|round| round.opened);
+        if matches!(error, CloudError::NoSuchFolder { .. }) && mailbox.folder.is_some() && !opened_now {
+            // The folder behind the stored id is gone; there may be a new one of that name.
+            info!(mailbox = %mailbox.name, "The folder that it was is gone; looking for it by name");
+            mailbox.folder = None;
+            mailbox.cursor = None;
+            mailbox.round = None;
+            mailbox.next_poll = Instant::now();
+            return;
+        }
         let failures = mailbox.failures;
         mailbox.failures += 1;
         mailbox.next_poll =

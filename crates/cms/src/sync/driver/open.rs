@@ -1,6 +1,7 @@
 //! Opening the state: the lock, the store, the database and the Maildirs, before anything is asked of a cloud.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cms_cloud::contract::{Cursor, FolderId};
@@ -26,21 +27,15 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     let lock = Lock::acquire(&setup.state_dir).map_err(SyncError::Store)?;
     let store = Store::open(&setup.state_dir).map_err(SyncError::Store)?;
     store.recover(&lock).map_err(SyncError::Store)?;
-    let mut database = open_database(&setup)?;
-
-    let mut maildirs = Vec::new();
-    for path in &setup.maildirs {
-        maildirs.push((database.maildir_id(path).map_err(SyncError::Store)?, path.clone()));
-    }
-    let mut world = World::default();
-    let mailboxes = open_mailboxes(&setup, &mut database, &mut world)?;
-    database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
-    database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
-    world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
-    for note in database.reported().map_err(SyncError::Store)? {
-        world.load_reported(note);
-    }
-    world.find_homeless();
+    // Some damage shows only where the rows are read.
+    let loaded = match load(&setup) {
+        Err(SyncError::Store(StoreError::Damaged { .. })) => {
+            set_aside(&setup)?;
+            load(&setup)?
+        }
+        other => other?,
+    };
+    let Loaded { mut database, maildirs, mailboxes, world } = loaded;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
@@ -159,18 +154,39 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
     Ok(mailboxes)
 }
 
-/// Opens the database. A damaged one is kept aside, and a new one is filled by looking at both sides again: without a
-/// base nothing is deleted on either.
-fn open_database(setup: &Setup) -> Result<Database, SyncError> {
-    match Database::open(&setup.state_dir) {
-        Err(StoreError::Damaged { .. }) => {
-            let aside = Database::set_aside(&setup.state_dir).map_err(SyncError::Store)?;
-            warn!(
-                "the state database is damaged; it is kept as `{}`, and a new one is made by looking at both sides again. Nothing is deleted on either",
-                aside.display()
-            );
-            Database::open(&setup.state_dir).map_err(SyncError::Store)
-        }
-        other => other.map_err(SyncError::Store),
+/// What the database held.
+struct Loaded {
+    database: Database,
+    maildirs: Vec<(MaildirId, PathBuf)>,
+    mailboxes: Vec<Mailbox>,
+    world: World,
+}
+
+fn load(setup: &Setup) -> Result<Loaded, SyncError> {
+    let mut database = Database::open(&setup.state_dir).map_err(SyncError::Store)?;
+    let mut maildirs = Vec::new();
+    for path in &setup.maildirs {
+        maildirs.push((database.maildir_id(path).map_err(SyncError::Store)?, path.clone()));
     }
+    let mut world = World::default();
+    let mailboxes = open_mailboxes(setup, &mut database, &mut world)?;
+    database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
+    database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
+    world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
+    for note in database.reported().map_err(SyncError::Store)? {
+        world.load_reported(note);
+    }
+    world.find_homeless();
+    Ok(Loaded { database, maildirs, mailboxes, world })
+}
+
+/// Keeps a damaged database aside. A new one is filled by looking at both sides again: without a base nothing is
+/// deleted on either.
+fn set_aside(setup: &Setup) -> Result<(), SyncError> {
+    let aside = Database::set_aside(&setup.state_dir).map_err(SyncError::Store)?;
+    warn!(
+        "the state database is damaged; it is kept as `{}`, and a new one is made by looking at both sides again. Nothing is deleted on either",
+        aside.display()
+    );
+    Ok(())
 }
