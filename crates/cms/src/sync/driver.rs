@@ -136,6 +136,8 @@ pub(crate) struct Driver {
     own_writes: HashMap<RemoteId, Instant>,
     /// Messages of which the last change was answered by "gone".
     said_gone: HashSet<RemoteId>,
+    /// How often a change of flags was said to be made and wasn't.
+    unmade: HashMap<RemoteId, u32>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
     /// Versions of messages whose download is to be settled once the database knows of it.

@@ -19,6 +19,9 @@ use crate::sync::world::Taken;
 /// Messages asked for in one go.
 const QUESTIONS: usize = 80;
 
+/// How often a change that the cloud says it made, and didn't, is asked for in all.
+const TRIES_OF_UNMADE: u32 = 3;
+
 /// How long to wait after so many failures in a row, in seconds: 5, 10, 20 … 300.
 fn backoff(failures: u32) -> Duration {
     Duration::from_secs((5_u64 << failures.min(6)).min(300))
@@ -508,6 +511,23 @@ impl Driver {
                 Outcome::Done { id: new, now } => {
                     self.own_writes.insert(id.clone(), Instant::now());
                     self.said_gone.remove(&id);
+                    if self.is_unmade(&op, now.as_ref()) {
+                        let times = self.unmade.entry(id.clone()).or_default();
+                        *times += 1;
+                        if *times < TRIES_OF_UNMADE {
+                            debug!(%op, "The cloud took the change and didn't make it");
+                            self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                            continue;
+                        }
+                        let what = format!("{op}: it took the change and didn't make it");
+                        self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
+                        self.summary.refused.push(what);
+                        self.unmade.remove(&id);
+                        self.world.refuse(&op);
+                        self.world.end(&id);
+                        continue;
+                    }
+                    self.unmade.remove(&id);
                     self.done(&op, &id, new, now.as_ref());
                     if let Some(notice) = self.summary.count_cloud(&op) {
                         self.tell(&notice);
@@ -543,6 +563,15 @@ impl Driver {
             }
         }
         self.end_rounds();
+    }
+
+    /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Flags of
+    /// which it keeps only one at a time are no evidence.
+    fn is_unmade(&self, op: &Op, now: Option<&Seen>) -> bool {
+        let (Op::SetCloudFlags { add, remove, .. }, Some(now)) = (op, now) else { return false };
+        let exclusive = self.accounts.first().map_or(Flags::NONE, |account| account.capabilities().exclusive_flags);
+        let missing = (*add - now.flags) | (*remove & now.flags);
+        !((missing & now.known_flags) - exclusive).is_empty()
     }
 
     fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {

@@ -98,6 +98,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         ask_after: HashSet::new(),
         own_writes: HashMap::new(),
         said_gone: HashSet::new(),
+        unmade: HashMap::new(),
         postponed: Vec::new(),
         to_settle: Vec::new(),
         touched_maildirs: HashSet::new(),
