@@ -11,4 +11,8 @@ mod first_sync;
 mod mail_program;
 mod python_failures;
 mod start_policies;
+mod bad_input;
+mod faults;
+mod stop;
+mod stories;
 mod world;

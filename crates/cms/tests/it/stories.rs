@@ -1,0 +1,596 @@
+//! Disasters that befell users of other programs, told again with this one. The numbers are those of the failure catalogue
+//! that the names of tests elsewhere carry, too.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use simcloud::{Action, Deletion, Fault, FlagChange, FlagStatus, NewMessage, Options};
+
+use crate::world::{USER, World, wait_for};
+
+fn small(messages: usize) -> World {
+    World::with(Options { messages, size_scale: 0.1, ..Options::default() })
+}
+
+fn ids(world: &World) -> Vec<String> {
+    let state = world.cloud.state("").unwrap();
+    state.messages().filter(|message| message.folder == "Inbox").map(|message| message.id.clone()).collect()
+}
+
+fn base_of(name: &str) -> String {
+    name.rsplit('/').next().unwrap().split(":2,").next().unwrap().to_owned()
+}
+
+fn set_flags(world: &World, name: &str, flags: &str) {
+    fs::rename(world.path("INBOX").join(name), world.path("INBOX/cur").join(format!("{}:2,{flags}", base_of(name))))
+        .unwrap();
+}
+
+/// How often the client changed anything in the cloud.
+fn changes_made(world: &World) -> u64 {
+    let counters = world.cloud.counters();
+    let kinds = ["patch", "move", "delete", "create", "copy", "put-value"];
+    counters
+        .requests
+        .iter()
+        .filter(|(kind, _)| kinds.iter().any(|one| kind.ends_with(one)))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+#[test]
+fn f01_a_wiped_maildir_wipes_nothing_in_the_cloud_and_its_mail_comes_back() {
+    let world = small(40);
+    world.sync();
+    let there = world.there("Inbox");
+    let names: Vec<String> = world.files("INBOX").iter().map(|name| base_of(name)).collect();
+    for start in [&["sync"][..], &["--offline", "sync"], &["--online", "sync"]] {
+        for name in world.files("INBOX") {
+            fs::remove_file(world.path("INBOX").join(name)).unwrap();
+        }
+        world.cloud.reset_counters();
+        let finished = world.cms(start);
+        assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+        assert_eq!(world.there("Inbox"), there);
+        assert_eq!(world.there("Deleted Items").len(), 0);
+        assert_eq!(changes_made(&world), 0);
+        world.assert_same("INBOX", "Inbox");
+        let mut back: Vec<String> = world.files("INBOX").iter().map(|name| base_of(name)).collect();
+        let mut before = names.clone();
+        back.sort();
+        before.sort();
+        assert_eq!(back, before, "mail comes back under its old names");
+        assert_eq!(world.cloud.counters().requests.get("value"), None, "and from the store");
+    }
+    world.assert_lawful();
+}
+
+#[test]
+fn f01_a_new_disk_under_a_running_daemon_wipes_nothing_in_the_cloud() {
+    let world = small(40);
+    let daemon = world.daemon();
+    let there = world.there("Inbox");
+    // The mount goes, and an empty one comes in its place.
+    fs::rename(world.path("INBOX"), world.path("old")).unwrap();
+    daemon.wait_for_line("is gone; nothing is deleted in the cloud because of that");
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(world.path("INBOX").join(part)).unwrap();
+    }
+    wait_for("its mail is back", || world.here("INBOX") == there);
+    assert_eq!(world.there("Inbox"), there);
+    assert_eq!(changes_made(&world), 0);
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    world.assert_lawful();
+}
+
+#[test]
+fn f02_a_lost_state_deletes_and_doubles_nothing() {
+    let world = small(30);
+    world.sync();
+    let all = ids(&world);
+    world.cloud.delete_message("", &all[0], Deletion::Trash).unwrap();
+    let names = world.files("INBOX");
+    fs::remove_dir_all(world.path(".cms")).unwrap();
+    world.cloud.reset_counters();
+    let finished = world.sync();
+    assert_eq!(changes_made(&world), 0, "{}", finished.stderr);
+    // Without a base, a file whose message is gone may as well be the only copy: it stays.
+    assert_eq!(world.files("INBOX"), names);
+    assert!(finished.stderr.contains("only here"), "{}", finished.stderr);
+    assert_eq!(world.there("Inbox").len(), 29);
+    let again = world.sync();
+    assert_eq!(world.files("INBOX"), names);
+    assert!(!again.stderr.contains("delivered"), "{}", again.stderr);
+    world.assert_lawful();
+}
+
+#[test]
+fn f02_a_state_directory_that_is_a_broken_link_is_told() {
+    let world = small(5);
+    world.sync();
+    let names = world.files("INBOX");
+    fs::rename(world.path(".cms"), world.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("nowhere/at/all", world.path(".cms")).unwrap();
+    let finished = world.cms(&["sync"]);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains(".cms"), "{}", finished.stderr);
+    assert_eq!(world.files("INBOX"), names);
+    assert_eq!(changes_made(&world), 0);
+}
+
+#[test]
+fn f03_a_mailbox_that_was_emptied_is_held_until_the_user_says_so() {
+    let world = small(40);
+    world.sync();
+    let names = world.files("INBOX");
+    for id in ids(&world) {
+        world.cloud.delete_message("", &id, Deletion::Purge).unwrap();
+    }
+    for _ in 0..2 {
+        let finished = world.cms(&["sync"]);
+        assert_eq!(finished.status.code(), Some(4), "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("held: 40 of 40 messages are gone from `inbox` in the cloud"),
+            "{}",
+            finished.stderr
+        );
+        assert!(
+            finished.stderr.contains("hint: if that is what you want, set `cfg.max_deletions = 40`"),
+            "{}",
+            finished.stderr
+        );
+        assert_eq!(world.files("INBOX"), names);
+    }
+    let plan = world.cms(&["plan"]);
+    assert_eq!(plan.status.code(), Some(4), "{}", plan.stdout);
+    assert!(plan.stdout.contains("held: 40 of 40"), "{}", plan.stdout);
+    // What else there is to do is done meanwhile.
+    world.cloud.add_generated("", "Inbox", 1).unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    assert_eq!(world.files("INBOX").len(), 41);
+    // And the user's word counts.
+    world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.max_deletions = 40\n");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+}
+
+/// Answers every listing with an empty one, as a service in maintenance has been seen to, and passes on the rest.
+fn emptying_proxy(service: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap();
+    let service = service.trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let service = service.clone();
+            std::thread::spawn(move || serve_one(client, &service, &own.to_string()));
+        }
+    });
+    format!("http://{own}")
+}
+
+fn serve_one(mut client: TcpStream, service: &str, own: &str) -> Option<()> {
+    let mut request = Vec::new();
+    let mut piece = [0; 8192];
+    let head_end = loop {
+        let count = client.read(&mut piece).ok().filter(|count| *count > 0)?;
+        request.extend_from_slice(&piece[..count]);
+        if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..head_end]).into_owned();
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse::<usize>().unwrap())
+    });
+    while request.len() < head_end + length.unwrap_or(0) {
+        let count = client.read(&mut piece).ok().filter(|count| *count > 0)?;
+        request.extend_from_slice(&piece[..count]);
+    }
+    if head.lines().next()?.contains("/messages/delta") {
+        let body = format!(
+            "{{\"value\":[],\"@odata.deltaLink\":\"http://{own}/v1.0/me/mailFolders/x/messages/delta?$deltatoken=x\"}}"
+        );
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        client.write_all(answer.as_bytes()).ok()?;
+        return Some(());
+    }
+    let mut upstream = TcpStream::connect(service).ok()?;
+    let first_line = head.find("\r\n")? + 2;
+    upstream.write_all(&request[..first_line]).ok()?;
+    upstream.write_all(b"Connection: close\r\n").ok()?;
+    upstream.write_all(&request[first_line..]).ok()?;
+    std::io::copy(&mut upstream, &mut client).ok()?;
+    Some(())
+}
+
+#[test]
+fn f03_a_listing_that_came_empty_removes_nothing() {
+    let world = small(30);
+    world.sync();
+    let names = world.files("INBOX");
+    let proxy = emptying_proxy(&world.url);
+    let account = format!("Office365_Account(user=\"{USER}\", login_url=\"{}\", graph_url=\"{proxy}\")", world.url);
+    // The stored cursor belongs to another server, so that the folder is listed from the beginning, and comes empty.
+    world.configure(&format!("MailDir(\"INBOX\")\nOffice365(\"inbox\", {account})\n"));
+    let finished = world.cms(&["sync"]);
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    assert_eq!(world.files("INBOX"), names, "{}", finished.stderr);
+    // And when the service is well again, nothing needs mending.
+    world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+    world.cloud.reset_counters();
+    world.sync();
+    assert_eq!(world.files("INBOX"), names);
+    assert_eq!(world.cloud.counters().requests.get("value"), None);
+    world.assert_same("INBOX", "Inbox");
+}
+
+#[test]
+fn f05_mail_deleted_here_stays_deleted_though_listings_lag_behind() {
+    let world = small(20);
+    let daemon = world.daemon();
+    world.cloud.turn(|knobs| knobs.delta_lag_ms = 4000);
+    let names = world.files("INBOX");
+    let doomed: Vec<String> = names[..5].iter().map(|name| base_of(name)).collect();
+    for name in &names[..5] {
+        set_flags(&world, name, "ST");
+    }
+    set_flags(&world, &names[6], "FRS");
+    wait_for("they are in the deleted items", || world.there("Deleted Items").len() == 5);
+    let since = world.cloud.counters().requests.get("delta").copied().unwrap_or_default();
+    wait_for("some more rounds", || {
+        let back = world.files("INBOX").iter().any(|name| doomed.contains(&base_of(name)) && !name.contains('T'));
+        assert!(!back, "a deleted message came back: {:?}", world.files("INBOX"));
+        world.cloud.counters().requests.get("delta").copied().unwrap_or_default() > since + 7
+    });
+    world.wait_until_same("INBOX", "Inbox");
+    assert_eq!(world.there("Inbox").len(), 15);
+    assert_eq!(world.there("Deleted Items").len(), 5);
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    world.cloud.turn(|knobs| knobs.delta_lag_ms = 0);
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+}
+
+#[test]
+fn f09_a_first_run_over_a_full_maildir_marks_nothing_in_the_cloud() {
+    let world = small(25);
+    world.sync();
+    let there = world.there("Inbox");
+    // Somebody else's Maildir, without flags, and no state.
+    for name in world.files("INBOX") {
+        fs::rename(world.path("INBOX").join(&name), world.path("INBOX/new").join(base_of(&name))).unwrap();
+    }
+    fs::remove_dir_all(world.path(".cms")).unwrap();
+    world.sync();
+    assert_eq!(world.there("Inbox"), there, "nothing was marked unread");
+    assert_eq!(changes_made(&world), 0);
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+}
+
+#[test]
+fn f16_short_and_empty_bodies_are_never_stored() {
+    let world = small(12);
+    for (at, action) in [
+        Action::Truncate { after: 0 },
+        Action::Truncate { after: 1 },
+        Action::Truncate { after: 300 },
+        Action::Status {
+            status: 200,
+            body: simcloud::BodyKind::Empty,
+            code: String::new(),
+            message: String::new(),
+            retry_after: None,
+        },
+        Action::Garbage,
+        Action::ResetAfter,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.cloud.inject(Fault { skip: at as u64, ..Fault::once("value", action) });
+    }
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+}
+
+#[test]
+fn f18_a_refused_change_is_not_recorded_as_made() {
+    let world = small(6);
+    let daemon = world.daemon();
+    // It says 200, and nothing has changed.
+    world.cloud.turn(|knobs| knobs.patch_ignored = 1.0);
+    let name = world.files("INBOX").into_iter().find(|name| !name.contains('F')).unwrap();
+    set_flags(&world, &name, "FS");
+    wait_for("it was tried", || changes_made(&world) > 0);
+    world.cloud.turn(|knobs| knobs.patch_ignored = 0.0);
+    let tried = changes_made(&world);
+    assert!(tried < 30, "{tried} attempts in no time");
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+}
+
+#[test]
+fn f19_a_change_whose_answer_was_lost_is_made_once() {
+    let world = small(12);
+    world.sync();
+    let names = world.files("INBOX");
+    for kind in ["batch", "move", "patch", "batch-item:move", "batch-item:patch"] {
+        let action =
+            if kind.starts_with("batch-item") { Action::StatusAfter { status: 504 } } else { Action::ResetAfter };
+        world.cloud.inject(Fault { count: Some(2), ..Fault::always(kind, action) });
+    }
+    for name in &names[..3] {
+        set_flags(&world, name, "ST");
+    }
+    set_flags(&world, &names[5], "FS");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!(world.there("Deleted Items").len(), 3);
+    assert_eq!(world.cloud.state("").unwrap().messages().count(), 12);
+    world.assert_lawful();
+}
+
+#[test]
+fn f23_a_mailbox_that_fails_does_not_stop_the_other() {
+    let world = World::with(Options {
+        messages: 10,
+        folders: vec![("Lists".to_owned(), 10)],
+        size_scale: 0.1,
+        ..Options::default()
+    });
+    world.configure(
+        "inbox = MailDir(\"INBOX\")\nlists = MailDir(\"Lists\")\n\
+         Office365(\"inbox\", account)\nOffice365(\"Lists\", account)\n\
+         def route(msg):\n    return lists if msg.mailbox == \"Lists\" else inbox\n\
+         cfg.direct_message = route\n",
+    );
+    let daemon = world.daemon();
+    world.assert_same("Lists", "Lists");
+    let failing = world.cloud.folder_id("", "Lists").unwrap();
+    world.cloud.inject(Fault { path: failing, ..Fault::always("delta", Action::status(404)) });
+    wait_for("the fault strikes", || world.cloud.faults().iter().any(|rule| rule.fired > 0));
+    let names = world.files("Lists");
+    world.cloud.add_generated("", "Inbox", 3).unwrap();
+    world.wait_until_same("INBOX", "Inbox");
+    assert_eq!(world.files("Lists"), names);
+    world.cloud.clear_faults();
+    world.cloud.add_generated("", "Lists", 2).unwrap();
+    world.wait_until_same("Lists", "Lists");
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    world.assert_lawful();
+}
+
+/// Mail that strict readers stumble over.
+fn malformed() -> Vec<Vec<u8>> {
+    vec![
+        b"Subject: =?utf-8?B?broken\r\nFrom: =?x?=\r\n\r\nbody".to_vec(),
+        b"Subject: \xff\xfe\x80 raw bytes\r\nDate: not a date\r\n\r\n\xff\xff".to_vec(),
+        b" folded first line\r\nTo: x\r\n\r\nbody".to_vec(),
+        b"No-Body: at all".to_vec(),
+        b"\r\nonly a body".to_vec(),
+        b"From someone@example.org Mon Jan  1 00:00:00 2024\r\nSubject: mbox\r\n\r\nFrom here\r\n".to_vec(),
+        [b"Subject: ".to_vec(), vec![b'x'; 200_000], b"\r\n\r\nlong line".to_vec()].concat(),
+        b"Content-Type: multipart/mixed; boundary=\"a\r\n\r\n--a\r\n--a--".to_vec(),
+        b"Message-ID: <same@x>\r\nMessage-ID: <other@x>\r\nSubject: two ids\r\n\r\n".to_vec(),
+        b"Subject: nul\r\n\r\na\0b\x1a\r\n.\r\n..\r\n".to_vec(),
+        b"Subject: mixed ends\r\n\r\na\nb\r\nc\rd\r\n".to_vec(),
+    ]
+}
+
+#[test]
+fn f24_malformed_mail_syncs_like_any_other() {
+    let world = small(3);
+    for mime in malformed() {
+        world.cloud.add_message("", NewMessage { mime: Some(mime), verbatim: true, ..NewMessage::default() }).unwrap();
+    }
+    let finished = world.sync();
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    world.assert_same("INBOX", "Inbox");
+    for name in world.files("INBOX") {
+        set_flags(&world, &name, "FS");
+    }
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert!(world.there("Inbox").iter().all(|(_, flags)| flags.contains('F')));
+    world.assert_lawful();
+}
+
+#[test]
+fn f25_no_byte_of_a_message_is_changed_but_its_line_ends() {
+    let world = small(8);
+    for mime in malformed() {
+        world.cloud.add_message("", NewMessage { mime: Some(mime), verbatim: true, ..NewMessage::default() }).unwrap();
+    }
+    world.sync();
+    let mut served: Vec<Vec<u8>> = ids(&world)
+        .iter()
+        .map(|id| {
+            let bytes = world.cloud.mime("", id).unwrap();
+            let mut plain = Vec::new();
+            for (at, byte) in bytes.iter().enumerate() {
+                if !(*byte == b'\r' && bytes.get(at + 1) == Some(&b'\n')) {
+                    plain.push(*byte);
+                }
+            }
+            plain
+        })
+        .collect();
+    let mut held: Vec<Vec<u8>> =
+        world.files("INBOX").iter().map(|name| fs::read(world.path("INBOX").join(name)).unwrap()).collect();
+    served.sort();
+    held.sort();
+    assert!(served == held, "bytes differ");
+}
+
+#[test]
+fn f27_ids_that_change_in_the_cloud_move_and_double_nothing_here() {
+    let world = small(15);
+    world.sync();
+    let names = world.files("INBOX");
+    world.cloud.reset_counters();
+    for id in ids(&world) {
+        world.cloud.move_away_and_back("", &id, "Archive").unwrap();
+    }
+    world.cloud.kill_delta_tokens("").unwrap();
+    world.sync();
+    assert_eq!(world.files("INBOX"), names);
+    assert_eq!(world.cloud.counters().requests.get("value"), None, "downloaded again");
+    world.assert_same("INBOX", "Inbox");
+    let notes = world.cloud.counters().notes;
+    assert!(notes.is_empty(), "ids that change were asked for: {notes:?}");
+    world.assert_lawful();
+}
+
+#[test]
+fn f28_twins_are_two_messages_on_both_sides() {
+    let world = small(2);
+    let mime = b"Message-ID: <twin@x>\r\nSubject: twin\r\n\r\nthe same\r\n".to_vec();
+    for _ in 0..3 {
+        world.cloud.add_message("", NewMessage::mime("Inbox", mime.clone())).unwrap();
+    }
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    let twins = |world: &World| -> Vec<String> {
+        let is_twin =
+            |name: &String| fs::read(world.path("INBOX").join(name)).unwrap().starts_with(b"Message-ID: <twin@x>");
+        world.files("INBOX").into_iter().filter(is_twin).collect()
+    };
+    assert_eq!(twins(&world).len(), 3);
+    set_flags(&world, &twins(&world)[0], "ST");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!((twins(&world).len(), world.there("Deleted Items").len()), (2, 1));
+    let all = world.cloud.state("").unwrap();
+    let one = all
+        .messages()
+        .find(|message| {
+            message.folder == "Inbox" && message.message_id.as_deref().is_some_and(|id| id.contains("twin"))
+        })
+        .unwrap()
+        .id
+        .clone();
+    world.cloud.delete_message("", &one, Deletion::Purge).unwrap();
+    world.sync();
+    assert_eq!(twins(&world).len(), 1);
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+}
+
+#[test]
+fn f37_two_programs_never_work_on_one_state() {
+    let mut options = Options { messages: 60, size_scale: 0.1, ..Options::default() };
+    options.knobs.latency_ms = 20;
+    let world = World::with(options);
+    let many: Vec<_> = (0..4).map(|_| world.start(&["sync"])).collect();
+    let ended: Vec<_> = many.into_iter().map(crate::world::Running::finish).collect();
+    let done = ended.iter().filter(|one| one.status.success()).count();
+    let refused = ended.iter().filter(|one| one.stderr.contains("is in use by ")).count();
+    assert!(done >= 1 && done + refused == 4, "{done} done, {refused} refused");
+    world.assert_same("INBOX", "Inbox");
+    let downloads = world.cloud.downloads("");
+    assert!(downloads.values().all(|count| *count == 1), "{downloads:?}");
+    world.assert_lawful();
+}
+
+/// Every file below a directory, hidden ones included.
+fn contents(directory: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            contents(&path, found);
+        } else if let Ok(bytes) = fs::read(&path) {
+            found.insert(path.display().to_string(), bytes);
+        }
+    }
+}
+
+#[test]
+fn f40_no_secret_is_in_a_log_a_file_or_an_argument() {
+    let world = small(10);
+    // What the simulated service gives out begins with these: access tokens, refresh tokens. Then what carries them.
+    let secrets = ["eyJ0eXAi", "1.AX", "Bearer", "code_verifier", "refresh_token", "code=0.A"];
+    let assert_clean = |place: &str, bytes: &[u8]| {
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "`{secret}` is in {place}:\n{}", String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]));
+        }
+    };
+    for format in ["text", "json"] {
+        let daemon = world.start(&["-vv", "--log-format", format, "run"]);
+        daemon.wait_for_line("Both sides are the same");
+        for part in ["cmdline", "environ"] {
+            assert_clean(part, &fs::read(format!("/proc/{}/{part}", daemon.id())).unwrap());
+        }
+        // Failures tell more than successes.
+        world.cloud.expire_access_tokens();
+        world.cloud.inject(Fault::once("delta", Action::Garbage));
+        world.cloud.inject(Fault::once("delta", Action::status(400)));
+        world.cloud.add_generated("", "Inbox", 2).unwrap();
+        world.wait_until_same("INBOX", "Inbox");
+        world.cloud.revoke("", true);
+        daemon.wait_for_line("AADSTS50173");
+        let ended = daemon.stop();
+        assert_clean("stderr", ended.stderr.as_bytes());
+        assert_clean("stdout", ended.stdout.as_bytes());
+        assert!(ended.stderr.len() > 2000, "it was to tell everything");
+    }
+    let mut files = BTreeMap::new();
+    contents(world.directory.path(), &mut files);
+    assert!(files.len() > 10);
+    for (path, bytes) in &files {
+        // Mail itself may say anything.
+        if !path.contains("/messages/") && !path.contains("/INBOX/") {
+            assert_clean(path, bytes);
+        }
+    }
+    let mode = |name: &str| fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(".cms"), 0o700);
+    assert_eq!(mode(".cms/state.sqlite"), 0o600);
+}
+
+#[test]
+fn f08_flags_settle_and_stay_settled() {
+    let world = small(8);
+    let daemon = world.daemon();
+    for (at, id) in ids(&world).iter().enumerate() {
+        let flag = if at % 2 == 0 { FlagStatus::Flagged } else { FlagStatus::NotFlagged };
+        world
+            .cloud
+            .set_flags("", id, FlagChange { flag: Some(flag), is_read: Some(true), ..FlagChange::default() })
+            .unwrap();
+    }
+    for name in world.files("INBOX").iter().take(4) {
+        if world.path("INBOX").join(name).exists() {
+            let _ = fs::rename(
+                world.path("INBOX").join(name),
+                world.path("INBOX/cur").join(format!("{}:2,FRS", base_of(name))),
+            );
+        }
+    }
+    world.wait_until_same("INBOX", "Inbox");
+    let settled = changes_made(&world);
+    let polls = world.cloud.counters().requests.get("delta").copied().unwrap_or_default();
+    wait_for("five more polls", || {
+        world.cloud.counters().requests.get("delta").copied().unwrap_or_default() > polls + 5
+    });
+    assert!(changes_made(&world) <= settled + 1, "somebody plays ping-pong");
+    world.assert_same("INBOX", "Inbox");
+    drop(daemon);
+    world.assert_lawful();
+}
