@@ -63,7 +63,8 @@ impl Account {
                 Item::get(self.relative(&self.url(&["me", "messages", op.id.as_str()], "$select=id,flag")), &op.id)
             })
             .collect();
-        let answers = self.run(&asked, Linked::Not).await;
+        // Chained, twenty fit into a request instead of four.
+        let answers = self.run(&asked, Linked::Chained).await;
         // What can't be read now is found out by the change itself.
         let bodies = asked.into_iter().zip(answers).filter_map(|(item, answer)| Some((item.message, answer.ok()?)));
         bodies
