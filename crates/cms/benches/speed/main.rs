@@ -1,0 +1,84 @@
+//! How fast and how thrifty the program is, against a simulated Microsoft 365 on this machine.
+//!
+//!     cargo bench -p cms --bench speed
+//!     cargo bench -p cms --bench speed -- --only initial --messages 2000 --json
+//!
+//! Every figure stands beside what nobody could do better and the goal, all measured in the same run. The table goes to
+//! stdout, as JSON with `--json`, and as JSON into `target/bench.json` in any case. The exit status is 1 if a goal is
+//! missed.
+
+#![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+
+mod idle;
+mod initial;
+mod local_changes;
+mod process;
+mod report;
+mod start;
+mod world;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::report::Report;
+use crate::world::World;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Measures cms against a simulated Microsoft 365.
+#[derive(Parser)]
+struct Arguments {
+    /// Messages of the first sync
+    #[arg(long, default_value_t = 10_000)]
+    messages: usize,
+    /// Messages that are there already when a start is measured
+    #[arg(long, default_value_t = 100_000)]
+    large: usize,
+    /// Milliseconds that the simulated service takes for each request
+    #[arg(long, default_value_t = 40)]
+    latency: u32,
+    /// Do some only: initial, limit, changes, idle, start
+    #[arg(long, value_delimiter = ',', default_value = "initial,changes,idle,start")]
+    only: Vec<String>,
+    /// Write JSON to stdout instead of the table
+    #[arg(long)]
+    json: bool,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let wanted = |name: &str| arguments.only.iter().any(|only| only == name);
+    let mut report = Report::new();
+    if wanted("initial") || wanted("changes") || wanted("idle") {
+        let world = World::new(arguments.messages, 1.0, arguments.latency)?;
+        initial::measure(&world, &mut report)?;
+        if wanted("changes") {
+            local_changes::measure(&world, &mut report)?;
+        }
+        if wanted("idle") {
+            idle::measure(&world, &mut report)?;
+        }
+    }
+    if wanted("start") {
+        start::measure(arguments.large, &mut report)?;
+    }
+    if wanted("limit") {
+        initial::measure_documented_limit(&mut report)?;
+    }
+    let json = report.json()?;
+    // The directory for temporary files of benchmarks lies in the target directory.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("there is no target directory")?;
+    std::fs::write(target.join("bench.json"), &json)?;
+    if arguments.json {
+        println!("{json}");
+    } else {
+        print!("{report}");
+    }
+    Ok(if report.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,152 @@
+//! The program as a process, and what it took.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// How often a running process is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How long anything may take before the measurement is given up.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// The program while it runs. It is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    began: Instant,
+    stderr: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What a process took, from its start to its end.
+pub(crate) struct Usage {
+    pub(crate) wall: Duration,
+    /// Seconds of processor time, in user mode and in the kernel.
+    pub(crate) processor_seconds: f64,
+    /// The most memory that was resident, in bytes.
+    pub(crate) peak_memory: u64,
+    /// Bytes that were handed to the disk.
+    pub(crate) written: u64,
+}
+
+impl Running {
+    /// Starts a command. Whatever address it asks for to be signed in at is visited: the simulated service signs in
+    /// whoever comes.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let began = Instant::now();
+        let mut child = command.spawn()?;
+        let lines = BufReader::new(child.stderr.take().ok_or("stderr is not piped")?);
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let text = stderr.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(std::result::Result::ok) {
+                if let Some(address) = line.trim().strip_prefix("http").filter(|rest| rest.contains("/oauth2/")) {
+                    let _ = simcloud::visit(&format!("http{address}"));
+                }
+                let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        Ok(Self { child, began, stderr, reader: Some(reader) })
+    }
+
+    fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has written a text to stderr.
+    pub(crate) fn wait_for_line(&self, text: &str) -> Result<()> {
+        wait_until(&format!("cms says `{text}`"), || self.stderr().contains(text)).map_err(|error| format!("{error}:\n{}", self.stderr()).into())
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    pub(crate) fn stop(self) -> Result<Usage> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        self.finish()
+    }
+
+    /// Waits for its end, which must be a success.
+    pub(crate) fn finish(mut self) -> Result<Usage> {
+        let (status, usage) = self.watch()?;
+        if let Some(reader) = self.reader.take() {
+            reader.join().map_err(|_| "the reader of stderr failed")?;
+        }
+        if status.success() { Ok(usage) } else { Err(format!("cms: {status}\n{}", self.stderr()).into()) }
+    }
+
+    /// Looks at the process until it has ended, but before it is forgotten: its parent is still to be told.
+    fn watch(&mut self) -> Result<(ExitStatus, Usage)> {
+        let directory = format!("/proc/{}", self.child.id());
+        let mut peak_memory = 0;
+        while self.began.elapsed() < PATIENCE {
+            let status = fs::read_to_string(format!("{directory}/status")).map_err(|error| format!("needs /proc: {error}"))?;
+            // Memory is gone from the list once the process has ended.
+            peak_memory = field(&status, "VmHWM:").map_or(peak_memory, |kilobytes| kilobytes * 1024);
+            if status.contains("State:\tZ") {
+                let wall = self.began.elapsed();
+                let stat = fs::read_to_string(format!("{directory}/stat"))?;
+                let io = fs::read_to_string(format!("{directory}/io")).unwrap_or_default();
+                let usage = Usage {
+                    wall,
+                    processor_seconds: processor_seconds(&stat).unwrap_or_default(),
+                    peak_memory,
+                    written: field(&io, "write_bytes:").unwrap_or_default(),
+                };
+                return Ok((self.child.wait()?, usage));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(format!("cms doesn't end:\n{}", self.stderr()).into())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Usage {
+    pub(crate) fn peak_megabytes(&self) -> f64 {
+        self.peak_memory as f64 / 1e6
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Fields 14 and 15 of `proc_pid_stat(5)`, in ticks of which a second has 100 wherever Linux tells them to programs.
+fn processor_seconds(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ').skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
+
+/// Waits for something that must come true.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        if Instant::now() > deadline {
+            return Err(format!("waited in vain until {what}").into());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// The middle one of several figures.
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
