@@ -24,6 +24,18 @@ pub(crate) struct LocalSide {
     maildirs: Vec<Configured>,
 }
 
+/// Why a name is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The Maildir is listed for the first time: names that Synced knows are believed.
+    First,
+    /// It is listed again.
+    Again,
+    /// Something happened to the file. One without a row may have been written to: programs that don't go by way of
+    /// `tmp` show half a message first.
+    Heard,
+}
+
 /// Why a local op wasn't done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalError {
@@ -101,6 +113,7 @@ impl LocalSide {
         let Some(maildir) = self.maildir(id) else { return Ok(()) };
         let scan = maildir.scan()?;
         let first = !world.local.readable.contains(&id);
+        let look = if first { Look::First } else { Look::Again };
         if first {
             world.local.files.reserve(scan.entries.len());
             world.places.reserve(scan.entries.len());
@@ -119,7 +132,7 @@ impl LocalSide {
             }
         }
         for entry in scan.entries {
-            Self::take(world, id, maildir, entry.place, entry.name, first)?;
+            Self::take(world, id, maildir, entry.place, entry.name, look)?;
         }
         world.local.readable.insert(id);
         Ok(())
@@ -132,12 +145,12 @@ impl LocalSide {
         maildir: &Maildir,
         place: Place,
         name: FileName,
-        trust_names: bool,
+        look: Look,
     ) -> Result<(), LocalError> {
         let key = FileKey::new(id, name.base_name.clone());
         let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
         if let Some(row) = row
-            && trust_names
+            && look == Look::First
         {
             let file = LocalFile { flags: name.flags, hash: None, inode: row.inode };
             world.put_file(key, file, Located { place, name });
@@ -146,6 +159,7 @@ impl LocalSide {
         let Some(facts) = maildir.inspect(place, &name)? else { return Ok(()) };
         if let Some(known) = world.local.files.get(&key)
             && known.inode == facts.inode
+            && !(look == Look::Heard && row.is_none())
         {
             let mut file = known.clone();
             let changed = file.flags != name.flags;
@@ -185,7 +199,7 @@ impl LocalSide {
             match event {
                 WatchEvent::Appeared { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
-                    if let Err(error) = Self::take(world, id, maildir, place, name, false) {
+                    if let Err(error) = Self::take(world, id, maildir, place, name, Look::Heard) {
                         warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a new file");
                         serious.push(WatchEvent::Overflow);
                     }
