@@ -10,6 +10,7 @@ use cms_maildir::{FileName, Maildir, MaildirError, Place, WatchEvent, hash_file}
 use cms_store::{Change, Store, StoreError};
 use tracing::{debug, info, warn};
 
+use crate::sync::saved_copy::hash_without_lengths;
 use crate::sync::world::{Located, World};
 
 /// One configured Maildir, readable or not.
@@ -21,6 +22,7 @@ struct Configured {
 
 /// All configured Maildirs.
 pub(crate) struct LocalSide {
+    store: Store,
     maildirs: Vec<Configured>,
 }
 
@@ -65,8 +67,8 @@ impl LocalError {
 }
 
 impl LocalSide {
-    pub(crate) fn new(maildirs: impl IntoIterator<Item = (MaildirId, PathBuf)>) -> Self {
-        Self { maildirs: maildirs.into_iter().map(|(id, path)| Configured { id, path, opened: None }).collect() }
+    pub(crate) fn new(store: Store, maildirs: impl IntoIterator<Item = (MaildirId, PathBuf)>) -> Self {
+        Self { store, maildirs: maildirs.into_iter().map(|(id, path)| Configured { id, path, opened: None }).collect() }
     }
 
     pub(crate) fn ids(&self) -> Vec<MaildirId> {
@@ -132,7 +134,7 @@ impl LocalSide {
             }
         }
         for entry in scan.entries {
-            Self::take(world, id, maildir, entry.place, entry.name, look)?;
+            self.take(world, id, maildir, entry.place, entry.name, look)?;
         }
         world.local.readable.insert(id);
         Ok(())
@@ -140,6 +142,7 @@ impl LocalSide {
 
     /// Takes one name that is in a Maildir into the tree.
     fn take(
+        &self,
         world: &mut World,
         id: MaildirId,
         maildir: &Maildir,
@@ -174,7 +177,7 @@ impl LocalSide {
         let path = maildir.path_of(place, &name);
         let hash = match row {
             Some(row) if row.inode == facts.inode => None,
-            _ => match hash_file(&path) {
+            _ => match self.content_of(&path) {
                 Ok(hash) => Some(hash),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
@@ -192,6 +195,16 @@ impl LocalSide {
         Ok(())
     }
 
+    /// The hash of a file's content; of a copy that mutt made, that of the message which it is a copy of.
+    fn content_of(&self, path: &Path) -> io::Result<ContentHash> {
+        let hash = hash_file(path)?;
+        if self.store.contains(&hash) {
+            return Ok(hash);
+        }
+        // Only a message that is known is taken for the original.
+        Ok(hash_without_lengths(path)?.filter(|original| self.store.contains(original)).unwrap_or(hash))
+    }
+
     /// Takes what the watcher heard. Returns the Maildirs that need more than that: those that were lost or came back.
     pub(crate) fn hear(&self, world: &mut World, events: Vec<WatchEvent>) -> Vec<WatchEvent> {
         let mut serious = Vec::new();
@@ -199,7 +212,7 @@ impl LocalSide {
             match event {
                 WatchEvent::Appeared { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
-                    if let Err(error) = Self::take(world, id, maildir, place, name, Look::Heard) {
+                    if let Err(error) = self.take(world, id, maildir, place, name, Look::Heard) {
                         warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a new file");
                         serious.push(WatchEvent::Overflow);
                     }

@@ -7,6 +7,7 @@ mod driver;
 mod local;
 mod report;
 mod routing;
+mod saved_copy;
 mod tasks;
 mod world;
 

@@ -39,7 +39,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
-    let mut local = LocalSide::new(maildirs.iter().cloned());
+    let mut local = LocalSide::new(store.clone(), maildirs.iter().cloned());
     for (id, path) in &maildirs {
         if setup.dry_run && !path.join("cur").is_dir() {
             continue;
