@@ -9,6 +9,7 @@ mod corpus;
 mod crossing;
 mod first_sync;
 mod mail_program;
+mod mutt;
 mod python_failures;
 mod start_policies;
 mod bad_input;
