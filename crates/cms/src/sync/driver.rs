@@ -142,6 +142,8 @@ pub(crate) struct Driver {
     postponed: Vec<(Instant, RemoteId)>,
     /// Versions of messages whose download is to be settled once the database knows of it.
     to_settle: Vec<RemoteId>,
+    /// Whether downloads came since the disk was last flushed.
+    unflushed: bool,
     touched_maildirs: HashSet<MaildirId>,
 
     plan_at: Option<Instant>,
@@ -198,9 +200,13 @@ impl Driver {
             if self.plan_at.is_some_and(|at| at <= Instant::now())
                 || (self.world.is_touched() && self.nothing_under_way())
             {
+                // A file in a Maildir is whole, whatever happens to the power.
+                self.flush_downloads()?;
                 self.plan_and_act();
             }
-            self.write_down()?;
+            if !self.is_gathering() {
+                self.write_down()?;
+            }
             self.show_progress();
             let settled = self.is_settled();
             if once && (self.fatal.is_some() || settled) {
@@ -669,6 +675,22 @@ impl Driver {
         }
     }
 
+    /// Whether downloads wait for more of their kind. Whatever else is to be written can wait as long.
+    fn is_gathering(&self) -> bool {
+        self.unflushed && self.plan_at.is_some_and(|at| at > Instant::now())
+    }
+
+    /// Makes durable what was downloaded.
+    fn flush_downloads(&mut self) -> Result<(), SyncError> {
+        if self.unflushed {
+            if let Err(error) = self.store.flush() {
+                return self.could_not_write(SyncError::Store(error));
+            }
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
     /// Writes the trees' changes to the database, after what they tell of is on the disk.
     fn write_down(&mut self) -> Result<(), SyncError> {
         if !self.world.has_changes() {
@@ -679,10 +701,9 @@ impl Driver {
             self.touched_maildirs.extend(touched);
             return self.could_not_write(SyncError::Maildir(error));
         }
-        if !self.to_settle.is_empty()
-            && let Err(error) = self.store.flush()
-        {
-            return self.could_not_write(SyncError::Store(error));
+        self.flush_downloads()?;
+        if self.unflushed {
+            return Ok(());
         }
         let changes = self.world.take_changes();
         if let Err(error) = self.database.apply(&changes) {

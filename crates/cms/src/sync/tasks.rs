@@ -147,8 +147,9 @@ async fn download(
         (Err(error), None) => return Err(error.into()),
         (Ok(_), None) => {}
     }
-    // Making it durable waits for the disk; the connection is free again meanwhile.
-    match tokio::task::spawn_blocking(move || incoming.finish()).await {
+    // It is made durable together with others. What is left to do waits for the disk all the same; the connection is
+    // free again meanwhile.
+    match tokio::task::spawn_blocking(move || incoming.finish_unflushed()).await {
         Ok(finished) => Ok(finished?),
         Err(error) => Err(CloudError::Sink(io::Error::other(error)).into()),
     }

@@ -101,6 +101,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         unmade: HashMap::new(),
         postponed: Vec::new(),
         to_settle: Vec::new(),
+        unflushed: false,
         touched_maildirs: HashSet::new(),
         plan_at: None,
         vanish_settles_at: None,
