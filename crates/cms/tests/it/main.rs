@@ -8,6 +8,7 @@ mod configuration_of_the_seed;
 mod corpus;
 mod crossing;
 mod first_sync;
+mod kills;
 mod mail_program;
 mod mutt;
 mod python_failures;

@@ -1,0 +1,379 @@
+//! Kills (SIGKILL) at any moment: the next start goes on, nothing is lost, nothing is doubled, and what was stored isn't
+//! downloaded again.
+//!
+//! `CMS_KILL_SEED` chooses the moments and `CMS_KILLS` how many kills there are, 300 of its own accord. A failure tells
+//! the seed of its world; that world alone is played again with
+//!
+//! ```text
+//! CMS_KILL_SEED=SEED CMS_KILLS=1 cargo test -p cms --test it kills::NAME
+//! ```
+//!
+//! where `NAME` is the test that failed. Moments are counted in requests, in files and, where neither tells enough, in
+//! milliseconds; with strace also in system calls.
+
+mod ledger;
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use simcloud::{Action, Fault, Knobs, NewMessage, Options};
+
+use crate::kills::ledger::{Ledger, Random};
+use crate::world::{PATIENCE, Running, World, wait_for};
+
+/// Two mailboxes, each with a Maildir of its own.
+const TWO_MAILBOXES: &str = r#"
+inbox = MailDir("INBOX")
+projects = MailDir("Projects")
+Office365("inbox", account)
+Office365("Projects", account)
+def place(msg):
+    return projects if msg.mailbox == "Projects" else inbox
+cfg.direct_message = place
+"#;
+
+#[test]
+fn during_the_first_sync() {
+    each_world("during_the_first_sync", 35, |random| {
+        let (world, mut ledger) = small_world(random, 50);
+        let mut kills = 0;
+        while kills < 14 {
+            let command = if random.chance(50) { "sync" } else { "run" };
+            let moment = Moment::random(random, 40, 60, 150);
+            let killed = run_and_kill(&world, world.command(&[command]), moment, || {});
+            ledger.note_kill(&world);
+            if !killed {
+                break;
+            }
+            kills += 1;
+        }
+        finish(&world, &mut ledger);
+        kills
+    });
+}
+
+#[test]
+fn during_changes_and_a_single_sync() {
+    each_world("during_changes_and_a_single_sync", 30, |random| {
+        let (world, mut ledger) = small_world(random, 30);
+        world.sync();
+        ledger.converged(&world);
+        let mut length = 120;
+        let mut kills = 0;
+        for _round in 0..6 {
+            for _ in 0..3 {
+                ledger.change_there(&world, random, 3);
+                ledger.change_here(&world, random, 3);
+                let started = Instant::now();
+                let moment = Moment::random(random, 25, 8, length);
+                if run_and_kill(&world, world.command(&["sync"]), moment, || {}) {
+                    kills += 1;
+                } else {
+                    length = milliseconds(started.elapsed());
+                }
+                ledger.note_kill(&world);
+            }
+            world.sync();
+            ledger.converged(&world);
+        }
+        finish(&world, &mut ledger);
+        kills
+    });
+}
+
+#[test]
+fn during_changes_and_the_daemon() {
+    each_world("during_changes_and_the_daemon", 35, |random| {
+        let (world, mut ledger) = small_world(random, 30);
+        world.sync();
+        ledger.converged(&world);
+        let mut kills = 0;
+        for round in 0..6 {
+            for _ in 0..3 {
+                ledger.change_there(&world, random, 2);
+                ledger.change_here(&world, random, 2);
+                let moment = Moment::random(random, 25, 8, 400);
+                let mut meanwhile = random.fork();
+                run_and_kill(&world, world.command(&["run"]), moment, || {
+                    if meanwhile.chance(2) {
+                        ledger.change_there(&world, &mut meanwhile, 1);
+                    }
+                    if meanwhile.chance(2) {
+                        ledger.change_here(&world, &mut meanwhile, 1);
+                        ledger.remove_here(&world, &mut meanwhile);
+                    }
+                });
+                kills += 1;
+                ledger.note_kill(&world);
+            }
+            if round % 2 == 0 {
+                world.sync();
+            } else {
+                let daemon = world.daemon();
+                for (maildir, folder) in ledger::PAIRS {
+                    world.wait_until_same(maildir, folder);
+                }
+                assert!(daemon.stop().status.success());
+            }
+            ledger.converged(&world);
+        }
+        finish(&world, &mut ledger);
+        kills
+    });
+}
+
+/// Calls after which the disk differs from what the database says, or the other way round; and how many of them the first
+/// sync of a small world makes in one thread.
+const CALLS: [(&str, usize); 6] = [
+    ("linkat,link", 40),
+    ("rename,renameat,renameat2", 20),
+    ("fsync,syncfs", 12),
+    ("fdatasync", 3),
+    ("unlink,unlinkat", 30),
+    ("pwrite64", 60),
+];
+
+#[test]
+fn at_system_calls() {
+    if !strace_works() {
+        println!("skipped: needs strace");
+        return;
+    }
+    each_world("at_system_calls", 15, |random| {
+        let (world, mut ledger) = small_world(random, 30);
+        let mut kills = 0;
+        for round in 0..4 {
+            for _ in 0..3 {
+                let (calls, most) = CALLS[random.below(CALLS.len())];
+                // What follows the first sync is small.
+                let count = 1 + random.below(if round == 0 { most } else { 3 });
+                if trace_and_kill(&world, calls, count) {
+                    kills += 1;
+                }
+                ledger.note_kill(&world);
+                ledger.change_there(&world, random, 3);
+                ledger.change_here(&world, random, 3);
+            }
+            world.sync();
+            ledger.converged(&world);
+        }
+        finish(&world, &mut ledger);
+        kills
+    });
+}
+
+#[test]
+fn an_earlier_version_of_a_draft_is_not_taken_for_the_present_one() {
+    if !strace_works() {
+        println!("skipped: needs strace");
+        return;
+    }
+    let world = World::new(3);
+    world.sync();
+    let draft = NewMessage { is_draft: true, ..NewMessage::mime("Inbox", "Subject: draft\n\nfirst\n") };
+    let id = world.cloud.add_message("", draft).unwrap();
+    world.sync();
+    // Killed when the second version is downloaded, but not written down.
+    world.cloud.edit_draft("", &id, b"Subject: draft\n\nsecond\n").unwrap();
+    let left = || fs::read_dir(world.path(".cms/incoming")).unwrap().count();
+    let killed = (1..8).any(|count| trace_and_kill(&world, "rename,renameat,renameat2", count) && left() > 0);
+    assert!(killed, "the download was never cut off");
+    world.cloud.edit_draft("", &id, b"Subject: draft\n\nthird\n").unwrap();
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+}
+
+#[test]
+fn what_is_told_during_a_change_of_ours_is_not_forgotten() {
+    let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
+    world.sync();
+    let message = world.cloud.state("").unwrap().messages().find(|message| message.folder == "Inbox").unwrap().clone();
+    let daemon = world.daemon();
+    // Our own change hangs. Meanwhile somebody moves the same message away, and a poll tells of it.
+    for kind in ["batch", "patch"] {
+        world.cloud.inject(Fault::always(kind, Action::Hang));
+    }
+    let is_it = |name: &String| {
+        blake3::hash(&fs::read(world.path("INBOX").join(name)).unwrap()).to_hex().as_str() == message.blake3_lf
+    };
+    let name = world.files("INBOX").into_iter().find(is_it).unwrap();
+    let base = name.split_once('/').unwrap().1.split(':').next().unwrap();
+    let letters = if message.is_read { "FRS" } else { "FR" };
+    fs::rename(world.path("INBOX").join(&name), world.path(format!("INBOX/cur/{base}:2,{letters}"))).unwrap();
+    wait_for("our change is under way", || world.cloud.faults().iter().any(|fault| fault.fired > 0));
+    world.cloud.move_message("", &message.id, "Archive").unwrap();
+    let polls = || world.cloud.counters().requests.get("delta").copied().unwrap_or_default();
+    let before = polls();
+    wait_for("the mailbox was polled", || polls() > before);
+    // Time in which a program that goes on at once would write down that it has heard.
+    std::thread::sleep(Duration::from_millis(200));
+    daemon.kill();
+    world.cloud.clear_faults();
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+}
+
+/// Plays worlds until that share of all kills, in percent, was done. `play` returns how many it did.
+fn each_world(name: &str, percent: u64, play: impl Fn(&mut Random) -> u64) {
+    let number = |variable: &str, otherwise| {
+        std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+    };
+    let kills = (number("CMS_KILLS", 300) * percent).div_ceil(100);
+    let mut seed = number("CMS_KILL_SEED", 1);
+    let mut done = 0;
+    let started = Instant::now();
+    while done < kills {
+        let _replay = Replay { name, seed };
+        // A world in which nothing could be killed is one step nearer to the end, too.
+        done += play(&mut Random::new(seed)).max(1);
+        seed += 1;
+    }
+    println!("{name}: {done} kills in {:.1?}", started.elapsed());
+}
+
+/// Says how to play a world again in which something failed.
+struct Replay<'a> {
+    name: &'a str,
+    seed: u64,
+}
+
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { name, seed } = self;
+            eprintln!("again: CMS_KILL_SEED={seed} CMS_KILLS=1 cargo test -p cms --test it kills::{name}");
+        }
+    }
+}
+
+/// A world of two mailboxes: the first holds `least` messages or up to half as many more, the other a third of that.
+fn small_world(random: &mut Random, least: usize) -> (World, Ledger) {
+    let messages = least + random.below(least / 2);
+    let knobs = Knobs { latency_ms: 2 + random.below(4) as u64, ..Knobs::default() };
+    let folders = vec![("Projects".to_owned(), messages / 3)];
+    let world =
+        World::with(Options { messages, folders, seed: random.next(), size_scale: 0.2, knobs, ..Options::default() });
+    world.configure(TWO_MAILBOXES);
+    let ledger = Ledger::new(&world);
+    (world, ledger)
+}
+
+/// The end of a world: one start sets everything right, and the next has nothing to do.
+fn finish(world: &World, ledger: &mut Ledger) {
+    world.sync();
+    ledger.converged(world);
+    let last = world.sync();
+    assert!(last.stderr.contains("nothing to do"), "{}", last.stderr);
+    assert_eq!(fs::read_dir(world.path(".cms/incoming")).unwrap().count(), 0, "marks of downloads are left");
+    assert!(world.cloud.counters().violations.is_empty(), "{:#?}", world.cloud.counters().violations);
+}
+
+/// When to kill.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// After so many further requests were answered.
+    Requests(u64),
+    /// When so many files more or fewer, or so many new names, are in the Maildirs.
+    Files(usize),
+    /// After so many milliseconds.
+    Milliseconds(u64),
+}
+
+impl Moment {
+    fn random(random: &mut Random, requests: usize, files: usize, milliseconds: u64) -> Self {
+        match random.below(4) {
+            0 | 1 => Self::Requests(1 + random.below(requests) as u64),
+            2 => Self::Files(1 + random.below(files)),
+            _ => Self::Milliseconds(1 + random.below(usize::try_from(milliseconds).unwrap()) as u64),
+        }
+    }
+}
+
+/// Starts the program and kills it at that moment, or soon after it has nothing left to do. Returns whether it was killed
+/// before it ended by itself.
+fn run_and_kill(world: &World, command: Command, moment: Moment, mut meanwhile: impl FnMut()) -> bool {
+    let requests = world.cloud.counters().http_requests;
+    let names = all_names(world);
+    let mut running = Running::of(command);
+    let started = Instant::now();
+    let mut idle_since = None;
+    loop {
+        let reached = match moment {
+            Moment::Requests(count) => world.cloud.counters().http_requests >= requests + count,
+            Moment::Files(count) => {
+                all_names(world).iter().filter(|name| names.binary_search(name).is_err()).count() >= count
+            }
+            Moment::Milliseconds(count) => started.elapsed() >= Duration::from_millis(count),
+        };
+        // A daemon to which that never happens is killed when it has been at rest for a moment.
+        if idle_since.is_none() && running.stderr().contains("Both sides are the same") {
+            idle_since = Some(Instant::now());
+        }
+        if reached || idle_since.is_some_and(|since| since.elapsed() > Duration::from_millis(150)) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "neither the moment comes nor the end:\n{}", running.stderr());
+        if !running.is_running() {
+            let finished = running.finish();
+            assert!(finished.status.success(), "{}\n{}", finished.status, finished.stderr);
+            return false;
+        }
+        meanwhile();
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    let was_running = running.is_running();
+    let finished = running.kill();
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    was_running
+}
+
+/// Runs one sync that is killed when it enters such a system call for the `count`th time in one thread. Returns whether
+/// it came so far.
+fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
+    let plain = world.command(&["sync"]);
+    let mut command = Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:signal=KILL:when={count}")]);
+    command.arg(plain.get_program()).args(plain.get_args()).current_dir(world.directory.path());
+    command
+        .env("HOME", world.directory.path())
+        .env_remove("BROWSER")
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY");
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let finished = Running::of(command).finish();
+    let killed = std::os::unix::process::ExitStatusExt::signal(&finished.status) == Some(9);
+    assert!(killed || finished.status.success(), "{calls} {count}: {}\n{}", finished.status, finished.stderr);
+    killed
+}
+
+/// Whether strace is there and may trace.
+fn strace_works() -> bool {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=linkat", "true"]);
+    strace.output().is_ok_and(|output| output.status.success())
+}
+
+fn all_names(world: &World) -> Vec<String> {
+    let mut names = Vec::new();
+    for (maildir, _) in ledger::PAIRS {
+        for place in ["new", "cur"] {
+            let Ok(entries) = fs::read_dir(world.path(maildir).join(place)) else { continue };
+            names.extend(
+                entries
+                    .filter_map(Result::ok)
+                    .map(|entry| format!("{maildir}/{}", entry.file_name().to_string_lossy())),
+            );
+        }
+    }
+    names.sort_unstable();
+    names
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
+}
