@@ -227,6 +227,35 @@ fn flags_that_the_cloud_does_not_take_are_kept_here_and_not_fought_over() {
 }
 
 #[test]
+fn of_twins_the_one_that_is_filed_moves_and_the_one_that_is_deleted_goes() {
+    let world = two_mailboxes(5, 3, Knobs::calm());
+    let twins: Vec<String> = (0..4).map(|_| world.receive_read("Inbox", "twin")).collect();
+    let daemon = world.daemon();
+    let names = world.files_of("INBOX", "twin");
+    assert_eq!(names.len(), 4);
+    world.cloud.reset_counters();
+    world.rename("INBOX", &names[0], "Lists", &names[0]);
+    world.unlink("INBOX", &names[1]);
+    world.put("Lists", "cur/1700000000.copy:2,S", text("twin"));
+    world.unlink("INBOX", &names[2]);
+    wait_for("two are filed", || world.there("Inbox/Lists").len() == 5);
+    wait_for("one is deleted", || world.there(TRASH).len() == 1);
+    world.let_polls_pass(4);
+    assert_eq!((world.asked("move"), world.asked("value"), world.asked("delete")), (3, 0, 0));
+    assert_eq!(world.files_of("INBOX", "twin"), [names[3].clone()]);
+    assert_eq!(world.files_of("Lists", "twin").len(), 2);
+    assert_eq!(twins.iter().filter(|id| world.is_in(id, "Inbox")).count(), 1);
+    world.assert_same("INBOX", "Inbox");
+    world.assert_same("Lists", "Inbox/Lists");
+    // Each file is still linked to a message of its own.
+    let left = twins.iter().find(|id| world.is_in(id, "Inbox")).unwrap();
+    world.cloud.set_flags("", left, flag()).unwrap();
+    world.wait_until_same("INBOX", "Inbox");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn many_files_can_be_filed_at_once() {
     let world = two_mailboxes(150, 40, Knobs::default());
     let daemon = world.daemon();

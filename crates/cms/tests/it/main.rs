@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
 mod both_ways;
 mod cli;
 mod configuration_of_the_seed;
 mod corpus;
 mod crossing;
+mod faults;
 mod first_sync;
 mod kills;
 mod mail_program;
 mod mutt;
 mod python_failures;
 mod start_policies;
-mod bad_input;
-mod faults;
 mod stop;
 mod stories;
 mod world;
