@@ -5,6 +5,7 @@ mod cloud_side;
 mod open;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use cms_engine::{
     Absence, ContentHash, FileKey, Flags, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Side, UnixSeconds,
 };
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
-use cms_store::{Database, Lock, Store};
+use cms_store::{Database, Lock, Store, StoreError};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -108,6 +109,7 @@ pub(crate) struct Driver {
     local: LocalSide,
     store: Arc<Store>,
     database: Database,
+    state_dir: PathBuf,
     /// Held until the end, so that no second process works on the same state.
     _lock: Lock,
     accounts: Vec<Arc<dyn CloudAccount>>,
@@ -549,7 +551,9 @@ impl Driver {
                     self.touched_maildirs.insert(base.file.maildir);
                 }
                 // What left a place must not be there again after a power failure, as a message of its own.
-                if let Op::Replace { old: left, .. } | Op::Rename { from: left, .. } | Op::Remove { file: left, .. } = op {
+                if let Op::Replace { old: left, .. } | Op::Rename { from: left, .. } | Op::Remove { file: left, .. } =
+                    op
+                {
                     self.touched_maildirs.insert(left.maildir);
                 }
                 if let Some(notice) = self.summary.count_local(op) {
@@ -720,6 +724,10 @@ impl Driver {
 
     /// A full disk is waited for; anything else that keeps the state from being written ends the run.
     fn could_not_write(&mut self, error: SyncError) -> Result<(), SyncError> {
+        if let SyncError::Store(StoreError::Damaged { .. }) = error {
+            // The next start may not come across it before its own first change.
+            open::set_aside(&self.state_dir)?;
+        }
         if !error.is_disk_full() {
             return Err(error);
         }

@@ -535,3 +535,35 @@ fn a_second_program_on_one_state_directory_is_told_who_holds_it() {
     world.sync();
     world.assert_lawful();
 }
+
+#[test]
+fn a_bad_page_anywhere_in_the_state_database_is_outlived() {
+    const PAGE: usize = 4096;
+    let world = small(30);
+    world.sync();
+    let there = world.there("Inbox");
+    let names = world.files("INBOX");
+    let pages = fs::metadata(database(&world)).unwrap().len();
+    let pages = usize::try_from(pages).unwrap() / PAGE;
+    for page in 1..pages {
+        let mut bytes = fs::read(database(&world)).unwrap();
+        if let Some(damaged) = bytes.get_mut(page * PAGE..(page + 1) * PAGE) {
+            damaged.fill(0xff);
+        }
+        fs::write(database(&world), &bytes).unwrap();
+        let id = world.cloud.add_generated("", "Inbox", 1).unwrap().remove(0);
+        let first = world.cms(&["sync"]);
+        if first.status.code() != Some(0) {
+            assert_ended(&first, 1, &["is damaged", "hint: run the command again"]);
+            let again = world.sync();
+            let told = format!("{}{}", first.stderr, again.stderr);
+            assert_eq!(told.matches("is kept as `").count(), 1, "page {page}: {told}");
+        }
+        world.assert_same("INBOX", "Inbox");
+        world.cloud.delete_message("", &id, simcloud::Deletion::Purge).unwrap();
+        world.sync();
+        assert_eq!(world.there("Inbox"), there, "page {page}");
+        assert_eq!(world.files("INBOX"), names, "page {page}");
+    }
+    world.assert_lawful();
+}

@@ -1,7 +1,7 @@
 //! Opening the state: the lock, the store, the database and the Maildirs, before anything is asked of a cloud.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cms_cloud::contract::{Cursor, FolderId};
@@ -30,7 +30,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     // Some damage shows only where the rows are read.
     let loaded = match load(&setup) {
         Err(SyncError::Store(StoreError::Damaged { .. })) => {
-            set_aside(&setup)?;
+            set_aside(&setup.state_dir)?;
             load(&setup)?
         }
         other => other?,
@@ -76,6 +76,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         routing: Routing::new(setup.route, store.clone(), mailbox_ids, maildir_ids),
         store,
         database,
+        state_dir: setup.state_dir,
         _lock: lock,
         accounts: setup.accounts,
         mailboxes,
@@ -184,8 +185,8 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
 
 /// Keeps a damaged database aside. A new one is filled by looking at both sides again: without a base nothing is
 /// deleted on either.
-fn set_aside(setup: &Setup) -> Result<(), SyncError> {
-    let aside = Database::set_aside(&setup.state_dir).map_err(SyncError::Store)?;
+pub(super) fn set_aside(state_dir: &Path) -> Result<(), SyncError> {
+    let aside = Database::set_aside(state_dir).map_err(SyncError::Store)?;
     warn!(
         "the state database is damaged; it is kept as `{}`, and a new one is made by looking at both sides again. Nothing is deleted on either",
         aside.display()
