@@ -417,7 +417,7 @@ impl Driver {
                 match self.local.open(&self.world, id) {
                     Ok(()) => {}
                     Err(MaildirError::NotAMaildir { .. }) => {
-                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5))
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                     }
                     Err(error) => {
                         self.tell_once(&format!("{error}"));

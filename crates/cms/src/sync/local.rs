@@ -228,7 +228,7 @@ impl LocalSide {
                     }
                 }
                 WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => {
-                    serious.push(event)
+                    serious.push(event);
                 }
             }
         }

@@ -57,7 +57,7 @@ impl World {
         let url = &self.url;
         let mut all =
             format!("account = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\")\n");
-        let _ = write!(all, "{text}cfg.listen = \"127.0.0.1:0\"\n");
+        let _ = writeln!(all, "{text}cfg.listen = \"127.0.0.1:0\"");
         if !text.contains("poll_interval") {
             // The least that is allowed; tests wait for what polls find.
             all.push_str("cfg.poll_interval = 1\n");
@@ -167,12 +167,11 @@ impl World {
     /// Waits until a Maildir and a folder hold the same messages with the same flags.
     pub(crate) fn wait_until_same(&self, maildir: &str, folder: &str) {
         let same = || self.here(maildir) == self.there(folder);
-        if !wait(&same) {
-            panic!(
-                "`{maildir}` and `{folder}` stay different:\n{}",
-                difference(&self.here(maildir), &self.there(folder))
-            );
-        }
+        assert!(
+            wait(&same),
+            "`{maildir}` and `{folder}` stay different:\n{}",
+            difference(&self.here(maildir), &self.there(folder))
+        );
     }
 
     /// That a Maildir and a folder hold the same messages with the same flags.

@@ -62,7 +62,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     match store.prune(&mut database, released_until, |hash| in_use.contains(hash)) {
         Ok(pruned) if pruned.messages == 0 => {}
         Ok(pruned) => {
-            debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago")
+            debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago");
         }
         Err(error) => warn!(%error, "Couldn't tidy the message store"),
     }
