@@ -73,7 +73,8 @@ pub async fn run(context: &Context, once: bool) -> Result<Ended, Problem> {
 
     let stop = context.stop.clone();
     let ending = Stop::new();
-    let show = Show { progress: context.progress.clone(), maildir: directory.join("INBOX"), cloud, heard, stop: stop.clone() };
+    let show =
+        Show { progress: context.progress.clone(), maildir: directory.join("INBOX"), cloud, heard, stop: stop.clone() };
     let (ran, shown) = tokio::join!(driver.run(false, &ending), async {
         let shown = show.play(once).await;
         ending.request();

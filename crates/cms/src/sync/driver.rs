@@ -1,8 +1,13 @@
 //! The loop that owns the trees: events come in, the planner says what to do, local steps are done at once and cloud
 //! steps are given to tasks. Nothing else changes the trees.
 
-mod cloud_side;
+mod changes;
+mod downloads;
+mod local_side;
 mod open;
+mod planning;
+mod rounds;
+mod writing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -10,23 +15,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
-use cms_engine::{
-    Absence, ContentHash, FileKey, Flags, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Side, UnixSeconds,
-};
-use cms_maildir::{MaildirError, WatchEvent, Watcher};
-use cms_store::{Database, Lock, Store, StoreError};
+use cms_engine::{FileKey, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
+use cms_store::{Database, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::problem::with_causes;
 use crate::progress::Progress;
 use crate::stop::Stop;
-use crate::sync::local::{LocalError, LocalSide};
-use crate::sync::report::{HeldDeletions, Listener, Notice, Summary};
+use crate::sync::local::LocalSide;
+use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
-use crate::sync::tasks::{self, Event};
+use crate::sync::tasks::Event;
 use crate::sync::world::World;
 use crate::sync::{Setup, Start, SyncError};
 
@@ -282,89 +283,6 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, batch: Vec<WatchEvent>) {
-        let serious = self.local.hear(&mut self.world, batch);
-        if LocalSide::is_settling(&self.world) {
-            self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
-        }
-        for event in serious {
-            match event {
-                WatchEvent::DirectoryGone { maildir } => {
-                    let path = self.local.path(maildir).map(|path| path.display().to_string()).unwrap_or_default();
-                    warn!(
-                        "`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back"
-                    );
-                    self.local.close(&mut self.world, maildir);
-                    self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
-                }
-                WatchEvent::DirectoryBack { .. } => self.reopen_at = Some(Instant::now()),
-                _ => {
-                    info!("The kernel dropped file events; listing the Maildirs again");
-                    self.rescan(Some(Absence::Settling));
-                }
-            }
-        }
-    }
-
-    /// Lists all readable Maildirs again.
-    fn rescan(&mut self, missing: Option<Absence>) {
-        for id in self.local.ids() {
-            if let Err(error) = self.local.scan(&mut self.world, id, missing) {
-                warn!(%error, "Couldn't list a Maildir");
-                self.local.close(&mut self.world, id);
-                self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-            }
-        }
-        if LocalSide::is_settling(&self.world) {
-            self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
-        }
-        self.scan_at = Instant::now() + SAFETY_SCAN;
-    }
-
-    fn watch(&mut self) -> Result<(), SyncError> {
-        let mut watcher = Watcher::new().map_err(SyncError::Maildir)?;
-        for id in self.local.ids() {
-            if let Some(maildir) = self.local.maildir(id) {
-                watcher.add(id, maildir).map_err(SyncError::Maildir)?;
-            }
-        }
-        let task = self.tasks.spawn(tasks::watch(watcher, self.events.0.clone()));
-        if let Some(before) = self.watch_task.replace(task) {
-            before.abort();
-        }
-        Ok(())
-    }
-
-    /// Lists every Maildir; the first time this is the observation that everything else rests on.
-    fn look_at_maildirs(&mut self) -> Result<(), SyncError> {
-        for id in self.local.ids() {
-            if self.local.maildir(id).is_some() {
-                self.local.scan(&mut self.world, id, None).map_err(SyncError::Local)?;
-            }
-        }
-        self.scan_at = Instant::now() + SAFETY_SCAN;
-        Ok(())
-    }
-
-    fn apply_start_policy(&mut self) {
-        if self.start != Start::Online {
-            return;
-        }
-        let mut strangers: HashMap<ContentHash, Vec<FileKey>> = HashMap::new();
-        for key in self.world.strangers() {
-            if let Some(hash) = self.world.local.files.get(key).and_then(|file| file.hash) {
-                strangers.entry(hash).or_default().push(key.clone());
-            }
-        }
-        let strangers = std::cell::RefCell::new(strangers);
-        let World { cloud, synced, local, .. } = &mut self.world;
-        synced.discard_local_changes(local, |row| {
-            // A message that isn't in the cloud any more has no place to bring the file back to.
-            cloud.messages.get(&row.remote)?;
-            strangers.borrow_mut().get_mut(&row.hash)?.pop()
-        });
-    }
-
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
         if self.vanish_settles_at.is_some_and(|at| at <= now) {
@@ -410,32 +328,6 @@ impl Driver {
         }
     }
 
-    /// Tries to open Maildirs that were gone, and watches anew.
-    fn reopen(&mut self) {
-        for id in self.local.ids() {
-            if self.local.maildir(id).is_none() {
-                match self.local.open(&self.world, id) {
-                    Ok(()) => {}
-                    Err(MaildirError::NotAMaildir { .. }) => {
-                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-                    }
-                    Err(error) => {
-                        self.tell_once(&format!("{error}"));
-                        self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
-                    }
-                }
-            }
-        }
-        if self.watching
-            && let Err(error) = self.watch()
-        {
-            warn!(%error, "Couldn't watch the Maildirs");
-            self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
-        }
-        self.rescan(None);
-        self.world.touch_everything();
-    }
-
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
         let polls = self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none()).map(|mailbox| mailbox.next_poll);
@@ -455,217 +347,6 @@ impl Driver {
         polls.chain(rest.into_iter().flatten()).chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
     }
 
-    fn plan(&mut self) -> Plan {
-        let mailboxes: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
-        let capabilities = self.accounts.first().map(|account| account.capabilities());
-        let all = &self.mailboxes;
-        let deleted_mailbox = |mailbox: MailboxId| {
-            let mailbox = all.iter().find(|known| known.id == mailbox)?;
-            let DeleteTarget::Folder(target) = &mailbox.delete_target else { return None };
-            all.iter()
-                .find(|other| other.account == mailbox.account && other.folder.as_ref() == Some(target))
-                .map(|other| other.id)
-        };
-        let same_account = |one: MailboxId, other: MailboxId| {
-            let account = |id| all.iter().find(|known| known.id == id).map(|mailbox| mailbox.account);
-            account(one) == account(other)
-        };
-        let policy = Policy {
-            mailboxes: &mailboxes,
-            same_account: &same_account,
-            readable_flags: capabilities.map_or(Flags::NONE, |can| can.readable_flags),
-            settable_flags: capabilities.map_or(Flags::NONE, |can| can.settable_flags),
-            exclusive_flags: capabilities.map_or(Flags::NONE, |can| can.exclusive_flags),
-            deleted_mailbox: &deleted_mailbox,
-            first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
-            max_deletions: self.max_deletions,
-            router: &self.routing,
-            host: &self.host,
-        };
-        self.world.plan(&policy)
-    }
-
-    fn plan_and_act(&mut self) {
-        self.plan_at = None;
-        if self.paused_until.is_some() {
-            return;
-        }
-        let plan = self.plan();
-        self.note_held(&plan);
-        self.note_local_only(&plan);
-        let mut steps = 0;
-        let mut cloud_steps = Vec::new();
-        for op in plan.ops {
-            match op {
-                Op::Fetch { id } if self.recognize(&id) => {}
-                Op::Fetch { id } => {
-                    self.world.begin(&id);
-                    self.downloading.insert(id.clone());
-                    self.downloads.push_back(id);
-                }
-                // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
-                // there meanwhile must not fall to a deletion here.
-                Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {
-                    if self.is_heard(&op) {
-                        cloud_steps.push(op);
-                    } else {
-                        self.world.keep_in_scope(&op);
-                    }
-                }
-                op if steps < LOCAL_STEPS => {
-                    steps += usize::from(!matches!(op, Op::Record { .. } | Op::Forget { .. }));
-                    if !self.act_here(&op) {
-                        break;
-                    }
-                }
-                op => self.world.touch_op(&op),
-            }
-        }
-        self.act_there(cloud_steps);
-        if self.world.is_touched() && self.paused_until.is_none() {
-            self.plan_at = Some(Instant::now());
-        }
-    }
-
-    /// Takes what an earlier delivery left in a Maildir for a message's content, where the state that told of it was
-    /// lost. Not only is that quicker: Exchange may build other bytes by now, and the message would be there twice.
-    fn recognize(&mut self, id: &RemoteId) -> bool {
-        let Some(hash) = self.local.left_by_delivery(&self.world, &self.store, id, &self.host) else { return false };
-        self.world.fetched(id, hash);
-        true
-    }
-
-    /// Whether the mailbox that a message is in has been polled since the start.
-    fn is_heard(&self, op: &Op) -> bool {
-        let message = op.id(&self.world.synced).and_then(|id| self.world.cloud.messages.get(id));
-        message.and_then(|message| self.mailbox(message.mailbox)).is_some_and(|mailbox| mailbox.polled)
-    }
-
-    /// Does one local step. Returns whether the next one makes sense now.
-    fn act_here(&mut self, op: &Op) -> bool {
-        match self.local.perform(&mut self.world, &self.store, op, unix_now()) {
-            Ok(()) => {
-                debug!(%op, "Done");
-                self.looked_again = 0;
-                if let Op::Deliver { base, .. } | Op::Replace { base, .. } | Op::Rename { base, .. } = op {
-                    self.touched_maildirs.insert(base.file.maildir);
-                }
-                // What left a place must not be there again after a power failure, as a message of its own.
-                if let Op::Replace { old: left, .. } | Op::Rename { from: left, .. } | Op::Remove { file: left, .. } =
-                    op
-                {
-                    self.touched_maildirs.insert(left.maildir);
-                }
-                if let Some(notice) = self.summary.count_local(op) {
-                    self.hook_at.get_or_insert(Instant::now() + Duration::from_secs(1));
-                    self.tell(&notice);
-                }
-                true
-            }
-            Err(LocalError::LookAgain(id)) => {
-                debug!(%op, "The Maildir has changed meanwhile; looking again");
-                let missing = self.watching.then_some(Absence::Settling);
-                if let Err(error) = self.local.scan(&mut self.world, id, missing) {
-                    warn!(%error, "Couldn't list a Maildir");
-                    self.local.close(&mut self.world, id);
-                    self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-                }
-                if LocalSide::is_settling(&self.world) {
-                    self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
-                }
-                self.world.touch_op(op);
-                self.looked_again += 1;
-                if self.looked_again > 50 {
-                    // Something renames faster than we look, or a name can't be had: no reason to spin.
-                    self.looked_again = 0;
-                    self.paused_until = Some(Instant::now() + Duration::from_secs(2));
-                    return false;
-                }
-                true
-            }
-            Err(LocalError::ContentMissing) => {
-                if let Some(id) = op.id(&self.world.synced).cloned() {
-                    self.world.forget_content(&id);
-                }
-                true
-            }
-            Err(error) => {
-                let full = error.is_disk_full();
-                let pause = Duration::from_secs(if full { 10 } else { 30 });
-                if full {
-                    self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
-                } else {
-                    self.tell_once(&format!("couldn't {op}: {}", with_causes(&error)));
-                }
-                self.fail(SyncError::Local(error));
-                self.paused_until = Some(Instant::now() + pause);
-                self.world.touch_op(op);
-                false
-            }
-        }
-    }
-
-    fn note_held(&mut self, plan: &Plan) {
-        let held: Vec<HeldDeletions> = plan
-            .held
-            .iter()
-            .map(|held| HeldDeletions {
-                count: held.ops.len(),
-                of: held.of,
-                mailbox: self.mailbox_name(held.mailbox),
-                from_maildir: held.on == Side::Local,
-            })
-            .collect();
-        for ops in plan.held.iter().map(|held| &held.ops) {
-            for op in ops {
-                self.world.keep_in_scope(op);
-            }
-        }
-        for deletions in &held {
-            self.tell_once(&format!("held: {deletions}"));
-        }
-        self.summary.held = held;
-    }
-
-    /// Says once of each file that only a Maildir has that it stays there.
-    fn note_local_only(&mut self, plan: &Plan) {
-        for row in &plan.edited {
-            if let Some(row) = self.world.synced.get(*row) {
-                let file = row.file.base_name.clone();
-                self.tell_once(&format!(
-                    "`{file}` was edited here; the cloud can't take that, so the edit stays in the Maildir"
-                ));
-            }
-        }
-        let now = Instant::now();
-        for key in plan.local_only.iter().filter(|key| !self.world.is_reported(key)) {
-            self.unreported.entry(key.clone()).or_insert(now);
-        }
-        self.summary.local_only = self.world.strangers().count() as u64;
-    }
-
-    /// Tells of files that are only here, once they aren't likely to be one half of a move any more.
-    fn report_local_only(&mut self, at_least: Duration) {
-        let now = Instant::now();
-        let due: Vec<FileKey> = self
-            .unreported
-            .iter()
-            .filter(|(_, since)| now.duration_since(**since) >= at_least)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            self.unreported.remove(&key);
-            if self.world.is_stranger(&key) {
-                let path = self.local.path(key.maildir).map(|path| path.display().to_string()).unwrap_or_default();
-                warn!(
-                    "`{}` in `{path}` is only here: the cloud can't take it, and it stays where it is",
-                    key.base_name
-                );
-                self.world.report(&key);
-            }
-        }
-    }
-
     fn tell(&self, notice: &Notice) {
         if let Some(listener) = &self.listener {
             listener(notice);
@@ -679,92 +360,11 @@ impl Driver {
         }
     }
 
-    /// Whether downloads wait for more of their kind. Whatever else is to be written can wait as long.
-    fn is_gathering(&self) -> bool {
-        self.unflushed && self.plan_at.is_some_and(|at| at > Instant::now())
-    }
-
-    /// Makes durable what was downloaded.
-    fn flush_downloads(&mut self) -> Result<(), SyncError> {
-        if self.unflushed {
-            if let Err(error) = self.store.flush() {
-                return self.could_not_write(SyncError::Store(error));
-            }
-            self.unflushed = false;
-        }
-        Ok(())
-    }
-
-    /// Writes the trees' changes to the database, after what they tell of is on the disk.
-    fn write_down(&mut self) -> Result<(), SyncError> {
-        if !self.world.has_changes() {
-            return Ok(());
-        }
-        let touched = std::mem::take(&mut self.touched_maildirs);
-        if let Err(error) = self.local.sync_directories(touched.iter().copied()) {
-            self.touched_maildirs.extend(touched);
-            return self.could_not_write(SyncError::Maildir(error));
-        }
-        self.flush_downloads()?;
-        if self.unflushed {
-            return Ok(());
-        }
-        let changes = self.world.take_changes();
-        if let Err(error) = self.database.apply(&changes) {
-            self.world.put_back(changes);
-            return self.could_not_write(SyncError::Store(error));
-        }
-        for id in self.to_settle.drain(..) {
-            if let Err(error) = self.store.settle(&id) {
-                debug!(%error, "Couldn't tidy up after a download");
-            }
-        }
-        Ok(())
-    }
-
-    /// A full disk is waited for; anything else that keeps the state from being written ends the run.
-    fn could_not_write(&mut self, error: SyncError) -> Result<(), SyncError> {
-        if let SyncError::Store(StoreError::Damaged { .. }) = error {
-            // The next start may not come across it before its own first change.
-            open::set_aside(&self.state_dir)?;
-        }
-        if !error.is_disk_full() {
-            return Err(error);
-        }
-        self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
-        self.fail(error);
-        self.paused_until = Some(Instant::now() + Duration::from_secs(10));
-        Ok(())
-    }
-
     /// A single run ends with its first failure; the daemon has told it and goes on.
     fn fail(&mut self, error: SyncError) {
         if !self.watching {
             self.fatal.get_or_insert(error);
         }
-    }
-
-    /// Runs `cfg.on_change` once after a burst of changes in the Maildirs.
-    fn run_hook(&mut self, now: Instant) {
-        if self.hook_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.hook_at = None;
-        let Some(command) = self.on_change.clone() else { return };
-        self.tasks.spawn(async move {
-            let status = tokio::process::Command::new("sh")
-                .arg("-c")
-                .arg(&command)
-                .stdin(std::process::Stdio::null())
-                .kill_on_drop(true)
-                .status()
-                .await;
-            match status {
-                Ok(status) if status.success() => {}
-                Ok(status) => warn!("cfg.on_change `{command}` ended with {status}"),
-                Err(error) => warn!("cfg.on_change `{command}` couldn't be started: {error}"),
-            }
-        });
     }
 
     fn show_progress(&mut self) {
@@ -839,6 +439,11 @@ impl Driver {
     fn mailbox_name(&self, id: MailboxId) -> String {
         self.mailbox(id).map(|mailbox| mailbox.name.clone()).unwrap_or_default()
     }
+}
+
+/// How long to wait after so many failures in a row, in seconds: 5, 10, 20 … 300.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs((5_u64 << failures.min(6)).min(300))
 }
 
 /// The time of day, for what is written down.

@@ -57,15 +57,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
             warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
         }
     }
-    let released_until = UnixSeconds(unix_now().0 - i64::from(setup.keep_deleted_days) * 86_400);
-    let in_use: HashSet<ContentHash> = world.hashes().collect();
-    match store.prune(&mut database, released_until, |hash| in_use.contains(hash)) {
-        Ok(pruned) if pruned.messages == 0 => {}
-        Ok(pruned) => {
-            debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago");
-        }
-        Err(error) => warn!(%error, "Couldn't tidy the message store"),
-    }
+    tidy(&store, &mut database, &world, setup.keep_deleted_days);
 
     let store = Arc::new(store);
     let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
@@ -121,6 +113,38 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         progress: setup.progress,
         listener: setup.listener,
     })
+}
+
+/// How often the whole store is searched for messages that nothing names any more, in seconds: a week.
+const SEARCHES: i64 = 7 * 86_400;
+
+/// When it was last searched, as a key in the database.
+const SEARCHED: &str = "store searched at";
+
+/// Lets go of what was deleted long ago. That this fails keeps nobody from their mail.
+fn tidy(store: &Store, database: &mut Database, world: &World, keep_deleted_days: u32) {
+    let now = unix_now();
+    let in_use: HashSet<ContentHash> = world.hashes().collect();
+    let keep = |hash: &ContentHash| in_use.contains(hash);
+    let tidied = (|| -> Result<(), StoreError> {
+        let released_until = UnixSeconds(now.0 - i64::from(keep_deleted_days) * 86_400);
+        let pruned = store.prune(database, released_until, keep)?;
+        if pruned.messages > 0 {
+            debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago");
+        }
+        // What a crash left without a name is noted now, and goes when its days are over.
+        let searched: Option<i64> = database.meta(SEARCHED)?.and_then(|at| at.parse().ok());
+        if searched.is_none_or(|at| now.0 - at > SEARCHES) {
+            if searched.is_some() {
+                store.note_unused(database, now, keep)?;
+            }
+            database.set_meta(SEARCHED, &now.0.to_string())?;
+        }
+        Ok(())
+    })();
+    if let Err(error) = tidied {
+        warn!(%error, "Couldn't tidy the message store");
+    }
 }
 
 /// Finds the configured mailboxes in the state, or makes them there, and says which were listed to the end.

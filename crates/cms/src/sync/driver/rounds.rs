@@ -1,31 +1,19 @@
-//! The driver's dealings with the cloud: rounds of polling, questions, downloads, changes.
+//! Rounds of polling: pages come in, what is doubtful is asked about, and only then is the cursor saved.
 
-use std::time::Duration;
-
-use cms_cloud::contract::{
-    CloudChange, CloudError, CloudOp, DeleteAction, Folder, Next, Outcome, Page, Seen, Whereabouts,
-};
-use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId, UnixSeconds};
-use cms_store::{Change, StoreError, Stored};
+use cms_cloud::contract::{CloudError, Folder, Next, Page, Seen, Whereabouts};
+use cms_engine::{MailboxId, RemoteId};
+use cms_store::Change;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
 use crate::sync::SyncError;
-use crate::sync::driver::{CLOUD_STEPS, DOWNLOADS, DeleteTarget, Driver, GATHER, Round, unix_now};
-use crate::sync::tasks::{self, Event, FetchError, Poll};
+use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
+use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
 
 /// Messages asked for in one go.
 const QUESTIONS: usize = 80;
-
-/// How often a change that the cloud says it made, and didn't, is asked for in all.
-const TRIES_OF_UNMADE: u32 = 3;
-
-/// How long to wait after so many failures in a row, in seconds: 5, 10, 20 … 300.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_secs((5_u64 << failures.min(6)).min(300))
-}
 
 impl Driver {
     /// Starts a round for every mailbox whose time has come.
@@ -98,7 +86,7 @@ impl Driver {
     }
 
     /// Takes what a page says of one message. Returns whether that was enough; otherwise it must be asked for.
-    fn take(&mut self, seen: &Seen, polled: MailboxId) -> bool {
+    pub(super) fn take(&mut self, seen: &Seen, polled: MailboxId) -> bool {
         let place = match &seen.folder {
             Some(folder) => {
                 self.mailboxes.iter().find(|mailbox| mailbox.folder.as_ref() == Some(folder)).map(|mailbox| mailbox.id)
@@ -120,7 +108,7 @@ impl Driver {
         self.world.see(seen, place) == Taken::Yes
     }
 
-    fn last_page(&mut self, id: MailboxId, cursor: cms_cloud::contract::Cursor, whole: bool) {
+    pub(super) fn last_page(&mut self, id: MailboxId, cursor: cms_cloud::contract::Cursor, whole: bool) {
         let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) else { return };
         round.finished = Some(cursor);
         let mut gone: Vec<RemoteId> = round.removals.iter().cloned().collect();
@@ -150,7 +138,7 @@ impl Driver {
     }
 
     /// Asks where messages are. Until the answer comes nothing is planned for them.
-    fn ask(&mut self, round: Option<MailboxId>, mut ids: Vec<RemoteId>) {
+    pub(super) fn ask(&mut self, round: Option<MailboxId>, mut ids: Vec<RemoteId>) {
         ids.retain(|id| {
             let writing = self.writing.contains(id);
             if writing {
@@ -178,7 +166,7 @@ impl Driver {
         }
     }
 
-    fn account_of(&self, id: &RemoteId) -> Option<usize> {
+    pub(super) fn account_of(&self, id: &RemoteId) -> Option<usize> {
         let mailbox = self.world.cloud.messages.get(id)?.mailbox;
         self.mailbox(mailbox).map(|mailbox| mailbox.account)
     }
@@ -242,7 +230,7 @@ impl Driver {
     }
 
     /// Ends the rounds that waited for what was open elsewhere.
-    fn end_rounds(&mut self) {
+    pub(super) fn end_rounds(&mut self) {
         let ids: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
         for id in ids {
             self.end_round(id);
@@ -251,7 +239,7 @@ impl Driver {
 
     /// Ends a round of which nothing is open any more. Only now is the cursor saved: with it, what the round told is
     /// never told again. That includes what was set aside while a change of ours was under way.
-    fn end_round(&mut self, id: MailboxId) {
+    pub(super) fn end_round(&mut self, id: MailboxId) {
         if self.loose_questions > 0 || !self.ask_after.is_empty() {
             return;
         }
@@ -263,6 +251,10 @@ impl Driver {
         if round.failed {
             mailbox.failures += 1;
             mailbox.next_poll = Instant::now() + backoff(mailbox.failures);
+            let name = mailbox.name.clone();
+            if mailbox.failures == 1 {
+                warn!(mailbox = %name, "The cloud didn't say where some messages are; trying again");
+            }
             self.fail(SyncError::Cloud(CloudError::Unexpected("it didn't say where some messages are".to_owned())));
             return;
         }
@@ -349,269 +341,11 @@ impl Driver {
         }
     }
 
-    /// Keeps as many downloads under way as make sense.
-    pub(super) fn start_downloads(&mut self) {
-        while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none()
-        {
-            let Some(id) = self.downloads.pop_front() else { return };
-            let Some(account) = self.account_of(&id) else {
-                self.downloading.remove(&id);
-                self.world.end(&id);
-                continue;
-            };
-            self.downloads_running += 1;
-            let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
-            let version = self.world.version(&id);
-            self.tasks.spawn(tasks::fetch(account, store, id, version, events));
-        }
-    }
-
-    pub(super) fn fetched(&mut self, id: &RemoteId, version: &RemoteId, result: Result<Stored, FetchError>) {
-        self.downloads_running -= 1;
-        self.downloading.remove(id);
-        match result {
-            // A draft was edited while it was downloaded. These may be the bytes from before.
-            Ok(_) if self.world.version(id) != *version => {
-                self.to_settle.push(version.clone());
-                self.world.end(id);
-            }
-            Ok(stored) => {
-                self.summary.downloaded += 1;
-                self.summary.bytes += stored.size;
-                self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
-                self.world.fetched(id, stored.hash);
-                self.unflushed = true;
-                self.to_settle.push(version.clone());
-                self.world.end(id);
-                // One flush of the disk and one transaction serve all that come in a short while.
-                self.plan_at.get_or_insert(Instant::now() + GATHER);
-            }
-            Err(FetchError::Cloud(CloudError::Gone)) => {
-                self.world.end(id);
-                // If it turns out to be there all the same, asking for its bytes again at once makes no sense.
-                self.world.block(id, "the cloud lists it, but doesn't give it".to_owned(), |attempts| {
-                    UnixSeconds(unix_now().0 + (60_i64 << attempts.min(10)).min(86_400))
-                });
-                self.ask(None, vec![id.clone()]);
-            }
-            Err(FetchError::Cloud(
-                error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }),
-            )) => {
-                self.downloading.insert(id.clone());
-                self.downloads.push_front(id.clone());
-                self.downloads_paused_until = Some(Instant::now() + backoff(1));
-                self.fail_if_passing(error);
-            }
-            Err(FetchError::Store(error @ StoreError::DiskFull { .. })) => {
-                self.downloading.insert(id.clone());
-                self.downloads.push_front(id.clone());
-                self.downloads_paused_until = Some(Instant::now() + Duration::from_secs(10));
-                self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
-                self.fail(SyncError::Store(error));
-            }
-            Err(error) => {
-                let never = matches!(error, FetchError::Cloud(CloudError::Unconvertible { .. }));
-                let why = with_causes(&error);
-                warn!("a message can't be downloaded: {why}; the rest goes on, and it is tried again later");
-                self.world.end(id);
-                self.world.block(id, why, |attempts| {
-                    let first = if never { 3600 } else { 300 };
-                    UnixSeconds(unix_now().0 + (first << attempts.min(8)).min(86_400))
-                });
-            }
-        }
-    }
-
     /// A failure of the network or the sign-in ends a single run; the daemon waits for better times.
-    fn fail_if_passing(&mut self, error: CloudError) {
+    pub(super) fn fail_if_passing(&mut self, error: CloudError) {
         if self.watching {
             self.tell_once(&with_causes(&error));
         }
         self.fail(SyncError::Cloud(error));
-    }
-
-    /// Gives changes to the accounts that they concern.
-    pub(super) fn act_there(&mut self, ops: Vec<Op>) {
-        let mut work: Vec<Vec<(Op, CloudOp)>> = self.accounts.iter().map(|_| Vec::new()).collect();
-        for op in ops {
-            match self.request(&op) {
-                Some((account, request)) => {
-                    self.world.begin(&request.id);
-                    self.writing.insert(request.id.clone());
-                    work[account].push((op, request));
-                }
-                None => self.postpone(&op, Duration::from_millis(100)),
-            }
-        }
-        for (account, work) in work.into_iter().enumerate() {
-            let mut work = work.into_iter().peekable();
-            while work.peek().is_some() {
-                let some: Vec<_> = work.by_ref().take(CLOUD_STEPS).collect();
-                self.changing += 1;
-                self.tasks.spawn(tasks::apply(self.accounts[account].clone(), some, self.events.0.clone()));
-            }
-        }
-    }
-
-    /// Puts an op into the cloud's words; nothing if something has to be learned first.
-    fn request(&mut self, op: &Op) -> Option<(usize, CloudOp)> {
-        let id = op.id(&self.world.synced)?.clone();
-        let known = self.world.cloud.messages.get(&id)?;
-        let (mailbox, flags) = (known.mailbox, known.flags);
-        let change = match op {
-            Op::SetCloudFlags { add, remove, .. } => {
-                CloudChange::SetFlags { add: *add, remove: *remove, result: (flags | *add) - *remove }
-            }
-            Op::MoveInCloud { to, .. } => CloudChange::Move { to: self.mailbox(*to)?.folder.clone()? },
-            Op::DeleteInCloud { mailbox, .. } => CloudChange::Delete(self.delete_action(*mailbox)?),
-            _ => return None,
-        };
-        Some((self.mailbox(mailbox)?.account, CloudOp { id, change }))
-    }
-
-    /// How to delete from a mailbox: for good where deleted messages go already.
-    fn delete_action(&mut self, id: MailboxId) -> Option<DeleteAction> {
-        let mailbox = self.mailbox(id)?;
-        let action = mailbox.delete_action;
-        match &mailbox.delete_target {
-            // Archiving in the archive must not be the end of a message.
-            DeleteTarget::Folder(target)
-                if mailbox.folder.as_ref() == Some(target) && action == DeleteAction::Archive =>
-            {
-                Some(DeleteAction::Trash)
-            }
-            DeleteTarget::Folder(target) if mailbox.folder.as_ref() == Some(target) => Some(DeleteAction::Purge),
-            DeleteTarget::Folder(_) | DeleteTarget::Nowhere => Some(action),
-            DeleteTarget::Unknown => {
-                let (account, events) = (self.accounts[mailbox.account].clone(), self.events.0.clone());
-                if self.told.insert(format!("asking for the delete target of {}", id.0)) {
-                    self.tasks.spawn(async move {
-                        let target = account.delete_target(action).await.ok().flatten();
-                        let _ = events.send(Event::DeleteTarget { mailbox: id, target }).await;
-                    });
-                }
-                None
-            }
-        }
-    }
-
-    fn postpone(&mut self, op: &Op, wait: Duration) {
-        if let Some(id) = op.id(&self.world.synced).cloned() {
-            self.world.begin(&id);
-            self.postponed.push((Instant::now() + wait, id));
-        }
-    }
-
-    pub(super) fn applied(&mut self, results: Vec<(Op, Outcome)>) {
-        self.changing -= 1;
-        for (op, outcome) in results {
-            let Some(id) = op.id(&self.world.synced).cloned() else { continue };
-            self.writing.remove(&id);
-            let mut ask = self.ask_after.remove(&id);
-            match outcome {
-                Outcome::Done { id: new, now } => {
-                    self.own_writes.insert(id.clone(), Instant::now());
-                    self.said_gone.remove(&id);
-                    if self.is_unmade(&op, now.as_ref()) {
-                        let times = self.unmade.entry(id.clone()).or_default();
-                        *times += 1;
-                        if *times < TRIES_OF_UNMADE {
-                            debug!(%op, "The cloud took the change and didn't make it");
-                            self.postponed.push((Instant::now() + backoff(0), id.clone()));
-                            continue;
-                        }
-                        let what = format!("{op}: it took the change and didn't make it");
-                        self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
-                        self.summary.refused.push(what);
-                        self.unmade.remove(&id);
-                        self.world.refuse(&op);
-                        self.world.end(&id);
-                        continue;
-                    }
-                    self.unmade.remove(&id);
-                    self.done(&op, &id, new, now.as_ref());
-                    if let Some(notice) = self.summary.count_cloud(&op) {
-                        self.tell(&notice);
-                    }
-                }
-                // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
-                // answer and gone by the next one as well can't be changed; that isn't tried for ever.
-                Outcome::Gone if self.said_gone.insert(id.clone()) => ask = true,
-                Outcome::Gone => {
-                    self.said_gone.remove(&id);
-                    self.world.refuse(&op);
-                }
-                Outcome::Later(error) => {
-                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
-                    self.fail_if_passing(error);
-                    // What a page said of it meanwhile was set aside, and is told only once.
-                    if ask {
-                        self.ask(None, vec![id]);
-                    }
-                    continue;
-                }
-                Outcome::Refused(error) => {
-                    let what = format!("{op}: {}", with_causes(&error));
-                    self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
-                    self.summary.refused.push(what);
-                    self.world.refuse(&op);
-                }
-            }
-            if ask {
-                self.ask(None, vec![id]);
-            } else {
-                self.world.end(&id);
-            }
-        }
-        self.end_rounds();
-    }
-
-    /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Flags of
-    /// which it keeps only one at a time are no evidence.
-    fn is_unmade(&self, op: &Op, now: Option<&Seen>) -> bool {
-        let (Op::SetCloudFlags { add, remove, .. }, Some(now)) = (op, now) else { return false };
-        let exclusive = self.accounts.first().map_or(Flags::NONE, |account| account.capabilities().exclusive_flags);
-        let missing = (*add - now.flags) | (*remove & now.flags);
-        !((missing & now.known_flags) - exclusive).is_empty()
-    }
-
-    fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {
-        let told = now.map(|seen| (seen.flags, seen.known_flags));
-        match op {
-            Op::DeleteInCloud { .. } => {
-                self.world.confirm(op, &Answer::default());
-                self.world.drop_cloud(id);
-                return;
-            }
-            Op::SetCloudFlags { add, remove, .. } => {
-                if let Some(message) = self.world.cloud.messages.get(id) {
-                    let mut message = message.clone();
-                    message.flags = (message.flags | *add) - *remove;
-                    if let Some((flags, known)) = told {
-                        message.flags = message.flags.with(known, flags);
-                    }
-                    self.world.put_cloud(id.clone(), message);
-                }
-            }
-            Op::MoveInCloud { to, .. } => {
-                if let Some(message) = self.world.cloud.messages.get(id) {
-                    let mut message = message.clone();
-                    message.mailbox = *to;
-                    self.world.put_cloud(id.clone(), message);
-                }
-            }
-            _ => {}
-        }
-        let new = new.filter(|new| new != id);
-        if let Some(new) = &new
-            && let Some(message) = self.world.cloud.messages.get(id).cloned()
-        {
-            self.world.put_cloud(new.clone(), message);
-        }
-        let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
-        self.world.confirm(op, &Answer { id: new.clone(), flags });
-        if new.is_some() {
-            self.world.drop_cloud(id);
-        }
     }
 }

@@ -1,0 +1,202 @@
+//! Changes in the cloud: what is asked for, and what each answer means for the trees.
+
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudChange, CloudOp, DeleteAction, Outcome, Seen};
+use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::problem::with_causes;
+use crate::sync::driver::{CLOUD_STEPS, DeleteTarget, Driver, backoff};
+use crate::sync::tasks::{self, Event};
+
+/// How often a change that the cloud says it made, and didn't, is asked for in all.
+const TRIES_OF_UNMADE: u32 = 3;
+
+impl Driver {
+    /// Gives changes to the accounts that they concern.
+    pub(super) fn act_there(&mut self, ops: Vec<Op>) {
+        let mut work: Vec<Vec<(Op, CloudOp)>> = self.accounts.iter().map(|_| Vec::new()).collect();
+        for op in ops {
+            match self.request(&op) {
+                Some((account, request)) => {
+                    self.world.begin(&request.id);
+                    self.writing.insert(request.id.clone());
+                    work[account].push((op, request));
+                }
+                None => self.postpone(&op, Duration::from_millis(100)),
+            }
+        }
+        for (account, work) in work.into_iter().enumerate() {
+            let mut work = work.into_iter().peekable();
+            while work.peek().is_some() {
+                let some: Vec<_> = work.by_ref().take(CLOUD_STEPS).collect();
+                self.changing += 1;
+                self.tasks.spawn(tasks::apply(self.accounts[account].clone(), some, self.events.0.clone()));
+            }
+        }
+    }
+
+    /// Puts an op into the cloud's words; nothing if something has to be learned first.
+    pub(super) fn request(&mut self, op: &Op) -> Option<(usize, CloudOp)> {
+        let id = op.id(&self.world.synced)?.clone();
+        let known = self.world.cloud.messages.get(&id)?;
+        let (mailbox, flags) = (known.mailbox, known.flags);
+        let change = match op {
+            Op::SetCloudFlags { add, remove, .. } => {
+                CloudChange::SetFlags { add: *add, remove: *remove, result: (flags | *add) - *remove }
+            }
+            Op::MoveInCloud { to, .. } => CloudChange::Move { to: self.mailbox(*to)?.folder.clone()? },
+            Op::DeleteInCloud { mailbox, .. } => CloudChange::Delete(self.delete_action(*mailbox)?),
+            _ => return None,
+        };
+        Some((self.mailbox(mailbox)?.account, CloudOp { id, change }))
+    }
+
+    /// How to delete from a mailbox: for good where deleted messages go already.
+    pub(super) fn delete_action(&mut self, id: MailboxId) -> Option<DeleteAction> {
+        let mailbox = self.mailbox(id)?;
+        let action = mailbox.delete_action;
+        match &mailbox.delete_target {
+            // Archiving in the archive must not be the end of a message.
+            DeleteTarget::Folder(target)
+                if mailbox.folder.as_ref() == Some(target) && action == DeleteAction::Archive =>
+            {
+                Some(DeleteAction::Trash)
+            }
+            DeleteTarget::Folder(target) if mailbox.folder.as_ref() == Some(target) => Some(DeleteAction::Purge),
+            DeleteTarget::Folder(_) | DeleteTarget::Nowhere => Some(action),
+            DeleteTarget::Unknown => {
+                let (account, events) = (self.accounts[mailbox.account].clone(), self.events.0.clone());
+                if self.told.insert(format!("asking for the delete target of {}", id.0)) {
+                    self.tasks.spawn(async move {
+                        let target = account.delete_target(action).await.ok().flatten();
+                        let _ = events.send(Event::DeleteTarget { mailbox: id, target }).await;
+                    });
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn postpone(&mut self, op: &Op, wait: Duration) {
+        if let Some(id) = op.id(&self.world.synced).cloned() {
+            self.world.begin(&id);
+            self.postponed.push((Instant::now() + wait, id));
+        }
+    }
+
+    pub(super) fn applied(&mut self, results: Vec<(Op, Outcome)>) {
+        self.changing -= 1;
+        for (op, outcome) in results {
+            let Some(id) = op.id(&self.world.synced).cloned() else { continue };
+            self.writing.remove(&id);
+            let mut ask = self.ask_after.remove(&id);
+            match outcome {
+                Outcome::Done { id: new, now } => {
+                    self.own_writes.insert(id.clone(), Instant::now());
+                    self.said_gone.remove(&id);
+                    if self.is_unmade(&op, now.as_ref()) {
+                        let times = self.unmade.entry(id.clone()).or_default();
+                        *times += 1;
+                        if *times < TRIES_OF_UNMADE {
+                            debug!(%op, "The cloud took the change and didn't make it");
+                            self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                            continue;
+                        }
+                        let what = format!("{op}: it took the change and didn't make it");
+                        self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
+                        self.summary.refused.push(what);
+                        self.unmade.remove(&id);
+                        self.world.refuse(&op);
+                        self.world.end(&id);
+                        continue;
+                    }
+                    self.unmade.remove(&id);
+                    self.done(&op, &id, new, now.as_ref());
+                    if let Some(notice) = self.summary.count_cloud(&op) {
+                        self.tell(&notice);
+                    }
+                }
+                // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
+                // answer and gone by the next one as well can't be changed; that isn't tried for ever.
+                Outcome::Gone if self.said_gone.insert(id.clone()) => ask = true,
+                Outcome::Gone => {
+                    self.said_gone.remove(&id);
+                    self.world.refuse(&op);
+                }
+                Outcome::Later(error) => {
+                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                    self.fail_if_passing(error);
+                    // What a page said of it meanwhile was set aside, and is told only once.
+                    if ask {
+                        self.ask(None, vec![id]);
+                    }
+                    continue;
+                }
+                Outcome::Refused(error) => {
+                    let what = format!("{op}: {}", with_causes(&error));
+                    self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
+                    self.summary.refused.push(what);
+                    self.world.refuse(&op);
+                }
+            }
+            if ask {
+                self.ask(None, vec![id]);
+            } else {
+                self.world.end(&id);
+            }
+        }
+        self.end_rounds();
+    }
+
+    /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Flags of
+    /// which it keeps only one at a time are no evidence.
+    pub(super) fn is_unmade(&self, op: &Op, now: Option<&Seen>) -> bool {
+        let (Op::SetCloudFlags { add, remove, .. }, Some(now)) = (op, now) else { return false };
+        let exclusive = self.accounts.first().map_or(Flags::NONE, |account| account.capabilities().exclusive_flags);
+        let missing = (*add - now.flags) | (*remove & now.flags);
+        !((missing & now.known_flags) - exclusive).is_empty()
+    }
+
+    pub(super) fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {
+        let told = now.map(|seen| (seen.flags, seen.known_flags));
+        match op {
+            Op::DeleteInCloud { .. } => {
+                self.world.confirm(op, &Answer::default());
+                self.world.drop_cloud(id);
+                return;
+            }
+            Op::SetCloudFlags { add, remove, .. } => {
+                if let Some(message) = self.world.cloud.messages.get(id) {
+                    let mut message = message.clone();
+                    message.flags = (message.flags | *add) - *remove;
+                    if let Some((flags, known)) = told {
+                        message.flags = message.flags.with(known, flags);
+                    }
+                    self.world.put_cloud(id.clone(), message);
+                }
+            }
+            Op::MoveInCloud { to, .. } => {
+                if let Some(message) = self.world.cloud.messages.get(id) {
+                    let mut message = message.clone();
+                    message.mailbox = *to;
+                    self.world.put_cloud(id.clone(), message);
+                }
+            }
+            _ => {}
+        }
+        let new = new.filter(|new| new != id);
+        if let Some(new) = &new
+            && let Some(message) = self.world.cloud.messages.get(id).cloned()
+        {
+            self.world.put_cloud(new.clone(), message);
+        }
+        let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
+        self.world.confirm(op, &Answer { id: new.clone(), flags });
+        if new.is_some() {
+            self.world.drop_cloud(id);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Downloads: a few at a time, newest first, and what is done when one fails.
+
+use std::time::Duration;
+
+use cms_cloud::contract::CloudError;
+use cms_engine::{RemoteId, UnixSeconds};
+use cms_store::{StoreError, Stored};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::problem::with_causes;
+use crate::sync::SyncError;
+use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff, unix_now};
+use crate::sync::tasks::{self, FetchError};
+
+impl Driver {
+    /// Keeps as many downloads under way as make sense.
+    pub(super) fn start_downloads(&mut self) {
+        while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none()
+        {
+            let Some(id) = self.downloads.pop_front() else { return };
+            let Some(account) = self.account_of(&id) else {
+                self.downloading.remove(&id);
+                self.world.end(&id);
+                continue;
+            };
+            self.downloads_running += 1;
+            let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
+            let version = self.world.version(&id);
+            self.tasks.spawn(tasks::fetch(account, store, id, version, events));
+        }
+    }
+
+    pub(super) fn fetched(&mut self, id: &RemoteId, version: &RemoteId, result: Result<Stored, FetchError>) {
+        self.downloads_running -= 1;
+        self.downloading.remove(id);
+        match result {
+            // A draft was edited while it was downloaded. These may be the bytes from before.
+            Ok(_) if self.world.version(id) != *version => {
+                self.to_settle.push(version.clone());
+                self.world.end(id);
+            }
+            Ok(stored) => {
+                self.summary.downloaded += 1;
+                self.summary.bytes += stored.size;
+                self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
+                self.world.fetched(id, stored.hash);
+                self.unflushed = true;
+                self.to_settle.push(version.clone());
+                self.world.end(id);
+                // One flush of the disk and one transaction serve all that come in a short while.
+                self.plan_at.get_or_insert(Instant::now() + GATHER);
+            }
+            Err(FetchError::Cloud(CloudError::Gone)) => {
+                self.world.end(id);
+                // If it turns out to be there all the same, asking for its bytes again at once makes no sense.
+                self.world.block(id, "the cloud lists it, but doesn't give it".to_owned(), |attempts| {
+                    UnixSeconds(unix_now().0 + (60_i64 << attempts.min(10)).min(86_400))
+                });
+                self.ask(None, vec![id.clone()]);
+            }
+            Err(FetchError::Cloud(
+                error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }),
+            )) => {
+                self.downloading.insert(id.clone());
+                self.downloads.push_front(id.clone());
+                self.downloads_paused_until = Some(Instant::now() + backoff(1));
+                self.fail_if_passing(error);
+            }
+            Err(FetchError::Store(error @ StoreError::DiskFull { .. })) => {
+                self.downloading.insert(id.clone());
+                self.downloads.push_front(id.clone());
+                self.downloads_paused_until = Some(Instant::now() + Duration::from_secs(10));
+                self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+                self.fail(SyncError::Store(error));
+            }
+            Err(error) => {
+                let never = matches!(error, FetchError::Cloud(CloudError::Unconvertible { .. }));
+                let why = with_causes(&error);
+                warn!("a message can't be downloaded: {why}; the rest goes on, and it is tried again later");
+                self.world.end(id);
+                self.world.block(id, why, |attempts| {
+                    let first = if never { 3600 } else { 300 };
+                    UnixSeconds(unix_now().0 + (first << (attempts - 1).min(8)).min(86_400))
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The driver's dealings with the Maildirs: hearing of changes, listing, local steps, what it tells of files.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cms_engine::{Absence, ContentHash, FileKey, Op, Plan, RemoteId};
+use cms_maildir::{MaildirError, WatchEvent, Watcher};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::problem::with_causes;
+use crate::sync::driver::{Driver, PAIRING_WINDOW, SAFETY_SCAN, unix_now};
+use crate::sync::local::{LocalError, LocalSide};
+use crate::sync::tasks;
+use crate::sync::world::World;
+use crate::sync::{Start, SyncError};
+
+impl Driver {
+    pub(super) fn hear(&mut self, batch: Vec<WatchEvent>) {
+        let serious = self.local.hear(&mut self.world, batch);
+        if LocalSide::is_settling(&self.world) {
+            self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
+        }
+        for event in serious {
+            match event {
+                WatchEvent::DirectoryGone { maildir } => {
+                    let path = self.local.path(maildir).map(|path| path.display().to_string()).unwrap_or_default();
+                    warn!(
+                        "`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back"
+                    );
+                    self.local.close(&mut self.world, maildir);
+                    self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
+                }
+                WatchEvent::DirectoryBack { .. } => self.reopen_at = Some(Instant::now()),
+                _ => {
+                    info!("The kernel dropped file events; listing the Maildirs again");
+                    self.rescan(Some(Absence::Settling));
+                }
+            }
+        }
+    }
+
+    /// Lists all readable Maildirs again.
+    pub(super) fn rescan(&mut self, missing: Option<Absence>) {
+        for id in self.local.ids() {
+            if let Err(error) = self.local.scan(&mut self.world, id, missing) {
+                warn!(%error, "Couldn't list a Maildir");
+                self.local.close(&mut self.world, id);
+                self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+            }
+        }
+        if LocalSide::is_settling(&self.world) {
+            self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
+        }
+        self.scan_at = Instant::now() + SAFETY_SCAN;
+    }
+
+    pub(super) fn watch(&mut self) -> Result<(), SyncError> {
+        let mut watcher = Watcher::new().map_err(SyncError::Maildir)?;
+        for id in self.local.ids() {
+            if let Some(maildir) = self.local.maildir(id) {
+                watcher.add(id, maildir).map_err(SyncError::Maildir)?;
+            }
+        }
+        let task = self.tasks.spawn(tasks::watch(watcher, self.events.0.clone()));
+        if let Some(before) = self.watch_task.replace(task) {
+            before.abort();
+        }
+        Ok(())
+    }
+
+    /// Lists every Maildir; the first time this is the observation that everything else rests on.
+    pub(super) fn look_at_maildirs(&mut self) -> Result<(), SyncError> {
+        for id in self.local.ids() {
+            if self.local.maildir(id).is_some() {
+                self.local.scan(&mut self.world, id, None).map_err(SyncError::Local)?;
+            }
+        }
+        self.scan_at = Instant::now() + SAFETY_SCAN;
+        Ok(())
+    }
+
+    pub(super) fn apply_start_policy(&mut self) {
+        if self.start != Start::Online {
+            return;
+        }
+        let mut strangers: HashMap<ContentHash, Vec<FileKey>> = HashMap::new();
+        for key in self.world.strangers() {
+            if let Some(hash) = self.world.local.files.get(key).and_then(|file| file.hash) {
+                strangers.entry(hash).or_default().push(key.clone());
+            }
+        }
+        let strangers = std::cell::RefCell::new(strangers);
+        let World { cloud, synced, local, .. } = &mut self.world;
+        synced.discard_local_changes(local, |row| {
+            // A message that isn't in the cloud any more has no place to bring the file back to.
+            cloud.messages.get(&row.remote)?;
+            strangers.borrow_mut().get_mut(&row.hash)?.pop()
+        });
+    }
+
+    /// Tries to open Maildirs that were gone, and watches anew.
+    pub(super) fn reopen(&mut self) {
+        for id in self.local.ids() {
+            if self.local.maildir(id).is_none() {
+                match self.local.open(&self.world, id) {
+                    Ok(()) => {}
+                    Err(MaildirError::NotAMaildir { .. }) => {
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                    }
+                    Err(error) => {
+                        self.tell_once(&format!("{error}"));
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
+                    }
+                }
+            }
+        }
+        if self.watching
+            && let Err(error) = self.watch()
+        {
+            warn!(%error, "Couldn't watch the Maildirs");
+            self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
+        }
+        self.rescan(None);
+        self.world.touch_everything();
+    }
+
+    /// Takes what an earlier delivery left in a Maildir for a message's content, where the state that told of it was
+    /// lost. Not only is that quicker: Exchange may build other bytes by now, and the message would be there twice.
+    pub(super) fn recognize(&mut self, id: &RemoteId) -> bool {
+        let Some(hash) = self.local.left_by_delivery(&self.world, &self.store, id, &self.host) else { return false };
+        self.world.fetched(id, hash);
+        true
+    }
+
+    /// Does one local step. Returns whether the next one makes sense now.
+    pub(super) fn act_here(&mut self, op: &Op) -> bool {
+        match self.local.perform(&mut self.world, &self.store, op, unix_now()) {
+            Ok(()) => {
+                debug!(%op, "Done");
+                self.looked_again = 0;
+                if let Op::Deliver { base, .. } | Op::Replace { base, .. } | Op::Rename { base, .. } = op {
+                    self.touched_maildirs.insert(base.file.maildir);
+                }
+                // What left a place must not be there again after a power failure, as a message of its own.
+                if let Op::Replace { old: left, .. } | Op::Rename { from: left, .. } | Op::Remove { file: left, .. } =
+                    op
+                {
+                    self.touched_maildirs.insert(left.maildir);
+                }
+                if let Some(notice) = self.summary.count_local(op) {
+                    self.hook_at.get_or_insert(Instant::now() + Duration::from_secs(1));
+                    self.tell(&notice);
+                }
+                true
+            }
+            Err(LocalError::LookAgain(id)) => {
+                debug!(%op, "The Maildir has changed meanwhile; looking again");
+                let missing = self.watching.then_some(Absence::Settling);
+                if let Err(error) = self.local.scan(&mut self.world, id, missing) {
+                    warn!(%error, "Couldn't list a Maildir");
+                    self.local.close(&mut self.world, id);
+                    self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                }
+                if LocalSide::is_settling(&self.world) {
+                    self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
+                }
+                self.world.touch_op(op);
+                self.looked_again += 1;
+                if self.looked_again > 50 {
+                    // Something renames faster than we look, or a name can't be had: no reason to spin.
+                    self.looked_again = 0;
+                    self.paused_until = Some(Instant::now() + Duration::from_secs(2));
+                    return false;
+                }
+                true
+            }
+            Err(LocalError::ContentMissing) => {
+                if let Some(id) = op.id(&self.world.synced).cloned() {
+                    self.world.forget_content(&id);
+                }
+                true
+            }
+            Err(error) => {
+                let full = error.is_disk_full();
+                let pause = Duration::from_secs(if full { 10 } else { 30 });
+                if full {
+                    self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+                } else {
+                    self.tell_once(&format!("couldn't {op}: {}", with_causes(&error)));
+                }
+                self.fail(SyncError::Local(error));
+                self.paused_until = Some(Instant::now() + pause);
+                self.world.touch_op(op);
+                false
+            }
+        }
+    }
+
+    /// Says once of each file that only a Maildir has that it stays there.
+    pub(super) fn note_local_only(&mut self, plan: &Plan) {
+        for row in &plan.edited {
+            if let Some(row) = self.world.synced.get(*row) {
+                let file = row.file.base_name.clone();
+                self.tell_once(&format!(
+                    "`{file}` was edited here; the cloud can't take that, so the edit stays in the Maildir"
+                ));
+            }
+        }
+        let now = Instant::now();
+        for key in plan.local_only.iter().filter(|key| !self.world.is_reported(key)) {
+            self.unreported.entry(key.clone()).or_insert(now);
+        }
+        self.summary.local_only = self.world.strangers().count() as u64;
+    }
+
+    /// Tells of files that are only here, once they aren't likely to be one half of a move any more.
+    pub(super) fn report_local_only(&mut self, at_least: Duration) {
+        let now = Instant::now();
+        let due: Vec<FileKey> = self
+            .unreported
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= at_least)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.unreported.remove(&key);
+            if self.world.is_stranger(&key) {
+                let path = self.local.path(key.maildir).map(|path| path.display().to_string()).unwrap_or_default();
+                warn!(
+                    "`{}` in `{path}` is only here: the cloud can't take it, and it stays where it is",
+                    key.base_name
+                );
+                self.world.report(&key);
+            }
+        }
+    }
+
+    /// Runs `cfg.on_change` once after a burst of changes in the Maildirs.
+    pub(super) fn run_hook(&mut self, now: Instant) {
+        if self.hook_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.hook_at = None;
+        let Some(command) = self.on_change.clone() else { return };
+        self.tasks.spawn(async move {
+            let status = tokio::process::Command::new("sh")
+                .arg("-c")
+                .arg(&command)
+                .stdin(std::process::Stdio::null())
+                .kill_on_drop(true)
+                .status()
+                .await;
+            match status {
+                Ok(status) if status.success() => {}
+                Ok(status) => warn!("cfg.on_change `{command}` ended with {status}"),
+                Err(error) => warn!("cfg.on_change `{command}` couldn't be started: {error}"),
+            }
+        });
+    }
+}

@@ -1,0 +1,110 @@
+//! From touched trees to steps: the planner's policy, and who carries out what it says.
+
+use cms_engine::{Flags, MailboxId, Op, Plan, Policy, Side};
+use tokio::time::Instant;
+
+use crate::sync::Start;
+use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
+use crate::sync::report::HeldDeletions;
+
+impl Driver {
+    pub(super) fn plan(&mut self) -> Plan {
+        let mailboxes: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
+        let capabilities = self.accounts.first().map(|account| account.capabilities());
+        let all = &self.mailboxes;
+        let deleted_mailbox = |mailbox: MailboxId| {
+            let mailbox = all.iter().find(|known| known.id == mailbox)?;
+            let DeleteTarget::Folder(target) = &mailbox.delete_target else { return None };
+            all.iter()
+                .find(|other| other.account == mailbox.account && other.folder.as_ref() == Some(target))
+                .map(|other| other.id)
+        };
+        let same_account = |one: MailboxId, other: MailboxId| {
+            let account = |id| all.iter().find(|known| known.id == id).map(|mailbox| mailbox.account);
+            account(one) == account(other)
+        };
+        let policy = Policy {
+            mailboxes: &mailboxes,
+            same_account: &same_account,
+            readable_flags: capabilities.map_or(Flags::NONE, |can| can.readable_flags),
+            settable_flags: capabilities.map_or(Flags::NONE, |can| can.settable_flags),
+            exclusive_flags: capabilities.map_or(Flags::NONE, |can| can.exclusive_flags),
+            deleted_mailbox: &deleted_mailbox,
+            first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
+            max_deletions: self.max_deletions,
+            router: &self.routing,
+            host: &self.host,
+        };
+        self.world.plan(&policy)
+    }
+
+    pub(super) fn plan_and_act(&mut self) {
+        self.plan_at = None;
+        if self.paused_until.is_some() {
+            return;
+        }
+        let plan = self.plan();
+        self.note_held(&plan);
+        self.note_local_only(&plan);
+        let mut steps = 0;
+        let mut cloud_steps = Vec::new();
+        for op in plan.ops {
+            match op {
+                Op::Fetch { id } if self.recognize(&id) => {}
+                Op::Fetch { id } => {
+                    self.world.begin(&id);
+                    self.downloading.insert(id.clone());
+                    self.downloads.push_back(id);
+                }
+                // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
+                // there meanwhile must not fall to a deletion here.
+                Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {
+                    if self.is_heard(&op) {
+                        cloud_steps.push(op);
+                    } else {
+                        self.world.keep_in_scope(&op);
+                    }
+                }
+                op if steps < LOCAL_STEPS => {
+                    steps += usize::from(!matches!(op, Op::Record { .. } | Op::Forget { .. }));
+                    if !self.act_here(&op) {
+                        break;
+                    }
+                }
+                op => self.world.touch_op(&op),
+            }
+        }
+        self.act_there(cloud_steps);
+        if self.world.is_touched() && self.paused_until.is_none() {
+            self.plan_at = Some(Instant::now());
+        }
+    }
+
+    /// Whether the mailbox that a message is in has been polled since the start.
+    pub(super) fn is_heard(&self, op: &Op) -> bool {
+        let message = op.id(&self.world.synced).and_then(|id| self.world.cloud.messages.get(id));
+        message.and_then(|message| self.mailbox(message.mailbox)).is_some_and(|mailbox| mailbox.polled)
+    }
+
+    pub(super) fn note_held(&mut self, plan: &Plan) {
+        let held: Vec<HeldDeletions> = plan
+            .held
+            .iter()
+            .map(|held| HeldDeletions {
+                count: held.ops.len(),
+                of: held.of,
+                mailbox: self.mailbox_name(held.mailbox),
+                from_maildir: held.on == Side::Local,
+            })
+            .collect();
+        for ops in plan.held.iter().map(|held| &held.ops) {
+            for op in ops {
+                self.world.keep_in_scope(op);
+            }
+        }
+        for deletions in &held {
+            self.tell_once(&format!("held: {deletions}"));
+        }
+        self.summary.held = held;
+    }
+}
