@@ -1,7 +1,7 @@
 //! The first sync of a mailbox.
 
 use crate::Result;
-use crate::report::Report;
+use crate::report::{COUNT, Report};
 use crate::world::World;
 
 /// Requests that a mailbox serves at a time (Microsoft Graph throttling limits).
@@ -18,12 +18,12 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     let downloaded = bytes_in(world)?;
     let what = format!("first sync of {messages} messages at {} ms", world.latency_ms);
     let ideal = messages * f64::from(world.latency_ms) / 1000.0 / CONNECTIONS;
-    report.goal(format!("{what}: requests per message"), counters.http_requests as f64 / messages, "1", 1.0, 1.02);
+    report.goal(format!("{what}: requests per message"), counters.http_requests as f64 / messages, COUNT, 1.0, 1.02);
     report.goal(format!("{what}: wall time"), usage.wall.as_secs_f64(), "s", ideal, 1.15 * ideal);
-    report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, "1", 0.0, 0.0);
+    report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, COUNT, 0.0, 0.0);
     report.goal(format!("{what}: peak memory"), usage.peak_megabytes(), "MB", 0.0, 80.0);
     report.tell(format!("{what}: processor time"), usage.processor_seconds, "s", None);
-    report.tell(format!("{what}: bytes written per byte of mail"), usage.written as f64 / downloaded, "1", Some(1.0));
+    report.tell(format!("{what}: bytes written per byte of mail"), usage.written as f64 / downloaded, COUNT, Some(1.0));
     report.note(
         "The first sync is measured with a service that sets no limit of requests in ten minutes, and with \
          `rate_limit` in cms.cfg set accordingly: 10,000 messages and their listing are more than the 10,000 requests \
@@ -38,7 +38,7 @@ pub(crate) fn measure_documented_limit(report: &mut Report) -> Result<()> {
     let usage = world.sync()?.finish()?;
     let counters = world.cloud.counters();
     let what = format!("first sync of {} messages, 10,000 requests in ten minutes", world.messages);
-    report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, "1", 0.0, 0.0);
+    report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, COUNT, 0.0, 0.0);
     report.goal(format!("{what}: wall time"), usage.wall.as_secs_f64(), "s", 600.0, 1.15 * 600.0);
     Ok(())
 }

@@ -7,7 +7,7 @@ use simcloud::{FlagStatus, MessageState};
 
 use crate::Result;
 use crate::process::{median, wait_until};
-use crate::report::Report;
+use crate::report::{COUNT, Report};
 use crate::world::World;
 
 /// Changes made at once.
@@ -25,10 +25,16 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     let many = MANY.min(world.messages);
     let ideal = many.div_ceil(BATCH) as f64;
     let requests = requests_for(world, 'S', many)?;
-    report.goal(format!("{many} messages marked as read or unread: HTTP requests"), requests, "1", ideal, 1.1 * ideal);
+    report.goal(
+        format!("{many} messages marked as read or unread: HTTP requests"),
+        requests,
+        COUNT,
+        ideal,
+        1.1 * ideal,
+    );
     // Taking a flag back needs a look first: a finished task reads as not flagged, and must not be destroyed.
     let requests = requests_for(world, 'F', many)?;
-    report.tell(format!("{many} messages flagged or no longer flagged: HTTP requests"), requests, "1", Some(ideal));
+    report.tell(format!("{many} messages flagged or no longer flagged: HTTP requests"), requests, COUNT, Some(ideal));
 
     let clock = world.service_clock()?;
     let mut delays = Vec::new();
@@ -37,7 +43,14 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
         let since = world.cloud.requests(0).last().map_or(0, |request| request.number);
         let renamed = Instant::now();
         toggle(world, name, 'S')?;
-        let arrived = || world.cloud.requests(since).iter().find(|request| matches!(request.kind.as_str(), "patch" | "batch")).map(|request| request.arrived_ms);
+        let arrived = || {
+            world
+                .cloud
+                .requests(since)
+                .iter()
+                .find(|request| matches!(request.kind.as_str(), "patch" | "batch"))
+                .map(|request| request.arrived_ms)
+        };
         wait_until("the change arrives", || arrived().is_some())?;
         delays.push(arrived().ok_or("the request is gone from the log")? - clock(renamed));
     }

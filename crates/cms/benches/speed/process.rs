@@ -63,7 +63,8 @@ impl Running {
 
     /// Waits until it has written a text to stderr.
     pub(crate) fn wait_for_line(&self, text: &str) -> Result<()> {
-        wait_until(&format!("cms says `{text}`"), || self.stderr().contains(text)).map_err(|error| format!("{error}:\n{}", self.stderr()).into())
+        wait_until(&format!("cms says `{text}`"), || self.stderr().contains(text))
+            .map_err(|error| format!("{error}:\n{}", self.stderr()).into())
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
@@ -87,7 +88,8 @@ impl Running {
         let directory = format!("/proc/{}", self.child.id());
         let mut peak_memory = 0;
         while self.began.elapsed() < PATIENCE {
-            let status = fs::read_to_string(format!("{directory}/status")).map_err(|error| format!("needs /proc: {error}"))?;
+            let status =
+                fs::read_to_string(format!("{directory}/status")).map_err(|error| format!("needs /proc: {error}"))?;
             // Memory is gone from the list once the process has ended.
             peak_memory = field(&status, "VmHWM:").map_or(peak_memory, |kilobytes| kilobytes * 1024);
             if status.contains("State:\tZ") {

@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
+/// The unit of what is counted, and of ratios.
+pub(crate) const COUNT: &str = "1";
+
+/// Columns of the table's first part.
+const WIDTH: usize = 74;
+
 /// One thing that was measured. Less is better, always.
 struct Figure {
     what: String,
@@ -34,7 +40,14 @@ impl Report {
 
     /// Takes a figure that has a goal.
     pub(crate) fn goal(&mut self, what: impl Into<String>, measured: f64, unit: &'static str, ideal: f64, goal: f64) {
-        self.add(Figure { what: what.into(), measured, unit, ideal: Some(ideal), goal: Some(goal), met: Some(measured <= goal) });
+        self.add(Figure {
+            what: what.into(),
+            measured,
+            unit,
+            ideal: Some(ideal),
+            goal: Some(goal),
+            met: Some(measured <= goal),
+        });
     }
 
     /// Takes a figure that has none.
@@ -64,7 +77,8 @@ impl Report {
             json!({ "what": what, "measured": measured, "unit": unit, "ideal": ideal, "goal": goal, "met": met })
         };
         let figures: Vec<Value> = self.figures.iter().map(figure).collect();
-        let all = json!({ "version": self.version, "processors": self.processors, "figures": figures, "notes": self.notes });
+        let all =
+            json!({ "version": self.version, "processors": self.processors, "figures": figures, "notes": self.notes });
         Ok(serde_json::to_string_pretty(&all)?)
     }
 }
@@ -72,7 +86,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cms {}, {} processors", self.version, self.processors)?;
-        writeln!(f, "{:<58} {:>10} {:>10} {:>10}", "", "measured", "ideal", "goal")?;
+        writeln!(f, "{:<WIDTH$} {:>9} {:>9} {:>9}", "", "measured", "ideal", "goal")?;
         for figure in &self.figures {
             writeln!(f, "{}", Line(figure))?;
         }
@@ -94,8 +108,8 @@ impl fmt::Display for Line<'_> {
             Some(false) => "MISS",
             None => "",
         };
-        let what = format!("{what}, {unit}");
-        write!(f, "{what:<58} {:>10} {:>10} {:>10} {verdict}", short(*measured), number(ideal), number(goal))
+        let what = if *unit == COUNT { what.clone() } else { format!("{what}, {unit}") };
+        write!(f, "{what:<WIDTH$} {:>9} {:>9} {:>9} {verdict}", short(*measured), number(ideal), number(goal))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::process::median;
-use crate::report::Report;
+use crate::report::{COUNT, Report};
 use crate::world::World;
 
 /// Starts that are measured.
@@ -39,7 +39,7 @@ pub(crate) fn measure(messages: usize, report: &mut Report) -> Result<()> {
     }
     let find = median(&mut finds);
     let what = format!("start with {messages} messages");
-    report.goal(format!("{what}: requests for mail per mailbox"), requests as f64, "1", 1.0, 2.0);
+    report.goal(format!("{what}: requests for mail per mailbox"), requests as f64, COUNT, 1.0, 2.0);
     report.goal(format!("{what}: time (ideal: find), median"), median(&mut starts), "s", find, 2.0 * find + 0.5);
     report.goal(format!("{what}: peak memory"), memory, "MB", 0.0, 200.0);
     report.tell(format!("{what}: processor time, median"), median(&mut processor), "s", None);

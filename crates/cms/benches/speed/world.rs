@@ -43,7 +43,8 @@ impl World {
     fn with(messages: usize, size_scale: f64, knobs: Knobs, rate_limit: Option<u32>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let latency_ms = u32::try_from(knobs.latency_ms)?;
-        let server = runtime.block_on(simcloud::serve(Options { messages, size_scale, knobs, ..Options::default() }))?;
+        let server =
+            runtime.block_on(simcloud::serve(Options { messages, size_scale, knobs, ..Options::default() }))?;
         Ok(Self {
             cloud: server.cloud().clone(),
             messages,
@@ -64,11 +65,15 @@ impl World {
     /// The program, to be started with a configuration that polls at this interval.
     pub(crate) fn command(&self, poll_interval: &str, argument: &str) -> Result<Command> {
         let url = &self.url;
-        let mut text = format!("account = Office365_Account(user=\"user@domain.com\", login_url=\"{url}\", graph_url=\"{url}\"");
+        let mut text =
+            format!("account = Office365_Account(user=\"user@domain.com\", login_url=\"{url}\", graph_url=\"{url}\"");
         if let Some(limit) = self.rate_limit {
             write!(text, ", rate_limit={limit}")?;
         }
-        write!(text, ")\nMailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.listen = \"127.0.0.1:0\"\ncfg.poll_interval = \"{poll_interval}\"\n")?;
+        write!(
+            text,
+            ")\nMailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.listen = \"127.0.0.1:0\"\ncfg.poll_interval = \"{poll_interval}\"\n"
+        )?;
         fs::write(self.path("cms.cfg"), text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
         command.arg("-c").arg(self.path("cms.cfg")).arg(argument).current_dir(self.directory.path());
@@ -112,7 +117,9 @@ impl World {
     /// Requests for mail since the counters were set back; signing in isn't one.
     pub(crate) fn mail_requests(&self) -> u64 {
         let requests = self.cloud.counters().requests;
-        let mail = requests.iter().filter(|(kind, _)| !matches!(kind.as_str(), "authorize" | "token") && !kind.starts_with("batch-item:"));
+        let mail = requests
+            .iter()
+            .filter(|(kind, _)| !matches!(kind.as_str(), "authorize" | "token") && !kind.starts_with("batch-item:"));
         mail.map(|(_, count)| count).sum()
     }
 
