@@ -161,6 +161,8 @@ pub(crate) struct Driver {
     /// Files that only a Maildir has, of which the user wasn't told yet, and since when they were seen.
     unreported: HashMap<FileKey, Instant>,
     looked_again: u32,
+    /// Whether a listing was made since which deletions weren't checked by another one.
+    needs_second_look: bool,
     was_settled: bool,
     fatal: Option<SyncError>,
     summary: Summary,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cms_engine::{
     Absence, Answer, BaseName, ContentHash, FileKey, Flags, LocalFile, MaildirId, Op, RemoteId, UnixSeconds,
 };
-use cms_maildir::{FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
+use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
 use cms_store::{Change, Store, StoreError};
 use tracing::{debug, info, warn};
 
@@ -134,6 +134,9 @@ impl LocalSide {
             }
         }
         for entry in scan.entries {
+            if look == Look::Again && is_known(world, id, &entry) {
+                continue;
+            }
             self.take(world, id, maildir, entry.place, entry.name, look)?;
         }
         world.local.readable.insert(id);
@@ -403,6 +406,14 @@ impl LocalSide {
     pub(crate) fn sync_directories(&self, touched: impl IntoIterator<Item = MaildirId>) -> Result<(), MaildirError> {
         touched.into_iter().filter_map(|id| self.maildir(id)).try_for_each(Maildir::sync_directories)
     }
+}
+
+/// Whether the tree has the very file that a listing names, under the very name.
+fn is_known(world: &World, id: MaildirId, entry: &Entry) -> bool {
+    let key = FileKey::new(id, entry.name.base_name.clone());
+    let same_name = |known: &Located| known.place == entry.place && known.name == entry.name;
+    world.places.get(&key).is_some_and(same_name)
+        && world.local.files.get(&key).is_some_and(|file| file.inode == entry.inode)
 }
 
 /// A file that isn't where the tree says, or a name that is taken, means that the tree is behind the disk.

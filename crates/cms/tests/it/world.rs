@@ -167,17 +167,28 @@ impl World {
     /// Waits until a Maildir and a folder hold the same messages with the same flags.
     pub(crate) fn wait_until_same(&self, maildir: &str, folder: &str) {
         let same = || self.here(maildir) == self.there(folder);
-        assert!(
-            wait(&same),
-            "`{maildir}` and `{folder}` stay different:\n{}",
-            difference(&self.here(maildir), &self.there(folder))
-        );
+        assert!(wait(&same), "`{maildir}` and `{folder}` stay different:\n{}", self.difference(maildir, folder));
     }
 
     /// That a Maildir and a folder hold the same messages with the same flags.
     pub(crate) fn assert_same(&self, maildir: &str, folder: &str) {
         let (here, there) = (self.here(maildir), self.there(folder));
-        assert!(here == there, "`{maildir}` and `{folder}` differ:\n{}", difference(&here, &there));
+        assert!(here == there, "`{maildir}` and `{folder}` differ:\n{}", self.difference(maildir, folder));
+    }
+
+    /// What differs, with the names of the files concerned.
+    fn difference(&self, maildir: &str, folder: &str) -> String {
+        let (here, there) = (self.here(maildir), self.there(folder));
+        let mut text = difference(&here, &there);
+        for name in self.files(maildir) {
+            let Ok(bytes) = fs::read(self.path(maildir).join(&name)) else { continue };
+            let hash = blake3::hash(&bytes).to_hex().to_string();
+            let count = |messages: &[Message]| messages.iter().filter(|(other, _)| *other == hash).count();
+            if count(&here) != count(&there) {
+                let _ = writeln!(text, "{} is in {name}", &hash[..12]);
+            }
+        }
+        text
     }
 
     /// That the client broke no rule of the service.

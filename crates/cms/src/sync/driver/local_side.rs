@@ -53,6 +53,7 @@ impl Driver {
             self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
         }
         self.scan_at = Instant::now() + SAFETY_SCAN;
+        self.needs_second_look = true;
     }
 
     pub(super) fn watch(&mut self) -> Result<(), SyncError> {
@@ -77,6 +78,7 @@ impl Driver {
             }
         }
         self.scan_at = Instant::now() + SAFETY_SCAN;
+        self.needs_second_look = true;
         Ok(())
     }
 
@@ -156,6 +158,7 @@ impl Driver {
             }
             Err(LocalError::LookAgain(id)) => {
                 debug!(%op, "The Maildir has changed meanwhile; looking again");
+                self.needs_second_look = true;
                 let missing = self.watching.then_some(Absence::Settling);
                 if let Err(error) = self.local.scan(&mut self.world, id, missing) {
                     warn!(%error, "Couldn't list a Maildir");

@@ -106,6 +106,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         told: HashSet::new(),
         unreported: HashMap::new(),
         looked_again: 0,
+        needs_second_look: true,
         was_settled: false,
         fatal: None,
         summary: Summary::default(),

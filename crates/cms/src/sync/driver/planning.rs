@@ -1,6 +1,6 @@
 //! From touched trees to steps: the planner's policy, and who carries out what it says.
 
-use cms_engine::{Flags, MailboxId, Op, Plan, Policy, Side};
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Side};
 use tokio::time::Instant;
 
 use crate::sync::Start;
@@ -74,10 +74,32 @@ impl Driver {
                 op => self.world.touch_op(&op),
             }
         }
+        if self.must_look_twice(&cloud_steps) {
+            for op in &cloud_steps {
+                self.world.keep_in_scope(op);
+            }
+            cloud_steps.clear();
+            self.plan_at = Some(Instant::now());
+        }
         self.act_there(cloud_steps);
         if self.world.is_touched() && self.paused_until.is_none() {
             self.plan_at = Some(Instant::now());
         }
+    }
+
+    /// Before a deletion is told after a listing, everything is listed again, until a listing finds nothing new.
+    ///
+    /// Directories are listed one after the other: a Trash flag may be seen in the second while the copy that was filed
+    /// before it went into the first after that was listed. The watcher's events need no such care, since they come in
+    /// the order in which things happened.
+    fn must_look_twice(&mut self, steps: &[Op]) -> bool {
+        let deletes = |op: &Op| matches!(op, Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. });
+        if !self.needs_second_look || !steps.iter().any(deletes) {
+            return false;
+        }
+        self.rescan(self.watching.then_some(Absence::Settling));
+        self.needs_second_look = self.world.is_touched();
+        true
     }
 
     /// Whether the mailbox that a message is in has been polled since the start.
