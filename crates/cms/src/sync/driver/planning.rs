@@ -44,6 +44,10 @@ impl Driver {
             return;
         }
         let plan = self.plan();
+        if self.must_look_twice(&plan.ops) {
+            self.plan_at = Some(Instant::now());
+            return;
+        }
         self.note_held(&plan);
         self.note_local_only(&plan);
         let mut steps = 0;
@@ -74,31 +78,31 @@ impl Driver {
                 op => self.world.touch_op(&op),
             }
         }
-        if self.must_look_twice(&cloud_steps) {
-            for op in &cloud_steps {
-                self.world.keep_in_scope(op);
-            }
-            cloud_steps.clear();
-            self.plan_at = Some(Instant::now());
-        }
         self.act_there(cloud_steps);
         if self.world.is_touched() && self.paused_until.is_none() {
             self.plan_at = Some(Instant::now());
         }
     }
 
-    /// Before a deletion is told after a listing, everything is listed again, until a listing finds nothing new.
+    /// Before anything follows from what a listing didn't show, or showed with the Trash flag, everything is listed again,
+    /// until a listing finds nothing new.
     ///
-    /// Directories are listed one after the other: a Trash flag may be seen in the second while the copy that was filed
-    /// before it went into the first after that was listed. The watcher's events need no such care, since they come in
-    /// the order in which things happened.
+    /// Directories are listed one after the other. A file that is moved meanwhile may be missing in both; and a Trash flag
+    /// seen in the second may end a move whose copy had gone into the first after that was listed. The watcher's events
+    /// need no such care, since they come in the order in which things happened.
     fn must_look_twice(&mut self, steps: &[Op]) -> bool {
-        let deletes = |op: &Op| matches!(op, Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. });
-        if !self.needs_second_look || !steps.iter().any(deletes) {
+        let follows_from_absence = |op: &Op| {
+            matches!(
+                op,
+                Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. } | Op::Deliver { row: Some(_), .. }
+            )
+        };
+        if !self.needs_second_look || !steps.iter().any(follows_from_absence) {
             return false;
         }
         self.rescan(self.watching.then_some(Absence::Settling));
         self.needs_second_look = self.world.is_touched();
+        self.world.touch_everything();
         true
     }
 
