@@ -184,9 +184,12 @@ impl Driver {
         if self.watching {
             self.watch()?;
         }
+        // The cloud answers while the Maildirs are listed.
+        self.poll_due();
+        // Said first, so that not each single file has to be noted.
+        self.world.touch_everything();
         self.look_at_maildirs()?;
         self.apply_start_policy();
-        self.world.touch_everything();
         loop {
             self.poll_due();
             self.start_downloads();
@@ -416,6 +419,8 @@ impl Driver {
         }
         let written = self.write_down();
         self.summary.troubles = self.world.trouble_lines();
+        // The process ends now. To give the trees' memory back message by message would take a while, and is of no use.
+        std::mem::forget(std::mem::take(&mut self.world));
         if let Some(error) = self.fatal.take() {
             return Err(error);
         }

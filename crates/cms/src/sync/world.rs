@@ -242,11 +242,15 @@ impl World {
 
     /// Writes a file into the Local tree.
     pub(crate) fn put_file(&mut self, key: FileKey, file: LocalFile, located: Located) {
-        self.local.vanished.remove(&key);
+        if !self.local.vanished.is_empty() {
+            self.local.vanished.remove(&key);
+        }
         if self.synced.by_file(&key).is_none() {
             self.strangers.insert(key.clone());
         }
-        self.touched.files.insert(key.clone());
+        if !self.everything_touched {
+            self.touched.files.insert(key.clone());
+        }
         self.places.insert(key.clone(), located);
         self.local.files.insert(key, file);
     }

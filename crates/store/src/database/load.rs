@@ -10,6 +10,17 @@ use super::{CloudRecord, Database, ReportedNote, SyncedRecord};
 use crate::StoreError;
 
 impl Database {
+    /// How many messages the Cloud tree has and how many rows the Synced tree, so that room can be made for them.
+    pub fn tree_sizes(&self) -> Result<(usize, usize), StoreError> {
+        let mut sizes = (0, 0);
+        self.each_row("SELECT (SELECT count(*) FROM cloud), (SELECT count(*) FROM synced)", |row| {
+            let size = |column| row.get::<_, i64>(column).map(|count| usize::try_from(count).unwrap_or_default());
+            sizes = (size(0)?, size(1)?);
+            Ok(())
+        })?;
+        Ok(sizes)
+    }
+
     /// Calls `take` with every message of the Cloud tree, in the order of their ids.
     pub fn load_cloud(&self, mut take: impl FnMut(CloudRecord)) -> Result<(), StoreError> {
         self.each_row(

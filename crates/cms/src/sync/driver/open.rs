@@ -1,5 +1,6 @@
 //! Opening the state: the lock, the store, the database and the Maildirs, before anything is asked of a cloud.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,7 +126,8 @@ const SEARCHED: &str = "store searched at";
 /// Lets go of what was deleted long ago. That this fails keeps nobody from their mail.
 fn tidy(store: &Store, database: &mut Database, world: &World, keep_deleted_days: u32) {
     let now = unix_now();
-    let in_use: HashSet<ContentHash> = world.hashes().collect();
+    // Most starts have nothing to let go of, and need no list of what is in use.
+    let in_use: LazyCell<HashSet<ContentHash>, _> = LazyCell::new(|| world.hashes().collect());
     let keep = |hash: &ContentHash| in_use.contains(hash);
     let tidied = (|| -> Result<(), StoreError> {
         let released_until = UnixSeconds(now.0 - i64::from(keep_deleted_days) * 86_400);
@@ -198,6 +200,9 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
     }
     let mut world = World::default();
     let mailboxes = open_mailboxes(setup, &mut database, &mut world)?;
+    let (messages, rows) = database.tree_sizes().map_err(SyncError::Store)?;
+    world.cloud.messages.reserve(messages);
+    world.synced.reserve(rows);
     database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
     database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
     world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
