@@ -105,6 +105,8 @@ struct Round {
 }
 
 /// The loop's state.
+// Each of these is a fact of its own; none of their combinations is a state that deserves a name.
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct Driver {
     world: World,
     local: LocalSide,
