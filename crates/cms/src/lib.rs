@@ -22,6 +22,7 @@ pub mod commands;
 pub mod configuration;
 pub mod logging;
 pub mod output;
+pub mod page;
 pub mod problem;
 pub mod progress;
 pub mod stop;

@@ -1,0 +1,55 @@
+//! The forms of the page, as the browser sends them.
+
+use hyper::HeaderMap;
+use hyper::header::CONTENT_TYPE;
+use url::form_urlencoded;
+
+/// No form of ours is larger.
+pub(super) const BYTES_MAX: usize = 4 * 1024;
+
+/// What a form can say; nothing of it is believed yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) account: Option<usize>,
+    pub(super) method: Option<Method>,
+    pub(super) key: String,
+}
+
+/// How to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Browser,
+    Code,
+}
+
+/// Whether the body is said to be a form.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// Reads a form. `None` if a field is there twice: then nobody can say which one was meant.
+pub(super) fn parse(body: &[u8]) -> Option<Form> {
+    let (mut account, mut method, mut key) = (None, None, None);
+    for (name, value) in form_urlencoded::parse(body) {
+        let field = match name.as_ref() {
+            "account" => &mut account,
+            "method" => &mut method,
+            "key" => &mut key,
+            _ => continue,
+        };
+        if field.replace(value).is_some() {
+            return None;
+        }
+    }
+    Some(Form {
+        account: account.filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok()),
+        method: method.and_then(|method| match method.as_ref() {
+            "browser" => Some(Method::Browser),
+            "code" => Some(Method::Code),
+            _ => None,
+        }),
+        key: key.unwrap_or_default().into_owned(),
+    })
+}

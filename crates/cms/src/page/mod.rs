@@ -1,0 +1,35 @@
+//! The page at <http://localhost:8080/>: what the program does, and the way through every sign-in.
+//!
+//! The program writes its [`Status`] on a [`Board`] and takes orders at a [`Desk`]; [`Page`] stands between them and
+//! the browser. Nothing here knows what a sign-in consists of, and the page has neither mail nor tokens to show.
+//!
+//! Invariant: a web page in the user's browser, or another user of this machine, can neither read the status nor
+//! begin or end a sign-in. `guard` and `peer` hold the rules, `respond` applies them before anything else.
+
+mod answer;
+mod board;
+mod desk;
+mod error;
+mod events;
+mod form;
+#[doc(hidden)]
+pub mod fuzz;
+mod guard;
+mod holder;
+mod peer;
+mod render;
+mod respond;
+mod server;
+mod sockets;
+mod status;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use board::Board;
+pub use desk::{CameBack, Desk};
+pub use error::PageError;
+pub use holder::Holder;
+pub use server::{BoundPage, Page, PageHandle};
+pub use status::{AccountStatus, Activity, MailboxStatus, SignInStatus, Status, Trouble};
