@@ -130,3 +130,58 @@ impl Series {
         self.pending == 0 && !self.accounts.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, set};
+    use super::super::status::SignInStatus;
+    use super::*;
+
+    #[test]
+    fn only_changes_wake() {
+        let board = Board::new(samples::in_sync());
+        let mut watch = board.subscribe();
+        board.update(|_| {});
+        board.update(|status| status.version = status.version.clone());
+        assert!(!watch.has_changed().unwrap());
+        board.update(|status| status.pid += 1);
+        assert!(watch.has_changed().unwrap());
+        assert_eq!(*watch.borrow_and_update(), board.status());
+    }
+
+    #[test]
+    fn the_second_sign_in_of_two_is_the_second() {
+        let signed_in = || SignInStatus::SignedIn { user: None, renewed_at: None, kept: true };
+        let board = Board::new(samples::needed());
+        assert_eq!(board.series().position(), Some((1, 2)));
+        board.update(|status| set(status, 0, SignInStatus::InBrowser));
+        assert_eq!(board.series().position(), Some((1, 2)));
+        board.update(|status| set(status, 0, signed_in()));
+        assert_eq!(board.series().position(), Some((2, 2)));
+        assert!(!board.series().is_over());
+        board.update(|status| set(status, 1, signed_in()));
+        assert_eq!(board.series().position(), None);
+        assert!(board.series().is_over());
+        // The next one, perhaps weeks later, has nothing to do with these.
+        board.update(|status| set(status, 1, SignInStatus::InBrowser));
+        assert_eq!(board.series().position(), Some((1, 1)));
+    }
+
+    #[tokio::test]
+    async fn tabs_are_counted() {
+        let board = Board::new(Status::default());
+        let (first, second) = (board.open_tab(), board.open_tab());
+        assert_eq!(board.open_tabs(), 2);
+        board.tab_opened().await;
+        let changed = board.tabs_changed();
+        drop(first);
+        // It counts from when it is first waited for.
+        tokio::select! {
+            () = changed => panic!("nothing changed since"),
+            () = tokio::task::yield_now() => {}
+        }
+        let (changed, ()) = tokio::join!(board.tabs_changed(), async { drop(second) });
+        let () = changed;
+        assert_eq!(board.open_tabs(), 0);
+    }
+}

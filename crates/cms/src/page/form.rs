@@ -53,3 +53,32 @@ pub(super) fn parse(body: &[u8]) -> Option<Form> {
         key: key.unwrap_or_default().into_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_says_each_thing_once() {
+        let form = parse(b"account=1&method=code&key=k%20k&other=x").unwrap();
+        assert_eq!(form, Form { account: Some(1), method: Some(Method::Code), key: "k k".to_owned() });
+        assert_eq!(parse(b"account=1&account=1"), None);
+        assert_eq!(parse(b"key=a&key=b"), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_there() {
+        for body in [
+            &b""[..],
+            b"account=-1",
+            b"account=%2B1",
+            b"account=",
+            b"account=99999999999999999999999",
+            b"account=1x",
+            b"\xff\xfe=%ff%",
+        ] {
+            assert_eq!(parse(body).unwrap().account, None);
+        }
+        assert_eq!(parse(b"method=Browser").unwrap().method, None);
+    }
+}

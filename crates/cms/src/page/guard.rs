@@ -81,6 +81,11 @@ impl Key {
         Self(hex(&rand::random::<[u8; 32]>()))
     }
 
+    /// A key that isn't secret, to try what is behind it.
+    pub(super) fn known(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+
     /// The key as it stands in forms.
     pub(super) fn as_str(&self) -> &str {
         &self.0
@@ -142,4 +147,110 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 fn all(headers: &HeaderMap, name: &HeaderName, holds: impl Fn(&HeaderValue) -> bool) -> bool {
     headers.get_all(name).iter().all(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_names_of_this_machine_with_the_right_port_are_answered() {
+        assert!(is_own_host("127.0.0.1:8080", 8080));
+        assert!(is_own_host("LOCALHOST:8080", 8080));
+        assert!(is_own_host("[::1]:8080", 8080));
+        assert!(is_own_host("localhost", 80));
+        for other in [
+            "localhost",
+            "127.0.0.1:8081",
+            "evil.example:8080",
+            "localhost.evil.example:8080",
+            "localhost:+8080",
+            "localhost:",
+            "localhost:8080:8080",
+            "user@localhost:8080",
+            "::1:8080",
+            "[::1]",
+            "",
+        ] {
+            assert!(!is_own_host(other, 8080), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        assert!(OwnHost::of(&headers(&[("host", "localhost:8080")]), 8080).is_ok());
+        assert_eq!(OwnHost::of(&headers(&[]), 8080), Err(Refusal::Host));
+        assert_eq!(
+            OwnHost::of(&headers(&[("host", "localhost:8080"), ("host", "localhost:8080")]), 8080),
+            Err(Refusal::Host)
+        );
+    }
+
+    #[test]
+    fn a_change_comes_from_our_page() {
+        let check = |lines: &[(&'static str, &str)]| OwnHost("localhost:8080").check_change(&headers(lines));
+        let own = ("origin", "http://localhost:8080");
+        assert_eq!(check(&[own]), Ok(()));
+        assert_eq!(check(&[own, ("sec-fetch-site", "same-origin")]), Ok(()));
+        assert_eq!(check(&[own, ("sec-fetch-site", "none")]), Ok(()));
+        for refused in [
+            &[][..],
+            &[own, own],
+            &[("origin", "null")],
+            &[("origin", "https://localhost:8080")],
+            &[("origin", "http://127.0.0.1:8080")],
+            &[("origin", "http://evil.example")],
+            &[own, ("sec-fetch-site", "same-site")],
+            &[own, ("sec-fetch-site", "cross-site")],
+            &[own, ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-origin")],
+        ] {
+            assert_eq!(check(refused), Err(Refusal::Origin), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_status_is_read_by_our_page_or_by_no_page() {
+        let check = |lines: &[(&'static str, &str)]| OwnHost("localhost:8080").check_read(&headers(lines));
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[("sec-fetch-site", "same-origin")]), Ok(()));
+        assert_eq!(check(&[("origin", "http://localhost:8080")]), Ok(()));
+        assert_eq!(check(&[("origin", "http://evil.example")]), Err(Refusal::Origin));
+        assert_eq!(check(&[("origin", "null")]), Err(Refusal::Origin));
+        assert_eq!(check(&[("sec-fetch-site", "cross-site")]), Err(Refusal::Origin));
+        assert_eq!(check(&[("sec-fetch-site", "same-site")]), Err(Refusal::Origin));
+    }
+
+    #[test]
+    fn links_from_elsewhere_lead_to_the_page_but_frames_and_images_do_not() {
+        let check = |dest| {
+            OwnHost("localhost:8080")
+                .check_show(&headers(&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", dest)]))
+        };
+        assert_eq!(check("document"), Ok(()));
+        assert_eq!(check("iframe"), Err(Refusal::Embedded));
+        assert_eq!(check("image"), Err(Refusal::Embedded));
+        assert_eq!(check("empty"), Err(Refusal::Embedded));
+    }
+
+    #[test]
+    fn the_key_is_long_and_new_and_hidden() {
+        let key = Key::new();
+        assert_eq!(key.as_str().len(), 64);
+        assert_ne!(key.as_str(), Key::new().as_str());
+        assert_eq!(format!("{key:?}"), "Key(hidden)");
+        assert_eq!(key.check(&key.as_str().to_owned()), Ok(()));
+        assert_eq!(key.check(""), Err(Refusal::Key));
+        assert_eq!(key.check(&key.as_str()[..63]), Err(Refusal::Key));
+        assert_eq!(key.check(&format!("{}0", key.as_str())), Err(Refusal::Key));
+        assert_eq!(key.check(Key::new().as_str()), Err(Refusal::Key));
+    }
 }

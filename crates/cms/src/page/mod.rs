@@ -6,6 +6,7 @@
 //! Invariant: a web page in the user's browser, or another user of this machine, can neither read the status nor
 //! begin or end a sign-in. `guard` and `peer` hold the rules, `respond` applies them before anything else.
 
+mod accounts;
 mod answer;
 mod board;
 mod desk;
@@ -16,6 +17,9 @@ mod form;
 pub mod fuzz;
 mod guard;
 mod holder;
+mod html;
+mod overall;
+mod panel;
 mod peer;
 mod render;
 mod respond;
@@ -24,6 +28,8 @@ mod sockets;
 mod status;
 mod words;
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -43,3 +43,22 @@ fn judge(sockets: &[Socket], peer: SocketAddr, own: SocketAddr, euid: u32) -> Pe
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_ends_user_decides() {
+        let (peer, own) = ("127.0.0.1:50000".parse().unwrap(), "127.0.0.1:8080".parse().unwrap());
+        let other_end = |uid, inode| Socket { local: peer, remote: own, listens: false, uid, inode };
+        // Our own end is in the list as well, and must not be taken for the other.
+        let own_end = Socket { local: own, remote: peer, listens: false, uid: 1000, inode: 7 };
+        let judged = |uid, inode| judge(&[own_end, other_end(uid, inode)], peer, own, 1000);
+        assert_eq!(judged(1000, 8), Peer::Own);
+        assert_eq!(judged(0, 8), Peer::Own);
+        assert_eq!(judged(1001, 8), Peer::Stranger);
+        assert_eq!(judged(0, 0), Peer::Gone);
+        assert_eq!(judge(&[own_end], peer, own, 1000), Peer::Unknown);
+    }
+}

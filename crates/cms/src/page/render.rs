@@ -1,8 +1,16 @@
-//! The page as HTML.
+//! The page as HTML, complete without its script.
 
+use super::accounts::accounts;
 use super::answer::Nonce;
 use super::board::Series;
+use super::html::{escape, fill};
+use super::overall::Overall;
+use super::panel::{is_done, panel};
 use super::status::Status;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// All that goes into the page.
 pub(super) struct View<'a> {
@@ -19,11 +27,72 @@ pub(super) struct Banner {
     pub(super) words: String,
 }
 
+/// The whole page.
 pub(super) fn page(view: &View<'_>, banner: Option<&Banner>, nonce: &Nonce) -> String {
-    let _ = (view.status, &view.series, view.key, view.now, nonce.as_str());
-    banner.map(|b| format!("{}{}{}", b.good, b.heading, b.words)).unwrap_or_default()
+    let overall = Overall::of(view.status);
+    fill(
+        PAGE,
+        &[
+            ("nonce", nonce.as_str()),
+            ("style", STYLE),
+            ("script", SCRIPT),
+            ("state", overall.state),
+            ("title", &escape(&title(&overall))),
+            ("icon", &icon(&overall)),
+            ("banner", &banner.map(show_banner).unwrap_or_default()),
+            ("content", &content(view)),
+        ],
+    )
 }
 
-pub(super) fn content(_view: &View<'_>) -> String {
-    String::new()
+/// The part that changes with the status.
+pub(super) fn content(view: &View<'_>) -> String {
+    let overall = Overall::of(view.status);
+    let over = if is_done(view) { "cms has finished" } else { "cms isn’t running any more" };
+    format!(
+        "<div id=\"content\" data-state=\"{}\" data-title=\"{}\" data-icon=\"{}\" data-over=\"{over}\" \
+         data-now=\"{}\">\n<header><p class=\"brand\">Cloud MailDir Sync</p>\
+         <div class=\"overall\" aria-live=\"polite\"><h1 id=\"overall\">{}</h1></div></header>\n\
+         <main><div aria-live=\"polite\">{}</div>\n\
+         <section class=\"accounts\" aria-labelledby=\"accounts-title\"><h2 id=\"accounts-title\">Accounts</h2>{}\
+         </section></main>\n<footer>cms {} · <code>cms {}</code> · process {}</footer></div>",
+        overall.state,
+        escape(&title(&overall)),
+        icon(&overall),
+        view.now,
+        escape(&overall.sentence),
+        panel(view),
+        accounts(view),
+        escape(&view.status.version),
+        escape(&view.status.command),
+        view.status.pid,
+    )
+}
+
+fn title(overall: &Overall) -> String {
+    format!("{} – cms", overall.sentence)
+}
+
+/// An envelope, with a dot if somebody has to do something.
+fn icon(overall: &Overall) -> String {
+    let dot = match overall.state {
+        "needed" | "signing-in" | "keyring" => "%3Ccircle cx='25' cy='8' r='7' fill='%23e8590c'/%3E",
+        "trouble" => "%3Ccircle cx='25' cy='8' r='7' fill='%23d6336c'/%3E",
+        _ => "",
+    };
+    format!(
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E\
+         %3Crect x='2' y='6' width='28' height='21' rx='4' fill='%233b6cf0'/%3E\
+         %3Cpath d='M5 11l11 8 11-8' fill='none' stroke='%23fff' stroke-width='2.5'/%3E{dot}%3C/svg%3E"
+    )
+}
+
+fn show_banner(banner: &Banner) -> String {
+    let (tone, role) = if banner.good { ("good", "status") } else { ("bad", "alert") };
+    format!(
+        "<div id=\"banner\" class=\"{tone}\" role=\"{role}\" data-good=\"{}\"><strong>{}</strong> <span>{}</span></div>",
+        banner.good,
+        escape(&banner.heading),
+        escape(&banner.words)
+    )
 }

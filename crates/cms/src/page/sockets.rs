@@ -60,3 +60,64 @@ fn address(text: &str) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn both_lists_are_read() {
+        let sockets = parse(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             \x20  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 9001 1 0 100\n\
+             \x20  1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 02:000A7214 00000000 65534        0 9002 2 0 20\n\
+             \x20  2: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A \
+             00000000:00000000 00:00000000 00000000     0        0 9003 1 0 100\n\
+             \x20  3: 0000000000000000FFFF00000100007F:C351 0000000000000000FFFF00000100007F:1F90 06 \
+             00000000:00000000 03:00000176 00000000     0        0 0 3 0\n",
+        );
+        let [listens, connected, newer, mapped] = sockets[..] else { panic!("{sockets:?}") };
+        assert_eq!(listens.local, "127.0.0.1:8080".parse().unwrap());
+        assert!(listens.listens);
+        assert_eq!((listens.uid, listens.inode), (1000, 9001));
+        assert_eq!(connected.local, "127.0.0.1:50000".parse().unwrap());
+        assert_eq!(connected.remote, "127.0.0.1:8080".parse().unwrap());
+        assert!(!connected.listens);
+        assert_eq!((connected.uid, connected.inode), (65534, 9002));
+        assert_eq!(newer.local, "[::1]:8080".parse().unwrap());
+        assert_eq!(mapped.local, "127.0.0.1:50001".parse().unwrap());
+        assert_eq!(mapped.inode, 0);
+    }
+
+    #[test]
+    fn lines_that_are_not_sockets_are_left_out() {
+        for line in [
+            "",
+            "0:",
+            "0: 0100007F:1F90",
+            "0: x:y z:w 0A 0:0 0:0 0 0 0 1",
+            "0: +100007F:1F90 00000000:0000 0A 0:0 0:0 0 1 0 1",
+        ] {
+            assert_eq!(parse(line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn the_systems_own_list_is_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let found = list().into_iter().find(|socket| socket.listens && socket.local == address).unwrap();
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        assert_ne!(found.inode, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn odd_lists_do_no_harm(text in "([0-9A-Fa-f:é ]{0,40}[ \n]){0,12}") {
+            parse(&text);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The sign-in that is to be done next.
+
+use url::Url;
+
+use super::html::{escape, name};
+use super::render::View;
+use super::status::{AccountStatus, SignInStatus};
+use super::words::left;
+
+/// Shows the next sign-in, or that there is none any more after there were some.
+pub(super) fn panel(view: &View<'_>) -> String {
+    match next(&view.status.accounts) {
+        Some((place, account)) => sign_in(view, place, account),
+        None if is_done(view) => "<section id=\"all-done\" class=\"card\"><h2>All accounts are signed in.</h2>\
+             <p>You can close this tab.</p></section>"
+            .to_owned(),
+        None => String::new(),
+    }
+}
+
+/// Whether everybody is signed in and the user was here for that.
+pub(super) fn is_done(view: &View<'_>) -> bool {
+    let accounts = &view.status.accounts;
+    (view.series.is_over() || view.status.command == "sign-in")
+        && !accounts.is_empty()
+        && accounts.iter().all(|account| matches!(account.sign_in, SignInStatus::SignedIn { .. }))
+}
+
+/// One that has begun is finished first; else they come in order.
+pub(super) fn next(accounts: &[AccountStatus]) -> Option<(usize, &AccountStatus)> {
+    let begun =
+        |account: &AccountStatus| matches!(account.sign_in, SignInStatus::InBrowser | SignInStatus::WithCode { .. });
+    let mut places = accounts.iter().enumerate();
+    places
+        .clone()
+        .find(|(_, account)| begun(account))
+        .or_else(|| places.find(|(_, account)| account.sign_in.is_pending()))
+}
+
+/// A button that begins a sign-in in the browser, in a form of its own.
+pub(super) fn sign_in_form(view: &View<'_>, place: usize, buttons: &str) -> String {
+    form("/sign-in", view, place, buttons)
+}
+
+fn sign_in(view: &View<'_>, place: usize, account: &AccountStatus) -> String {
+    let state = account.sign_in.state();
+    let (title, middle, buttons, cancel) = match &account.sign_in {
+        SignInStatus::WithCode { user_code, address, expires_at } => (
+            "Sign in with a code".to_owned(),
+            code(user_code, address, *expires_at, view.now),
+            button("code", "New code", false),
+            true,
+        ),
+        SignInStatus::InBrowser => (
+            "Finish the sign-in in the other tab".to_owned(),
+            "<p class=\"reason\">This page goes on by itself.</p>".to_owned(),
+            button("sign-in", "Start again", true),
+            true,
+        ),
+        SignInStatus::Failed { reason, remedy } => (
+            format!("The sign-in to {} failed", escape(&account.service)),
+            format!("<p class=\"reason bad\">{}</p>{}", escape(reason), remedy_words(remedy.as_deref())),
+            button("sign-in", "Try again", true) + &button("code", "Use a code instead", false),
+            false,
+        ),
+        SignInStatus::Needed { reason } => (
+            format!("Sign in to {}", escape(&account.service)),
+            format!("<p class=\"reason\">{}</p>", escape(reason)),
+            button("sign-in", "Sign in", true) + &button("code", "Use a code instead", false),
+            false,
+        ),
+        // These need nothing from the user, so they are never next.
+        SignInStatus::Unknown
+        | SignInStatus::SignedIn { .. }
+        | SignInStatus::WaitingForKeyring
+        | SignInStatus::Unreachable { .. } => return String::new(),
+    };
+    let step = match view.series.position() {
+        Some((position, of)) if of > 1 => format!("<p class=\"step\">{position} of {of}</p>"),
+        _ => String::new(),
+    };
+    let cancel = if cancel { form("/cancel", view, place, &button("cancel", "Cancel", false)) } else { String::new() };
+    format!(
+        "<section id=\"next-sign-in\" class=\"card\" aria-labelledby=\"next-title\" data-key=\"{place}-{state}\" \
+         data-account=\"{place}\" data-sign-in=\"{state}\">{step}<h2 id=\"next-title\">{title}</h2>\
+         <p class=\"who\">{}</p>{middle}<div class=\"actions\">{}{cancel}</div></section>",
+        name(&account.name),
+        sign_in_form(view, place, &buttons),
+    )
+}
+
+fn code(user_code: &str, address: &str, expires_at: i64, now: i64) -> String {
+    let shown = escape(address.trim_start_matches("https://"));
+    let place = if can_be_linked(address) {
+        format!(
+            "<a href=\"{}\" target=\"_blank\" rel=\"noopener noreferrer\" data-primary>{shown}</a>",
+            escape(address)
+        )
+    } else {
+        shown
+    };
+    let ends = if expires_at > now {
+        format!("The code is good for <span data-until=\"{expires_at}\">{}</span>.", left(expires_at, now))
+    } else {
+        "The code has expired.".to_owned()
+    };
+    format!(
+        "<p class=\"reason\">Open {place} on this or any other device, and type:</p>\
+         <p class=\"code\" id=\"user-code\">{}</p><p class=\"fine\" role=\"timer\" aria-live=\"off\">{ends}</p>",
+        escape(user_code)
+    )
+}
+
+/// A link can be a program in disguise, so only addresses that are places are made links.
+fn can_be_linked(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
+}
+
+pub(super) fn remedy_words(remedy: Option<&str>) -> String {
+    remedy.map(|remedy| format!("<p class=\"remedy\">{}</p>", escape(remedy))).unwrap_or_default()
+}
+
+/// A button of the panel; the first one is what to do if in doubt.
+fn button(action: &str, words: &str, primary: bool) -> String {
+    let method = match action {
+        "sign-in" => " name=\"method\" value=\"browser\"",
+        "code" => " name=\"method\" value=\"code\"",
+        _ => "",
+    };
+    let primary = if primary { " class=\"primary\" data-primary autofocus" } else { "" };
+    format!("<button data-action=\"{action}\"{method}{primary}>{words}</button>")
+}
+
+fn form(action: &str, view: &View<'_>, place: usize, buttons: &str) -> String {
+    format!(
+        "<form method=\"post\" action=\"{action}\"><input type=\"hidden\" name=\"account\" value=\"{place}\">\
+         <input type=\"hidden\" name=\"key\" value=\"{}\">{buttons}</form>",
+        view.key
+    )
+}
