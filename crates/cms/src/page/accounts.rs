@@ -71,12 +71,12 @@ fn details(view: &View<'_>, account: &AccountStatus) -> String {
                 words.push(format!("as {}", name(user)));
             }
             if let Some(at) = renewed_at {
-                words.push(format!("renewed {}", moment(*at, view.now)));
+                words.push(format!("sign-in renewed {}", moment(*at, view.now)));
             }
             if !kept {
                 words.push("until cms stops".to_owned());
             }
-            words.join(" · ")
+            capitalised(&words.join(" · "))
         }
         SignInStatus::WaitingForKeyring => "Unlock your keyring. This goes on by itself.".to_owned(),
         SignInStatus::Unreachable { reason } => format!("{} It is tried again by itself.", escape(reason)),
@@ -87,6 +87,12 @@ fn details(view: &View<'_>, account: &AccountStatus) -> String {
         | SignInStatus::Failed { .. } => String::new(),
     };
     if words.is_empty() { words } else { format!("<p class=\"fine\">{words}</p>") }
+}
+
+/// The same with a capital at the beginning.
+fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn mailbox(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -> String {
@@ -104,8 +110,8 @@ fn mailbox(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) ->
 
 fn activity(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -> (&'static str, String, String) {
     let synced = || match mailbox.synced_at {
-        Some(at) => format!("In sync {}", moment(at, view.now)),
-        None => "Not in sync yet".to_owned(),
+        Some(at) => format!("Synced {}", moment(at, view.now)),
+        None => "Not synced yet".to_owned(),
     };
     match mailbox.activity {
         Activity::Idle => ("idle", synced(), String::new()),

@@ -31,7 +31,9 @@ pub trait Desk: Send + Sync {
 
     /// Origins of the sign-in services, to which alone a form on the page may lead the browser.
     ///
-    /// `https:` stands for all origins with that scheme.
+    /// `https:` stands for all origins with that scheme. It is needed where a service may send the browser on to the
+    /// sign-in of the user's own organisation, whose origin nobody knows before: Chromium applies the policy to every
+    /// redirect that follows a form.
     fn sign_in_origins(&self) -> Vec<String>;
 }
 

@@ -44,7 +44,7 @@ impl<'a> OwnHost<'a> {
     /// Something is to change: our page must have asked, and the browser must say so.
     pub(super) fn check_change(self, headers: &HeaderMap) -> Result<(), Refusal> {
         self.is_origin(only(headers, &ORIGIN).ok_or(Refusal::Origin)?)?;
-        self.check_site(headers)
+        check_site(headers)
     }
 
     /// The status is to be read by a script: it must be that of our page. Programs other than browsers, which say
@@ -53,26 +53,21 @@ impl<'a> OwnHost<'a> {
         if headers.contains_key(ORIGIN) {
             self.is_origin(only(headers, &ORIGIN).ok_or(Refusal::Origin)?)?;
         }
-        self.check_site(headers)
-    }
-
-    /// A page is to be shown, where a link from anywhere may lead: it must be a tab of its own.
-    pub(super) fn check_show(self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.check_site(headers).is_ok() || all(headers, &SEC_FETCH_DEST, |dest| dest == "document") {
-            Ok(())
-        } else {
-            Err(Refusal::Embedded)
-        }
-    }
-
-    fn check_site(self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let ours = |site: &HeaderValue| site == "same-origin" || site == "none";
-        if all(headers, &SEC_FETCH_SITE, ours) { Ok(()) } else { Err(Refusal::Origin) }
+        check_site(headers)
     }
 
     fn is_origin(self, origin: &str) -> Result<(), Refusal> {
         let name = origin.strip_prefix("http://").ok_or(Refusal::Origin)?;
         if name.eq_ignore_ascii_case(self.0) { Ok(()) } else { Err(Refusal::Origin) }
+    }
+}
+
+/// A page is to be shown, where a link from anywhere may lead: it must be a tab of its own.
+pub(super) fn check_show(headers: &HeaderMap) -> Result<(), Refusal> {
+    if check_site(headers).is_ok() || all(headers, &SEC_FETCH_DEST, |dest| dest == "document") {
+        Ok(())
+    } else {
+        Err(Refusal::Embedded)
     }
 }
 
@@ -125,6 +120,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
+    let ours = |site: &HeaderValue| site == "same-origin" || site == "none";
+    if all(headers, &SEC_FETCH_SITE, ours) { Ok(()) } else { Err(Refusal::Origin) }
 }
 
 fn is_own_host(host: &str, port: u16) -> bool {
@@ -231,10 +231,7 @@ mod tests {
 
     #[test]
     fn links_from_elsewhere_lead_to_the_page_but_frames_and_images_do_not() {
-        let check = |dest| {
-            OwnHost("localhost:8080")
-                .check_show(&headers(&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", dest)]))
-        };
+        let check = |dest| check_show(&headers(&[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", dest)]));
         assert_eq!(check("document"), Ok(()));
         assert_eq!(check("iframe"), Err(Refusal::Embedded));
         assert_eq!(check("image"), Err(Refusal::Embedded));
@@ -247,7 +244,7 @@ mod tests {
         assert_eq!(key.as_str().len(), 64);
         assert_ne!(key.as_str(), Key::new().as_str());
         assert_eq!(format!("{key:?}"), "Key(hidden)");
-        assert_eq!(key.check(&key.as_str().to_owned()), Ok(()));
+        assert_eq!(key.check(key.as_str()), Ok(()));
         assert_eq!(key.check(""), Err(Refusal::Key));
         assert_eq!(key.check(&key.as_str()[..63]), Err(Refusal::Key));
         assert_eq!(key.check(&format!("{}0", key.as_str())), Err(Refusal::Key));

@@ -24,7 +24,7 @@ impl Overall {
         if let Some(accounts) = list(&needed) {
             Self::new("needed", format!("Sign-in needed for {accounts}"))
         } else if let Some(accounts) = list(&begun) {
-            Self::new("signing-in", format!("Signing in {accounts}…"))
+            Self::new("signing-in", format!("Sign-in under way for {accounts}"))
         } else if status.accounts.iter().any(|account| account.sign_in == SignInStatus::WaitingForKeyring) {
             Self::new("keyring", "Waiting for the keyring to be unlocked".to_owned())
         } else if troubled > 0 {
@@ -74,8 +74,8 @@ mod tests {
     fn the_sentence_says_what_matters_most() {
         check(&samples::needed(), "needed", "Sign-in needed for 2 accounts");
         check(&samples::failed(), "needed", "Sign-in needed for jane@example.com");
-        check(&samples::in_browser(), "signing-in", "Signing in jane@example.com…");
-        check(&samples::with_code(), "signing-in", "Signing in jane@example.com…");
+        check(&samples::in_browser(), "signing-in", "Sign-in under way for jane@example.com");
+        check(&samples::with_code(), "signing-in", "Sign-in under way for jane@example.com");
         check(&samples::keyring(), "keyring", "Waiting for the keyring to be unlocked");
         check(&samples::unreachable(), "unreachable", "Can’t reach the sign-in service for jane@example.com");
         check(&samples::syncing(), "syncing", "Syncing…");

@@ -84,6 +84,8 @@
   function show(html) {
     const fresh = document.createElement('template');
     fresh.innerHTML = html;
+    // That is for pages without a script; here the rule below decides.
+    for (const node of fresh.content.querySelectorAll('[autofocus]')) node.autofocus = false;
     const before = panel();
     const key = before?.dataset.key;
     merge(content, fresh.content.firstElementChild);

@@ -54,7 +54,8 @@ fn sign_in(view: &View<'_>, place: usize, account: &AccountStatus) -> String {
         SignInStatus::InBrowser => (
             "Finish the sign-in in the other tab".to_owned(),
             "<p class=\"reason\">This page goes on by itself.</p>".to_owned(),
-            button("sign-in", "Start again", true),
+            // Not what to do if in doubt: Enter would begin anew what goes well in the other tab.
+            button("sign-in", "Start again", false),
             true,
         ),
         SignInStatus::Failed { reason, remedy } => (

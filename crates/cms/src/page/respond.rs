@@ -15,7 +15,7 @@ use super::board::Board;
 use super::desk::{CameBack, Desk};
 use super::events;
 use super::form::{self, Form};
-use super::guard::{Key, OwnHost, Refusal};
+use super::guard::{self, Key, OwnHost, Refusal};
 use super::render::{self, Banner, View};
 use super::status::Status;
 use super::words::unix_now;
@@ -107,7 +107,7 @@ impl House {
         }
         let checked = match route {
             Route::Events | Route::StatusJson => host.check_read(&head.headers),
-            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel => host.check_show(&head.headers),
+            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel => guard::check_show(&head.headers),
         };
         if let Err(refusal) = checked {
             return refuse(refusal);
@@ -137,7 +137,7 @@ impl House {
         match self.desk.came_back(path, query).await {
             Some(CameBack { good, heading, words }) => {
                 let status = if good { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-                self.page(status, Some(Banner { good, heading, words }))
+                self.page(status, Some(&Banner { good, heading, words }))
             }
             None => self.trouble(
                 StatusCode::BAD_REQUEST,
@@ -203,13 +203,13 @@ impl House {
     }
 
     fn trouble(&self, status: StatusCode, heading: &str, words: &str) -> Answer {
-        self.page(status, Some(Banner { good: false, heading: heading.to_owned(), words: words.to_owned() }))
+        self.page(status, Some(&Banner { good: false, heading: heading.to_owned(), words: words.to_owned() }))
     }
 
-    fn page(&self, status: StatusCode, banner: Option<Banner>) -> Answer {
+    fn page(&self, status: StatusCode, banner: Option<&Banner>) -> Answer {
         let nonce = Nonce::new();
         let shown = self.board.status();
-        let html = render::page(&self.view(&shown, unix_now()), banner.as_ref(), &nonce);
+        let html = render::page(&self.view(&shown, unix_now()), banner, &nonce);
         answer::page(status, html, &nonce, &self.desk.sign_in_origins())
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -24,6 +25,8 @@ use super::respond::{House, STREAMS_MAX};
 
 /// Browsers open connections on suspicion; one that says nothing is closed after this.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may take, at the end, until it says something after all.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 /// Connections of the user at one time; more are closed at once.
 const CONNECTIONS_MAX: usize = 64;
 /// Connections at one time of which isn't known yet whose they are, so that strangers can't crowd out the user.
@@ -198,7 +201,9 @@ async fn admit(
 
 async fn converse(stream: TcpStream, house: House) {
     let mut ended = house.ended.clone();
+    let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let house = house.clone();
         async move { Ok::<_, Infallible>(house.respond(request).await) }
     });
@@ -214,7 +219,12 @@ async fn converse(stream: TcpStream, house: House) {
         _ = connection.as_mut() => return,
         _ = ended.wait_for(|ended| *ended) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // A connection that was opened on suspicion counts as busy, and would last until its silence is noticed.
+    if asked.load(Ordering::Relaxed) {
+        let _ = connection.await;
+    } else {
+        let _ = tokio::time::timeout(LAST_CHANCE, connection).await;
+    }
 }
 
 /// Says one sentence without reading what was asked.

@@ -95,10 +95,17 @@ async fn there_are_only_so_many_connections() {
 }
 
 #[tokio::test]
-async fn a_stream_does_not_hold_up_the_end() {
+async fn neither_streams_nor_silent_connections_hold_up_the_end() {
     let served = serve(samples::needed());
     let mut listener = Listener::open(&served).await;
     assert!(listener.hears("event: page").await);
+    let _on_suspicion = TcpStream::connect(served.page.address()).await.unwrap();
+    let _kept = {
+        let mut stream = TcpStream::connect(served.page.address()).await.unwrap();
+        stream.write_all(format!("HEAD / HTTP/1.1\r\nHost: {}\r\n\r\n", served.host()).as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream
+    };
     served.board.update(|status| status.pid = 77);
     let begun = std::time::Instant::now();
     served.page.finish(Duration::from_secs(5)).await;
