@@ -41,8 +41,8 @@ fn account(view: &View<'_>, place: usize, account: &AccountStatus) -> String {
         String::new()
     };
     format!(
-        "<article class=\"account card\" data-key=\"{place}\" data-account=\"{place}\" data-sign-in=\"{}\">\
-         <div class=\"head\"><h3>{}</h3><p class=\"service\">{}</p><p class=\"badge {tone}\">{badge}</p>{out_of_turn}\
+        "<article class=\"account card\" data-key=\"{place}\" data-account=\"{place}\" data-sign-in=\"{}\" \
+         aria-labelledby=\"account-{place}\"><div class=\"head\"><h3 id=\"account-{place}\">{}</h3><p class=\"service\">{}</p><p class=\"badge {tone}\">{badge}</p>{out_of_turn}\
          </div>{}{mailboxes}</article>",
         account.sign_in.state(),
         name(&account.name),

@@ -81,7 +81,7 @@ impl Board {
         let _ = self.inner.tabs.subscribe().wait_for(|tabs| *tabs > 0).await;
     }
 
-    /// Returns once the number of tabs is another than when this was called.
+    /// Returns once the number of tabs is another than when this was first waited for.
     pub async fn tabs_changed(&self) {
         let mut tabs = self.inner.tabs.subscribe();
         let before = *tabs.borrow_and_update();

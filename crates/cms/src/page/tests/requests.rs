@@ -61,6 +61,32 @@ async fn names_from_outside_stay_text() {
 }
 
 #[tokio::test]
+async fn each_state_of_a_sign_in_says_what_to_do() {
+    let served = serve(samples::needed());
+    for (status, texts) in [
+        (samples::needed(), &["data-action=\"sign-in\"", "data-action=\"code\""][..]),
+        (samples::in_browser(), &["in the other tab", "data-action=\"cancel\""]),
+        (
+            samples::with_code(),
+            &["id=\"user-code\">GTHK-QPXW<", "href=\"https://microsoft.com/devicelogin\"", "data-until="],
+        ),
+        (samples::failed(), &["Try again", "Ask its administrator", "data-sign-in=\"failed\""]),
+    ] {
+        served.board.update(|shown| *shown = status);
+        let answer = served.get("/", "").await;
+        assert!(answer.contains("id=\"next-sign-in\""));
+        for text in texts {
+            assert!(answer.contains(text), "{text}");
+        }
+    }
+    served.board.update(|status| *status = samples::in_sync());
+    let answer = served.get("/", "").await;
+    assert!(!answer.contains("id=\"next-sign-in\""));
+    assert!(answer.contains("All accounts are signed in.") && answer.contains("You can close this tab."));
+    assert!(!serve(samples::in_sync()).get("/", "").await.contains("id=\"all-done\""), "nobody had to sign in");
+}
+
+#[tokio::test]
 async fn a_form_of_ours_begins_and_cancels() {
     let served = serve(samples::needed());
     let answer = served.post_well("/sign-in", "account=1&method=browser").await;
