@@ -8,7 +8,7 @@ use super::holder::Holder;
 /// Why the page can't be served.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PageError {
-    /// Other machines could reach the address, or none was given.
+    /// Other machines could reach the address.
     #[error("{address} is not an address of this machine alone")]
     NotLoopback {
         /// The address as configured.
