@@ -19,7 +19,7 @@ use async_trait::async_trait;
 pub use browser::Browser;
 pub use error::AuthError;
 pub use registration::{NationalCloud, Registration};
-pub use secret::AccessToken;
+pub use secret::{AccessToken, RefreshToken};
 pub use source::{SignInPrompt, TokenSource, TokenSourceOptions};
 
 /// Where a client of a service gets its access tokens, whatever way they come about.
