@@ -13,6 +13,7 @@ mod page;
 mod registration;
 mod secret;
 mod source;
+mod vault;
 
 use async_trait::async_trait;
 
@@ -21,6 +22,10 @@ pub use error::AuthError;
 pub use registration::{NationalCloud, Registration};
 pub use secret::{AccessToken, RefreshToken};
 pub use source::{SignInPrompt, TokenSource, TokenSourceOptions};
+pub use vault::{FormatError, KeptSignIn};
+
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// Where a client of a service gets its access tokens, whatever way they come about.
 #[async_trait]
