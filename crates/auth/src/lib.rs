@@ -22,7 +22,9 @@ pub use error::AuthError;
 pub use registration::{NationalCloud, Registration};
 pub use secret::{AccessToken, RefreshToken};
 pub use source::{SignInPrompt, TokenSource, TokenSourceOptions};
-pub use vault::{FormatError, KeptSignIn};
+pub use vault::{
+    Fingerprint, FormatError, KeptSignIn, KeyCommandFailure, KeyDescription, KeySource, KeyringState, Vault, VaultError,
+};
 
 #[doc(hidden)]
 pub mod fuzzing;
