@@ -1,6 +1,7 @@
 //! The whole sign-in against a simulated Entra ID, with a browser that obeys.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod keyring;
 mod vault;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
