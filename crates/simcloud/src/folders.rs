@@ -11,20 +11,6 @@ use crate::well_known;
 const PROPERTIES: [&str; 7] =
     ["id", "displayName", "parentFolderId", "childFolderCount", "unreadItemCount", "totalItemCount", "isHidden"];
 
-/// `GET /me`
-pub(crate) fn me(desk: &Desk<'_>, call: &Call) -> Answer {
-    Answer::value(
-        200,
-        &json!({
-            "@odata.context": format!("{}/v1.0/$metadata#users/$entity", call.base),
-            "id": desk.mailbox.ids.guid_text(),
-            "displayName": desk.mailbox.user,
-            "mail": desk.mailbox.user,
-            "userPrincipalName": desk.mailbox.user,
-        }),
-    )
-}
-
 fn describe(desk: &Desk<'_>, folder: &Folder, select: &[&str]) -> Value {
     let ids = &desk.mailbox.ids;
     let mut map = Map::new();

@@ -8,7 +8,7 @@ use crate::knobs::Knobs;
 use crate::mailbox::{AccountMode, Mailbox};
 use crate::odata::Query;
 use crate::reply::Answer;
-use crate::{delta, folders, messages, odata, writes};
+use crate::{delta, folders, me, messages, odata, writes};
 
 /// One request, alone or out of a batch.
 pub(crate) struct Call {
@@ -196,7 +196,7 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
         return Err(refusal);
     }
     match (&call.route, call.method.as_str()) {
-        (Route::Me, "GET") => Ok(folders::me(desk, call)),
+        (Route::Me, "GET") => me::answer(desk, call),
         (Route::Translate, "POST") => messages::translate(desk, call),
         (Route::Folders { parent }, "GET") => folders::list(desk, call, parent.as_deref()),
         (Route::Folders { parent }, "POST") => folders::create(desk, call, parent.as_deref()),

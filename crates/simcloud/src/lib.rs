@@ -35,6 +35,7 @@ mod http;
 mod ids;
 mod knobs;
 mod mailbox;
+mod me;
 mod message_json;
 mod messages;
 mod mime_generator;

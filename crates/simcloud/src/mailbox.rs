@@ -157,6 +157,8 @@ pub enum AccountMode {
 /// All that changes in a mailbox.
 pub(crate) struct Mailbox {
     pub(crate) user: String,
+    /// The user's address where it isn't the name to sign in with; empty for a user without one.
+    pub(crate) mail: String,
     pub(crate) ids: Ids,
     pub(crate) mode: AccountMode,
     pub(crate) messages: Vec<Option<Message>>,
@@ -175,6 +177,7 @@ impl Mailbox {
         let mut random = ChaCha8Rng::seed_from_u64(spread);
         let mut mailbox = Self {
             user: user.to_owned(),
+            mail: user.to_owned(),
             ids: Ids::new(random.random()),
             mode: AccountMode::Normal,
             messages: Vec::new(),
