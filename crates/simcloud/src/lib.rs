@@ -57,4 +57,4 @@ pub use knobs::{Knobs, RetryAfterStyle};
 pub use mailbox::{AccountMode, FlagStatus};
 pub use server::{Options, Server, serve};
 pub use state::{FolderState, MailboxState, MessageState, StateQuery};
-pub use visit::{VisitError, visit};
+pub use visit::{VisitError, visit, visit_as};
