@@ -1,10 +1,11 @@
 //! The handle to a running simulation: everything that administrators, other clients and fate can do.
 
+mod sign_in;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::content::to_crlf;
 use crate::counters::{Counters, RequestRecord, Tally};
-use crate::entra::{Audience, DEFAULT_CLIENT_ID, Entra, Registration, SignInMode};
+use crate::entra::Entra;
 use crate::faults::{Fault, FaultState, Faults};
+use crate::google::Google;
 use crate::ids::ItemId;
 use crate::knobs::Knobs;
 use crate::mailbox::{AccountMode, FlagStatus, ICON, Mailbox, Message, STATUS, Touched, VERB, VERB_TIME};
@@ -136,6 +138,7 @@ pub(crate) struct Inner {
     pub(crate) tally: Tally,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) entra: Entra,
+    pub(crate) google: Google,
     generated: AtomicU32,
 }
 
@@ -157,6 +160,19 @@ impl Inner {
     pub(crate) fn user_name(&self, user: &str) -> Option<String> {
         let mut names = self.mailboxes.iter().map(|(name, _)| name);
         names.find(|name| user.is_empty() || name.eq_ignore_ascii_case(user)).cloned()
+    }
+
+    /// The user whom a person means at a sign-in page: by name or mail address in any case, the first one if empty.
+    pub(crate) fn account(&self, typed: &str) -> Option<String> {
+        self.user_name(typed).or_else(|| {
+            let by_mail = |(_, mailbox): &&(String, Mutex<Mailbox>)| lock(mailbox).mail.eq_ignore_ascii_case(typed);
+            self.mailboxes.iter().find(by_mail).map(|(name, _)| name.clone())
+        })
+    }
+
+    /// All users' names as they were configured.
+    pub(crate) fn user_names(&self) -> Vec<String> {
+        self.mailboxes.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The knobs as they stand.
@@ -201,6 +217,9 @@ impl Cloud {
                 let received = options.eml_received;
                 population::add_files(&mut mailbox, &generator, well_known::INBOX, directory, received)?;
             }
+            if let Some((_, mail)) = options.aliases.iter().find(|(name, _)| name.eq_ignore_ascii_case(user)) {
+                mailbox.mail.clone_from(mail);
+            }
             mailboxes.push((user.clone(), Mutex::new(mailbox)));
         }
         Ok(Self(Arc::new(Inner {
@@ -211,6 +230,7 @@ impl Cloud {
             tally: Tally::new(),
             throttle: Arc::new(Throttle::new()),
             entra: Entra::new(options.registrations),
+            google: Google::new(options.google_clients),
             generated: AtomicU32::new(next),
         })))
     }
@@ -233,7 +253,7 @@ impl Cloud {
 
     /// The users whose mailboxes exist.
     pub fn users(&self) -> Vec<String> {
-        self.0.mailboxes.iter().map(|(name, _)| name.clone()).collect()
+        self.0.user_names()
     }
 
     /// Delivers a message, and returns its immutable id.
@@ -509,38 +529,6 @@ impl Cloud {
     /// The requests that were answered after number `since`, at most the newest 50,000.
     pub fn requests(&self, since: u64) -> Vec<RequestRecord> {
         self.0.tally.requests(since)
-    }
-
-    /// An access token for Graph, without signing in.
-    pub fn access_token(&self, user: &str) -> Result<String, AdminError> {
-        Ok(self.tokens(user, DEFAULT_CLIENT_ID, Audience::Graph)?.0)
-    }
-
-    /// An access token and a refresh token, without signing in.
-    pub fn tokens(&self, user: &str, client_id: &str, audience: Audience) -> Result<(String, String), AdminError> {
-        let user = self.0.user_name(user).ok_or_else(|| AdminError::NoUser(user.to_owned()))?;
-        let life = Duration::from_secs(self.0.knobs().access_token_seconds);
-        Ok(self.0.entra.issue(&user, client_id, audience, life))
-    }
-
-    /// Lets every access token be expired from now on.
-    pub fn expire_access_tokens(&self) {
-        self.0.entra.expire_access();
-    }
-
-    /// Revokes a user's refresh tokens, or everybody's if the user is empty; access tokens too if asked to.
-    pub fn revoke(&self, user: &str, access_too: bool) {
-        self.0.entra.revoke((!user.is_empty()).then_some(user), access_too);
-    }
-
-    /// Adds an application, or replaces the one with its client id.
-    pub fn register(&self, registration: Registration) {
-        self.0.entra.register(registration);
-    }
-
-    /// Sets how the sign-in page behaves.
-    pub fn set_sign_in_mode(&self, mode: SignInMode) {
-        self.0.entra.set_mode(mode);
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -23,12 +23,13 @@ use crate::admin;
 use crate::batch::{self, Batch};
 use crate::cloud::{Cloud, Inner};
 use crate::counters::RequestRecord;
-use crate::entra;
+use crate::entra::{BadToken, Holder};
 use crate::faults::{Action, BodyKind, RetryAfter, usual_code};
 use crate::graph::{self, Call, Route};
 use crate::knobs::{Knobs, RetryAfterStyle};
 use crate::odata::Query;
 use crate::reply::{Answer, Content, End, ReplyBody, error_body};
+use crate::sign_in;
 use crate::throttle::{Account, Refusal, Slot, retry_after};
 
 /// A connection that can be told to end with a reset.
@@ -168,13 +169,14 @@ async fn respond(
     if arrival.path.starts_with("/admin") {
         let body = collect(request).await?;
         let answer = admin::answer(cloud, &arrival.method, &arrival.path, &Query::parse(&arrival.query), &body);
-        return Ok(render(answer, &Knobs { gzip: false, ..Knobs::default() }, &arrival, None, None).0);
+        let knobs = Knobs { gzip: false, ..(*inner.knobs()).clone() };
+        return Ok(render(answer, &knobs, &arrival, None, None).0);
     }
     let knobs = inner.knobs();
     let mut user = String::new();
     let (kind, outcome) = match arrival.path.get(..5) {
         Some("/v1.0") => graph_request(inner, &knobs, &arrival, request, &mut user).await,
-        _ => entra_request(inner, &knobs, &arrival, request).await,
+        _ => sign_in_request(inner, &knobs, &arrival, request).await,
     };
     let (answer, departure, slot) = outcome?;
     let record = |status, bytes_out: usize| RequestRecord {
@@ -206,13 +208,13 @@ async fn collect(request: Request<Incoming>) -> Result<Bytes, io::Error> {
 
 type Outcome = Result<(Answer, Departure, Option<Slot>), io::Error>;
 
-async fn entra_request(
+async fn sign_in_request(
     inner: &Arc<Inner>,
     knobs: &Knobs,
     arrival: &Arrival,
     request: Request<Incoming>,
 ) -> (&'static str, Outcome) {
-    let kind = entra::kind(&arrival.path);
+    let kind = sign_in::kind(&arrival.path);
     inner.tally.request(kind.to_owned());
     let body = match collect(request).await {
         Ok(body) => body,
@@ -221,14 +223,16 @@ async fn entra_request(
     inner.tally.count(|counters| counters.bytes_in += body.len() as u64);
     let action = inner.faults.strike(kind, &arrival.method, &arrival.target, "");
     let act = || {
-        entra::answer(
+        sign_in::answer(
             inner,
             knobs,
-            &entra::SignInRequest {
+            &sign_in::SignInRequest {
                 method: &arrival.method,
                 path: &arrival.path,
                 query: &arrival.query,
                 origin: arrival.header("origin"),
+                authorization: arrival.header("authorization"),
+                base: &arrival.base,
                 content_type: arrival.header("content-type").unwrap_or_default(),
                 body: &body,
             },
@@ -247,17 +251,19 @@ async fn graph_request(
 ) -> (&'static str, Outcome) {
     let path = arrival.path.get(5..).unwrap_or_default();
     let token = arrival.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let holder = token.ok_or(entra::BadToken::Missing).and_then(|token| inner.entra.check(token));
-    let (account, refusal) = match holder {
-        Ok((app, owner)) => {
-            user.clone_from(&owner);
-            ((app, owner), None)
-        }
-        Err(why) => ((String::new(), String::new()), Some(why.answer())),
+    let holder = token.ok_or(BadToken::Missing).and_then(|token| inner.entra.check(token));
+    let (holder, mut refusal) = match holder {
+        Ok(holder) => (holder, None),
+        Err(why) => (Holder::default(), Some(why.answer(&arrival.base))),
     };
+    user.clone_from(&holder.user);
+    let account = (holder.client_id, holder.user);
     let route = graph::route(path, &account.1.to_ascii_lowercase());
     let kind = graph::kind(&arrival.method, &route);
     inner.tally.request(kind.to_owned());
+    if refusal.is_none() && !holder.mail && !matches!(route, Route::Me) {
+        refusal = Some(Answer::error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+    }
     if let Some(refusal) = refusal {
         // The body is read all the same, so that the connection can be used again.
         let body = collect(request).await;
@@ -443,10 +449,24 @@ fn render(
     }
     set("request-id", &request_id);
     set("client-request-id", &client_id);
+    if knobs.clock_offset_seconds != 0 {
+        set("date", &shifted_date(knobs.clock_offset_seconds));
+    }
     for (name, value) in &answer.headers {
-        set(name, value);
+        // Some headers come several times.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
     }
     (response, length)
+}
+
+/// The date that a clock shows which is so many seconds ahead.
+fn shifted_date(offset_seconds: i64) -> String {
+    let offset = Duration::from_secs(offset_seconds.unsigned_abs());
+    let now = SystemTime::now();
+    let shown = if offset_seconds < 0 { now.checked_sub(offset) } else { now.checked_add(offset) };
+    httpdate::fmt_http_date(shown.unwrap_or(now))
 }
 
 fn compress(bytes: &[u8]) -> Bytes {

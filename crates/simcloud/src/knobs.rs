@@ -45,6 +45,18 @@ pub struct Knobs {
     pub authorization_code_seconds: u64,
     /// Life of refresh tokens of `spa` registrations, from the interactive sign-in on.
     pub spa_refresh_seconds: u64,
+    /// Life of refresh tokens that aren't used; a refresh gives one with a life of its own.
+    pub refresh_token_seconds: u64,
+    /// Life of a device code and of the short code for people.
+    pub device_code_seconds: u64,
+    /// How far apart a program's questions for a device code must be.
+    pub device_interval_seconds: u64,
+    /// Whether a policy blocks device codes: people are refused with 53003, and programs wait until the code expires.
+    pub device_code_blocked: bool,
+    /// Whether Google gives a refresh token only with a user's first consent, or with `prompt=consent`.
+    pub google_refresh_token_once: bool,
+    /// How far the clock of the `Date` headers is ahead, in seconds.
+    pub clock_offset_seconds: i64,
     /// Language of the well-known folders' names: `en`, `de`, `fr` or `ja`.
     pub locale: String,
     /// Items in a page of delta when the client doesn't say.
@@ -114,6 +126,12 @@ impl Default for Knobs {
             access_token_seconds: 3599,
             authorization_code_seconds: 600,
             spa_refresh_seconds: 86_400,
+            refresh_token_seconds: 90 * 86_400,
+            device_code_seconds: 900,
+            device_interval_seconds: 5,
+            device_code_blocked: false,
+            google_refresh_token_once: false,
+            clock_offset_seconds: 0,
             locale: "en".to_owned(),
             delta_page_size: 15,
             delta_page_cap: 500,

@@ -1,4 +1,5 @@
 //! A simulated Microsoft 365, served over HTTP: sign-in as with Entra ID, mail as with Microsoft Graph v1.0.
+//! Beside it stands the sign-in of Google.
 //!
 //! It shows the service as its documentation and its users describe it, with the flaws that bite clients: limits,
 //! expiring tokens, delta rounds in no order with repetitions, links that die, ids that change, failing downloads.
@@ -30,6 +31,7 @@ mod delta;
 mod entra;
 mod faults;
 mod folders;
+mod google;
 mod graph;
 mod http;
 mod ids;
@@ -40,9 +42,13 @@ mod message_json;
 mod messages;
 mod mime_generator;
 mod odata;
+mod pages;
+mod pkce;
 mod population;
 mod reply;
+mod secrets;
 mod server;
+mod sign_in;
 mod state;
 mod throttle;
 mod visit;
@@ -51,8 +57,12 @@ mod writes;
 
 pub use cloud::{Actor, AdminError, Cloud, Deletion, FlagChange, NewMessage};
 pub use counters::{Counters, RequestRecord};
-pub use entra::{Audience, DEFAULT_CLIENT_ID, RedirectType, Registration, SignInMode};
+pub use entra::{
+    Audience, ClaimsChallenge, Consent, DEFAULT_CLIENT_ID, PendingDevice, RedirectType, Registration, SignInMode,
+    TokenRefusal, TokenRefusalState,
+};
 pub use faults::{Action, BodyKind, Fault, FaultState, RetryAfter};
+pub use google::{DEFAULT_GOOGLE_CLIENT_ID, DEFAULT_GOOGLE_CLIENT_SECRET, GoogleClient};
 pub use knobs::{Knobs, RetryAfterStyle};
 pub use mailbox::{AccountMode, FlagStatus};
 pub use server::{Options, Server, serve};

@@ -44,6 +44,9 @@ struct Arguments {
     /// A folder, and how many generated messages it begins with; may be given several times
     #[arg(long = "folder", value_name = "PATH=COUNT", value_parser = folder)]
     folders: Vec<(String, usize)>,
+    /// A user's mail address where it isn't the name to sign in with; may be given several times
+    #[arg(long = "alias", value_name = "USER=MAIL", value_parser = alias)]
+    aliases: Vec<(String, String)>,
     /// Language of the well-known folders' names: en, de, fr, ja
     #[arg(long, default_value = "en")]
     locale: String,
@@ -61,6 +64,12 @@ enum Command {
     Visit {
         /// Where to begin
         url: String,
+        /// Pick this account on the sign-in page that is at URL
+        #[arg(long, value_name = "USER", conflicts_with = "cancel")]
+        account: Option<String>,
+        /// Give up on the sign-in page that is at URL
+        #[arg(long)]
+        cancel: bool,
     },
 }
 
@@ -81,6 +90,11 @@ fn folder(text: &str) -> Result<(String, usize), String> {
     }
 }
 
+fn alias(text: &str) -> Result<(String, String), String> {
+    let (user, mail) = text.split_once('=').ok_or_else(|| format!("`{text}` isn't USER=MAIL"))?;
+    Ok((user.to_owned(), mail.to_owned()))
+}
+
 fn knobs(arguments: &Arguments) -> Result<Knobs, Box<dyn Error>> {
     let base = if arguments.calm { Knobs::calm() } else { Knobs::default() };
     let mut knobs =
@@ -99,6 +113,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         port: arguments.port,
         messages: arguments.messages.unwrap_or(if arguments.eml.is_some() { 0 } else { 1000 }),
         users: arguments.users,
+        aliases: arguments.aliases,
         seed: arguments.seed,
         size_scale: arguments.size_scale,
         eml: arguments.eml,
@@ -117,9 +132,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Visit { url }) = &arguments.command {
-        let url = url.clone();
-        return match tokio::task::spawn_blocking(move || simcloud::visit(&url)).await {
+    if let Some(Command::Visit { url, account, cancel }) = arguments.command {
+        let visit = move || match (account, cancel) {
+            (None, false) => simcloud::visit(&url),
+            (account, _) => simcloud::visit_as(&url, account.as_deref()),
+        };
+        return match tokio::task::spawn_blocking(visit).await {
             Ok(Ok(200..300)) => ExitCode::SUCCESS,
             Ok(Ok(status)) => {
                 eprintln!("the last answer was {status}");

@@ -44,6 +44,11 @@ impl Answer {
         Self::json(status, value.to_string())
     }
 
+    /// An answer of a JSON value that says no more of itself than that it is JSON.
+    pub(crate) fn plain_json(status: u16, value: &Value) -> Self {
+        Self::other(status, "application/json; charset=utf-8", &value.to_string())
+    }
+
     /// An answer without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), content: Content::Empty }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
 use crate::entra::Registration;
+use crate::google::GoogleClient;
 use crate::http;
 use crate::knobs::Knobs;
 
@@ -19,6 +20,8 @@ pub struct Options {
     pub port: u16,
     /// The mailboxes; the first is meant wherever a user is left empty.
     pub users: Vec<String>,
+    /// Users whose mail address isn't the name that they sign in with, and that address.
+    pub aliases: Vec<(String, String)>,
     /// How many generated messages each inbox begins with.
     pub messages: usize,
     /// What generated mail and all dice begin with.
@@ -35,6 +38,8 @@ pub struct Options {
     pub knobs: Knobs,
     /// The applications that may ask for tokens.
     pub registrations: Vec<Registration>,
+    /// The applications that may ask Google for tokens.
+    pub google_clients: Vec<GoogleClient>,
 }
 
 impl Default for Options {
@@ -42,6 +47,7 @@ impl Default for Options {
         Self {
             port: 0,
             users: vec!["user@domain.com".to_owned()],
+            aliases: Vec::new(),
             messages: 0,
             seed: 1,
             size_scale: 1.0,
@@ -50,6 +56,7 @@ impl Default for Options {
             folders: Vec::new(),
             knobs: Knobs::default(),
             registrations: vec![Registration::default()],
+            google_clients: vec![GoogleClient::default()],
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod mail;
 mod service;
+mod sign_in;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -40,7 +41,9 @@ pub(crate) fn answer(cloud: &Cloud, method: &str, path: &str, query: &Query, bod
         .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
-    let result = mail::answer(&order, method, &segments).or_else(|| service::answer(&order, method, &segments));
+    let result = mail::answer(&order, method, &segments)
+        .or_else(|| service::answer(&order, method, &segments))
+        .or_else(|| sign_in::answer(&order, method, &segments));
     match result {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => {

@@ -1,11 +1,10 @@
-//! Knobs, faults, counters, tokens: the service rather than the mail.
+//! Knobs, faults, counters: the service rather than the mail.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Order, Reply, done, ok};
 use crate::cloud::AdminError;
-use crate::entra::{Audience, DEFAULT_CLIENT_ID, Registration, SignInMode};
 use crate::faults::Fault;
 use crate::knobs::Knobs;
 use crate::mailbox::AccountMode;
@@ -14,25 +13,6 @@ use crate::reply::Answer;
 #[derive(Deserialize)]
 struct Mode {
     mode: AccountMode,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Revocation {
-    access_too: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct TokenWish {
-    client_id: String,
-    audience: Audience,
-}
-
-impl Default for TokenWish {
-    fn default() -> Self {
-        Self { client_id: DEFAULT_CLIENT_ID.to_owned(), audience: Audience::Graph }
-    }
 }
 
 pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Reply {
@@ -69,26 +49,6 @@ pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Repl
         ("POST", ["account", "mode"]) => {
             order.read::<Mode>().and_then(|mode| cloud.set_account_mode(user, mode.mode)).and_then(|()| done())
         }
-        ("POST", ["token"]) => order
-            .read::<TokenWish>()
-            .and_then(|wish| cloud.tokens(user, &wish.client_id, wish.audience))
-            .and_then(|(access, refresh)| ok(&json!({"access_token": access, "refresh_token": refresh}))),
-        ("POST", ["tokens", "expire"]) => {
-            cloud.expire_access_tokens();
-            done()
-        }
-        ("POST", ["tokens", "revoke"]) => order.read::<Revocation>().and_then(|revocation| {
-            cloud.revoke(user, revocation.access_too);
-            done()
-        }),
-        ("POST", ["registrations"]) => order.read::<Registration>().and_then(|registration| {
-            cloud.register(registration);
-            done()
-        }),
-        ("POST", ["sign-in"]) => order.read::<SignInMode>().and_then(|mode| {
-            cloud.set_sign_in_mode(mode);
-            done()
-        }),
         _ => return None,
     })
 }

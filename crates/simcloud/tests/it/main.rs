@@ -3,11 +3,19 @@
 
 mod admin;
 mod batch;
+mod claims;
 mod client;
+mod consent;
 mod delta;
+mod device;
 mod faults;
 mod folders;
+mod google;
 mod ids;
 mod mail;
+mod oauth;
+mod refusals;
 mod sign_in;
+mod sign_in_page;
+mod strictness;
 mod throttling;

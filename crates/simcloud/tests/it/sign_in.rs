@@ -1,64 +1,8 @@
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use simcloud::{Audience, DEFAULT_CLIENT_ID, RedirectType, Registration, SignInMode};
 
-use crate::client::{Answer, Fixture};
-
-const VERIFIER: &str = "a-verifier-that-is-long-enough-for-rfc-7636-to-like-it";
-const REDIRECT: &str = "http://127.0.0.1:45678/oauth2/msal";
-const SCOPE: &str = "https://graph.microsoft.com/Mail.ReadWrite https://outlook.office.com/mail.read offline_access";
-
-async fn authorize(it: &Fixture, change: &[(&str, &str)]) -> Answer {
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-    let mut query = vec![
-        ("client_id", DEFAULT_CLIENT_ID),
-        ("response_type", "code"),
-        ("redirect_uri", REDIRECT),
-        ("scope", SCOPE),
-        ("state", "st&te"),
-        ("code_challenge", &challenge),
-        ("code_challenge_method", "S256"),
-    ];
-    query.retain(|(name, _)| change.iter().all(|(other, _)| other != name));
-    query.extend_from_slice(change);
-    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-    it.send(it.http.get(format!("{}/common/oauth2/v2.0/authorize?{query}", it.server.url()))).await
-}
-
-async fn code(it: &Fixture) -> String {
-    let answer = authorize(it, &[]).await;
-    assert_eq!(answer.status, 302);
-    let back = url::Url::parse(answer.header("location")).unwrap();
-    assert!(back.as_str().starts_with(REDIRECT));
-    let get = |name: &str| back.query_pairs().find(|(found, _)| found == name).unwrap().1.into_owned();
-    assert_eq!(get("state"), "st&te");
-    get("code")
-}
-
-async fn token(it: &Fixture, change: &[(&str, &str)]) -> Answer {
-    let mut form = vec![
-        ("client_id", DEFAULT_CLIENT_ID),
-        ("grant_type", "authorization_code"),
-        ("redirect_uri", REDIRECT),
-        ("code_verifier", VERIFIER),
-        ("scope", "https://graph.microsoft.com/Mail.ReadWrite offline_access"),
-    ];
-    form.retain(|(name, _)| change.iter().all(|(other, _)| other != name));
-    form.extend_from_slice(change);
-    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    let request = it.http.post(format!("{}/common/oauth2/v2.0/token", it.server.url()));
-    it.send(request.header("Content-Type", "application/x-www-form-urlencoded").body(body)).await
-}
-
-fn number(answer: &Answer) -> i64 {
-    let json = answer.json();
-    let number = json["error_codes"][0].as_i64().unwrap();
-    assert!(json["error_description"].as_str().unwrap().starts_with(&format!("AADSTS{number}: ")));
-    assert!(json["trace_id"].is_string() && json["correlation_id"].is_string() && json["timestamp"].is_string());
-    number
-}
+use crate::client::Fixture;
+use crate::oauth::{SCOPE, authorize, code, number, token};
 
 #[tokio::test]
 async fn a_code_becomes_tokens_once() {
@@ -123,11 +67,8 @@ async fn redirects_are_compared_but_for_the_port() {
             .header("location")
             .contains("error=unsupported_response_type")
     );
-    let root = Registration {
-        client_id: "r".into(),
-        redirects: vec!["http://localhost".into()],
-        redirect_type: RedirectType::Native,
-    };
+    let root =
+        Registration { client_id: "r".into(), redirects: vec!["http://localhost".into()], ..Registration::default() };
     it.cloud.register(root);
     let answer = authorize(&it, &[("client_id", "r"), ("redirect_uri", "http://localhost:5")]).await;
     assert!(answer.header("location").starts_with("http://localhost:5/?"), "{}", answer.header("location"));
