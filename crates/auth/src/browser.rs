@@ -21,6 +21,11 @@ impl Browser {
         Self::default()
     }
 
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     /// What `$BROWSER` names, else `xdg-open` where there is a display.
     pub fn from_environment() -> Self {
         let display =
@@ -44,7 +49,7 @@ impl Browser {
     }
 
     /// Opens the address with the first command that works, and says whether one did. Doesn't wait for it to end.
-    pub(crate) async fn open(&self, address: &str) -> bool {
+    pub async fn open(&self, address: &str) -> bool {
         for words in &self.commands {
             if run(words, address).await {
                 return true;

@@ -1,7 +1,5 @@
 //! Why a token can't be had, and what to do about it.
 
-use std::sync::Arc;
-
 /// Why there is no token.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
@@ -25,15 +23,6 @@ pub enum AuthError {
     /// Nobody finished the sign-in in the browser in time.
     #[error("nobody finished the sign-in within {} minutes", .0.as_secs() / 60)]
     TimedOut(std::time::Duration),
-    /// The address on which the browser hands over its answer can't be listened on.
-    #[error("can't listen on {address} for the browser's answer")]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// Why not.
-        #[source]
-        source: Arc<std::io::Error>,
-    },
     /// The registration can't work as it is configured.
     #[error("the sign-in is configured wrongly: {0}")]
     Configuration(String),
@@ -72,6 +61,16 @@ fn remedy(number: u32) -> Option<&'static str> {
             "sign in again; the redirect address is registered as `spa`, which ends a sign-in after 24 hours: \
              register it as a mobile and desktop application"
         }
+        54005 => "the code was used already: sign in again",
+        50147 | 50148 | 501_481 | 501_491 => {
+            "the answer doesn't belong to the sign-in that this program began: sign in again, from one window only"
+        }
+        700_005 => "the answer came from another tenant: check `tenant`, then sign in again",
+        28000 | 700_022 => "a token is for one service only: check `scopes`",
+        70011 | 650_053 => "a scope isn't known to the service: check `scopes`",
+        70018 => "that isn't the code that was shown: begin again",
+        70019 => "the code wasn't entered in time: begin again",
+        90033 | 90006 | 50033 | 90024 => "this passes by itself; it is tried again",
         65001 | 90008 => "sign in again and consent, or ask an administrator to consent for the organisation",
         65002 => "this client id may not use this service: use another",
         65004 => "the consent was declined",
@@ -102,6 +101,8 @@ fn remedy(number: u32) -> Option<&'static str> {
 /// What helps, by the error of RFC 6749, where no number says it better.
 fn remedy_by_error(error: &str) -> Option<&'static str> {
     Some(match error {
+        "authorization_declined" => "the sign-in was declined on the other device",
+        "expired_token" => "the code wasn't entered in time: begin again",
         "access_denied" => "the sign-in was declined, or an administrator doesn't allow it",
         "consent_required" => "sign in again and consent, or ask an administrator to",
         "interaction_required" | "login_required" => "sign in again",

@@ -1,86 +1,91 @@
 //! The token endpoint: a code or a refresh token goes in, an access token comes out.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
-use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicTokenResponse};
-use oauth2::http::HeaderValue;
-use oauth2::http::header::ORIGIN;
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
+use oauth2::http::header::CONTENT_TYPE;
 use oauth2::{
-    AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, CsrfToken, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl,
+    DeviceCodeErrorResponse, EndpointNotSet, EndpointSet, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, Scope, StandardDeviceAuthorizationResponse, TokenUrl,
 };
 
-use crate::error::explain;
+use crate::grant::{Denial, Grant, judge, judge_device};
+use crate::registration::Endpoints;
 use crate::secret::RefreshToken;
-use crate::{AccessToken, AuthError, Registration};
+use crate::transport::{Besides, Skew, Transport, TransportError, http_client};
+use crate::{AuthError, Registration};
 
-/// No honest answer of a token endpoint comes near this.
-const LARGEST_ANSWER_BYTES: usize = 1 << 20;
-/// What a token is taken to be good for when the service doesn't say (`expires_in` is only recommended).
-const LIFE_IF_UNTOLD: Duration = Duration::from_secs(300);
-
-/// Nothing is believed to last longer, whatever the service says.
-const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// What the token endpoint granted.
-pub(crate) struct Grant {
-    pub(crate) access: AccessToken,
-    pub(crate) renew_at: SystemTime,
-    /// Absent when the one at hand stays good.
-    pub(crate) refresh: Option<RefreshToken>,
-}
-
-/// Why nothing was granted.
-pub(crate) enum Denial {
-    /// What was redeemed is no longer good: only the user can help.
-    Ended(String),
-    /// The service refuses, and will again.
-    Refused(String),
-    /// The service can't be reached or made no sense; what was redeemed may still be good.
-    Unreachable(String),
-}
+/// How long an attempt to sign in is waited for.
+pub(crate) const ATTEMPT_LASTS: Duration = Duration::from_secs(15 * 60);
 
 /// One attempt to sign in: the address for the browser and what must be remembered until it comes back.
 pub(crate) struct Attempt {
     pub(crate) address: String,
     pub(crate) state: CsrfToken,
+    pub(crate) began: Instant,
     verifier: PkceCodeVerifier,
     redirect: RedirectUrl,
+}
+
+/// What an attempt asks for besides the usual.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// The user name that the sign-in page is filled with.
+    pub(crate) login_hint: Option<String>,
+    /// Whether the user is to choose the account even if the browser knows one.
+    pub(crate) select_account: bool,
+    /// What a claims challenge asked for.
+    pub(crate) claims: Option<String>,
 }
 
 /// The token endpoint of one registration.
 #[derive(Clone)]
 pub(crate) struct Exchange {
-    registration: Registration,
+    registration: Arc<Registration>,
     http: reqwest::Client,
     /// What worked last.
     send_origin: Arc<AtomicBool>,
+    /// The port that the browser is sent back to.
+    port: Arc<AtomicU16>,
+    skew: Skew,
 }
 
+pub(crate) type Answer = Result<BasicTokenResponse, RequestTokenError<TransportError, BasicErrorResponse>>;
+pub(crate) type DeviceAnswer = Result<BasicTokenResponse, RequestTokenError<TransportError, DeviceCodeErrorResponse>>;
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
 impl Exchange {
-    pub(crate) fn new(registration: Registration) -> Result<Self, AuthError> {
+    pub(crate) fn new(registration: Registration, port: u16) -> Result<Self, AuthError> {
         let token_url = registration.token_url()?;
         registration.authorize_url()?;
-        // A second installation is refused, and the first one is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60))
-            // A secret goes where it was addressed to and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if crate::is_loopback(&token_url) {
-            builder = builder.no_proxy();
+        if let Some(profile) = registration.profile.as_ref().filter(|profile| !crate::may_carry_secrets(&profile.url)) {
+            return Err(AuthError::Configuration(format!("{} is neither https nor on this machine", profile.url)));
         }
-        let http = builder.build().map_err(|e| AuthError::Configuration(format!("no HTTP client: {e}")))?;
+        let http = http_client(crate::is_loopback(&token_url))
+            .map_err(|e| AuthError::Configuration(format!("no HTTP client: {e}")))?;
         let send_origin = Arc::new(AtomicBool::new(registration.send_origin));
-        Ok(Self { registration, http, send_origin })
+        let port = Arc::new(AtomicU16::new(port));
+        Ok(Self { registration: Arc::new(registration), http, send_origin, port, skew: Skew::default() })
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(crate) fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
+    /// Whether the registration turned out to be that of a single-page application.
+    pub(crate) fn is_single_page(&self) -> bool {
+        self.send_origin.load(Ordering::Relaxed)
     }
 
     /// Finds out whether the sign-in service answers at all, whatever it says.
@@ -91,53 +96,115 @@ impl Exchange {
         answer.map(drop).map_err(|error| AuthError::Unreachable(error.to_string()))
     }
 
-    /// Begins an attempt whose answer is awaited at `listening`.
-    pub(crate) fn attempt(&self, listening: SocketAddr, login_hint: Option<&str>) -> Result<Attempt, AuthError> {
+    /// Begins an attempt whose answer is awaited at `port` of this machine.
+    pub(crate) fn attempt(&self, port: u16, wishes: &Wishes) -> Result<Attempt, AuthError> {
         let configuration = |e: url::ParseError| AuthError::Configuration(e.to_string());
-        let redirect = RedirectUrl::new(self.registration.redirect_url(listening)).map_err(configuration)?;
+        self.port.store(port, Ordering::Relaxed);
+        let redirect = RedirectUrl::new(self.registration.redirect_url(port)).map_err(configuration)?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let client = BasicClient::new(ClientId::new(self.registration.client_id.clone()))
             .set_auth_uri(AuthUrl::from_url(self.registration.authorize_url()?))
             .set_redirect_uri(redirect.clone());
         let mut request = client
             .authorize_url(CsrfToken::new_random)
-            .add_scopes(self.scopes())
-            .add_extra_param("response_mode", "query")
+            .add_scopes(self.registration.all_scopes().cloned().map(Scope::new))
             .set_pkce_challenge(challenge);
-        if let Some(hint) = login_hint {
-            request = request.add_extra_param("login_hint", hint.to_owned());
+        match self.registration.endpoints {
+            Endpoints::Microsoft { .. } => request = request.add_extra_param("response_mode", "query"),
+            Endpoints::Google { .. } => request = request.add_extra_param("access_type", "offline"),
+        }
+        if let Some(hint) = &wishes.login_hint {
+            request = request.add_extra_param("login_hint", hint.clone());
+        }
+        if wishes.select_account {
+            request = request.add_extra_param("prompt", "select_account");
+        }
+        if let Some(claims) = &wishes.claims {
+            request = request.add_extra_param("claims", claims.clone());
         }
         let (address, state) = request.url();
-        Ok(Attempt { address: address.into(), state, verifier, redirect })
+        Ok(Attempt { address: address.into(), state, began: Instant::now(), verifier, redirect })
     }
 
     /// Redeems the code that the browser brought.
-    pub(crate) async fn redeem(&self, attempt: &Attempt, code: &str, listening: SocketAddr) -> Result<Grant, Denial> {
+    pub(crate) async fn redeem(&self, attempt: &Attempt, code: &str) -> Result<Grant, Denial> {
         let client = self.client()?.set_redirect_uri(attempt.redirect.clone());
-        let mut transport = self.transport(listening);
+        let mut transport = self.transport();
         loop {
-            let answer = client
+            let mut request = client
                 .exchange_code(AuthorizationCode::new(code.to_owned()))
-                .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.secret().clone()))
-                .request_async(&transport)
-                .await;
+                .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.secret().clone()));
+            if !self.registration.further_resources.is_empty() {
+                // Of all that was consented to, one token is for one resource.
+                request = request.add_extra_param("scope", self.registration.scopes.join(" "));
+            }
+            let answer = request.request_async(&transport).await;
             if !self.turn_origin(&mut transport, &answer) {
-                return judge(answer);
+                return judge(answer, transport.take_besides());
             }
         }
     }
 
-    /// Redeems a refresh token.
-    pub(crate) async fn refresh(&self, token: &RefreshToken, listening: SocketAddr) -> Result<Grant, Denial> {
+    /// Redeems a refresh token for one of the resources, bringing what a claims challenge asked for.
+    pub(crate) async fn refresh(
+        &self,
+        token: &RefreshToken,
+        resource: usize,
+        claims: Option<&str>,
+    ) -> Result<Grant, Denial> {
         let client = self.client()?;
         let token = oauth2::RefreshToken::new(token.reveal().to_owned());
-        let mut transport = self.transport(listening);
+        let mut transport = self.transport();
         loop {
-            let request = client.exchange_refresh_token(&token).add_scopes(self.scopes());
+            let scopes = self.registration.scopes_of(resource).iter().cloned().map(Scope::new);
+            let mut request = client.exchange_refresh_token(&token).add_scopes(scopes);
+            if let Some(claims) = claims {
+                request = request.add_extra_param("claims", claims.to_owned());
+            }
             let answer = request.request_async(&transport).await;
             if !self.turn_origin(&mut transport, &answer) {
-                return judge(answer);
+                return judge(answer, transport.take_besides());
             }
+        }
+    }
+
+    /// Asks for a code that the user types on any device (RFC 8628).
+    pub(crate) async fn device_code(&self) -> Result<StandardDeviceAuthorizationResponse, Denial> {
+        let none = || Denial::Refused("the service has no sign-in by code for mail".to_owned());
+        let url = self.registration.device_url().ok_or_else(none)?.map_err(|e| Denial::Refused(e.to_string()))?;
+        let client = self.client()?.set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
+        let request =
+            client.exchange_device_code().add_scopes(self.registration.scopes.iter().cloned().map(Scope::new));
+        let transport = self.transport();
+        let answer = request.request_async(&transport).await;
+        answer.map_err(|error| crate::grant::deny(error, transport.take_besides()))
+    }
+
+    /// Waits until the user has typed the code, or it is too late.
+    pub(crate) async fn await_device(&self, details: &StandardDeviceAuthorizationResponse) -> Result<Grant, Denial> {
+        let client = self.client()?;
+        let transport = self.transport();
+        // The first question isn't due before the first interval is over (RFC 8628, section 3.5).
+        tokio::time::sleep(details.interval()).await;
+        let lasts = details.expires_in().saturating_sub(details.interval());
+        let answer = client
+            .exchange_device_access_token(details)
+            .request_async(&transport, tokio::time::sleep, Some(lasts))
+            .await;
+        judge_device(answer, transport.take_besides())
+    }
+
+    /// Has the service forget a refresh token, where it can. Says whether it did.
+    pub(crate) async fn revoke(&self, token: &RefreshToken) -> Result<bool, AuthError> {
+        let Some(url) = self.registration.revoke_url() else { return Ok(false) };
+        let unreachable = |error: reqwest::Error| AuthError::Unreachable(TransportError::from(error).to_string());
+        let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("token", token.reveal()).finish();
+        let request = self.http.post(url?).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        let status = request.send().await.map_err(unreachable)?.status();
+        match status.as_u16() {
+            // A token that the service doesn't know is as good as revoked (RFC 7009, section 2.2).
+            200..=299 | 400 => Ok(true),
+            status => Err(AuthError::Unreachable(format!("it answered with status {status}"))),
         }
     }
 
@@ -151,7 +218,7 @@ impl Exchange {
         if answer.is_ok() {
             self.send_origin.store(transport.send_origin, Ordering::Relaxed);
         }
-        let again = refused && !transport.turned;
+        let again = refused && !transport.turned && matches!(self.registration.endpoints, Endpoints::Microsoft { .. });
         if again {
             transport.send_origin = !transport.send_origin;
             transport.turned = true;
@@ -161,125 +228,24 @@ impl Exchange {
 
     fn client(&self) -> Result<TokenClient, Denial> {
         let url = self.registration.token_url().map_err(|e| Denial::Refused(e.to_string()))?;
-        Ok(BasicClient::new(ClientId::new(self.registration.client_id.clone())).set_token_uri(TokenUrl::from_url(url)))
+        let client = BasicClient::new(ClientId::new(self.registration.client_id.clone()))
+            .set_token_uri(TokenUrl::from_url(url))
+            // In the body, as both services document it for programs that users install.
+            .set_auth_type(AuthType::RequestBody);
+        Ok(match &self.registration.client_secret {
+            Some(secret) => client.set_client_secret(ClientSecret::new(secret.clone())),
+            None => client,
+        })
     }
 
-    fn scopes(&self) -> Vec<Scope> {
-        self.registration.scopes.iter().cloned().map(Scope::new).collect()
-    }
-
-    fn transport(&self, listening: SocketAddr) -> Transport {
-        let send_origin = self.send_origin.load(Ordering::Relaxed);
-        Transport { http: self.http.clone(), origin: self.registration.origin(listening), send_origin, turned: false }
-    }
-}
-
-/// Carries a request of the `oauth2` crate.
-struct Transport {
-    http: reqwest::Client,
-    origin: String,
-    send_origin: bool,
-    turned: bool,
-}
-
-/// A fault on the way, or one of the service that says nothing of the grant.
-#[derive(Debug, thiserror::Error)]
-enum TransportError {
-    #[error("{0}")]
-    Network(String),
-    #[error("it answered with status {0}")]
-    Status(u16),
-    #[error("its answer has no end")]
-    TooLarge,
-    #[error("the request can't be made")]
-    Request,
-}
-
-impl From<reqwest::Error> for TransportError {
-    fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
+    fn transport(&self) -> Transport {
+        Transport {
+            http: self.http.clone(),
+            origin: self.registration.origin(self.port.load(Ordering::Relaxed)),
+            send_origin: self.send_origin.load(Ordering::Relaxed),
+            turned: false,
+            skew: self.skew.clone(),
+            besides: std::sync::Mutex::new(Besides::default()),
         }
-        Self::Network(text)
-    }
-}
-
-impl<'c> AsyncHttpClient<'c> for Transport {
-    type Error = TransportError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.carry(request))
-    }
-}
-
-impl Transport {
-    async fn carry(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let mut request = reqwest::Request::try_from(request).map_err(|_| TransportError::Request)?;
-        if self.send_origin {
-            let value = HeaderValue::from_str(&self.origin).map_err(|_| TransportError::Request)?;
-            request.headers_mut().insert(ORIGIN, value);
-        }
-        let mut answer = self.http.execute(request).await?;
-        let status = answer.status();
-        // Whatever such an answer says in its body, it isn't about the grant.
-        if status.is_server_error() || status.as_u16() == 429 || status.is_redirection() {
-            return Err(TransportError::Status(status.as_u16()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_ANSWER_BYTES {
-                return Err(TransportError::TooLarge);
-            }
-        }
-        let mut response = HttpResponse::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = answer.headers().clone();
-        Ok(response)
-    }
-}
-
-type Answer = Result<BasicTokenResponse, RequestTokenError<TransportError, oauth2::basic::BasicErrorResponse>>;
-
-fn judge(answer: Answer) -> Result<Grant, Denial> {
-    match answer {
-        Ok(answer) => {
-            let life = answer.expires_in().unwrap_or(LIFE_IF_UNTOLD);
-            // A minute early, so that no token expires on its way; half of a life shorter than that.
-            let life = life.min(LONGEST_LIFE);
-            let lead = Duration::from_secs(60).min(life / 2);
-            Ok(Grant {
-                access: AccessToken::new(answer.access_token().secret().as_str()),
-                renew_at: SystemTime::now() + life.saturating_sub(lead),
-                refresh: answer.refresh_token().map(|token| RefreshToken::new(token.secret().as_str())),
-            })
-        }
-        Err(RequestTokenError::ServerResponse(said)) => {
-            let error = said.error().as_ref().to_owned();
-            let reason = explain(&error, said.error_description().map_or("", String::as_str));
-            Err(match said.error() {
-                BasicErrorResponseType::InvalidGrant => Denial::Ended(reason),
-                BasicErrorResponseType::Extension(name) => match name.as_str() {
-                    "interaction_required" | "login_required" | "consent_required" => Denial::Ended(reason),
-                    "temporarily_unavailable" | "server_error" | "slow_down" => Denial::Unreachable(reason),
-                    _ => Denial::Refused(reason),
-                },
-                BasicErrorResponseType::InvalidClient
-                | BasicErrorResponseType::InvalidRequest
-                | BasicErrorResponseType::InvalidScope
-                | BasicErrorResponseType::UnauthorizedClient
-                | BasicErrorResponseType::UnsupportedGrantType => Denial::Refused(reason),
-            })
-        }
-        Err(RequestTokenError::Request(error)) => Err(Denial::Unreachable(error.to_string())),
-        // The bytes that couldn't be read may hold tokens: neither they nor the reader's words about them are told.
-        Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => Err(Denial::Unreachable(
-            "its answer makes no sense; a proxy or a sign-in page may be in between".to_owned(),
-        )),
     }
 }

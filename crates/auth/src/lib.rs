@@ -1,27 +1,36 @@
-//! Signing in with OAuth 2.0 as a desktop program (RFC 8252): authorization code with PKCE (RFC 7636), answered on a
-//! loopback address.
+//! Signing in with OAuth 2.0 as a desktop program (RFC 8252): authorization code with PKCE (RFC 7636) or a code that is
+//! typed on another device (RFC 8628).
 //!
-//! [`TokenSource`] holds one account's tokens in memory and renews them; whoever needs a token sees only the trait
-//! [`AccessTokens`]. What tells one cloud from another is in [`Registration`].
+//! [`TokenSource`] holds one account's tokens, renews them, and asks for the user where nothing else helps; whoever needs
+//! a token sees only the trait [`AccessTokens`]. What tells one cloud from another is in [`Registration`]. Refresh tokens
+//! are kept in a [`Vault`]. Nothing here listens, prints or opens a window: how a sign-in stands is a [`SignInState`] to
+//! be watched, and what a browser brought back is handed in with [`TokenSource::came_back`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod attempts;
 mod browser;
 mod error;
 mod exchange;
-mod loopback;
-mod page;
+mod grant;
+mod held;
+mod profile;
 mod registration;
 mod secret;
+mod sign_in;
 mod source;
+mod state;
+mod transport;
 mod vault;
 
 use async_trait::async_trait;
 
 pub use browser::Browser;
 pub use error::AuthError;
-pub use registration::{NationalCloud, Registration};
+pub use registration::{Endpoints, NationalCloud, Profile, Registration};
 pub use secret::{AccessToken, RefreshToken};
-pub use source::{SignInPrompt, TokenSource, TokenSourceOptions};
+pub use sign_in::SignedOut;
+pub use source::{Patience, TokenSource, TokenSourceOptions};
+pub use state::{Landing, SignInReport, SignInState};
 pub use vault::{
     Fingerprint, FormatError, KeptSignIn, KeyCommandFailure, KeyDescription, KeySource, KeyringState, Vault, VaultError,
 };
@@ -40,8 +49,12 @@ pub trait AccessTokens: Send + Sync {
 
     /// A token other than `rejected`, which the service just refused with 401.
     ///
-    /// However many callers bring the same rejected token, it is renewed once.
-    async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, AuthError>;
+    /// However many callers bring the same rejected token, it is renewed once. `claims` is what the service asked for
+    /// with its refusal (claims challenge), as JSON.
+    async fn renew(&self, rejected: &AccessToken, claims: Option<&str>) -> Result<AccessToken, AuthError>;
+
+    /// A token of a new sign-in, since the service refused even a fresh one. Ends what is signed in.
+    async fn sign_in_anew(&self, rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError>;
 }
 
 /// Whether secrets may travel to this address: over TLS, or without it to this machine only.

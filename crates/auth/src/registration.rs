@@ -1,7 +1,5 @@
 //! As what the program is known to a sign-in service.
 
-use std::net::SocketAddr;
-
 use url::Url;
 
 use crate::AuthError;
@@ -63,21 +61,55 @@ impl NationalCloud {
     }
 }
 
-#[allow(clippy::expect_used)]
 fn host_url(host: &str) -> Url {
-    // Only the constant host names above come here; a test parses each.
-    Url::parse(&format!("https://{host}")).expect("a host name makes a URL")
+    service_url(&format!("https://{host}"))
+}
+
+#[allow(clippy::expect_used)]
+fn service_url(url: &str) -> Url {
+    // Only addresses made of the constants in this file come here; a test makes each.
+    Url::parse(url).expect("a constant is an address")
+}
+
+/// Where a sign-in service is.
+#[derive(Clone, Debug)]
+pub enum Endpoints {
+    /// Entra ID, version 2.0 (Microsoft identity platform).
+    Microsoft {
+        /// Such as `https://login.microsoftonline.com`.
+        login_url: Url,
+        /// A tenant's id or domain, or `common`, `organizations`, `consumers`.
+        tenant: String,
+    },
+    /// Google (OAuth 2.0 for mobile and desktop apps).
+    Google {
+        /// Where the browser goes.
+        auth_url: Url,
+        /// Where codes and refresh tokens are redeemed.
+        token_url: Url,
+        /// Where refresh tokens are revoked.
+        revoke_url: Url,
+    },
+}
+
+/// Where to learn whose an access token is.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Asked with the access token; answers with a JSON object.
+    pub url: Url,
+    /// The members that hold the account's names, the best one first.
+    pub members: &'static [&'static str],
 }
 
 /// The program's registration with a sign-in service.
 #[derive(Clone, Debug)]
 pub struct Registration {
-    /// The sign-in service, such as `https://login.microsoftonline.com`.
-    pub login_url: Url,
-    /// A tenant's id or domain, or `common`, `organizations`, `consumers`.
-    pub tenant: String,
+    /// The sign-in service.
+    pub endpoints: Endpoints,
     /// The registered application's id.
     pub client_id: String,
+    /// What Google gives to desktop applications and doesn't treat as a secret. Microsoft's public clients have none.
+    pub client_secret: Option<String>,
     /// The path of the registered redirect address; compared exactly by the service.
     pub redirect_path: String,
     /// The host of the registered redirect address: `127.0.0.1` or `localhost`, which the service tells apart.
@@ -86,65 +118,219 @@ pub struct Registration {
     /// that of a single-page application, and refused if it isn't (Redirect URI restrictions and limitations). A request
     /// that is refused as invalid is made once more the other way.
     pub send_origin: bool,
-    /// What is asked for. The scopes of one resource only, besides `offline_access`.
+    /// What is asked for: the scopes of the main resource, and `offline_access`.
     pub scopes: Vec<String>,
+    /// The scopes of each further resource. The user consents to all at once; a token is for one resource.
+    pub further_resources: Vec<Vec<String>>,
+    /// Where to learn who has signed in.
+    pub profile: Option<Profile>,
 }
 
 impl Registration {
     /// The public client that this program is registered as at Microsoft.
     pub const MICROSOFT_CLIENT_ID: &str = "122f4826-adf9-465d-8e84-e9d00bc9f234";
+    /// The client that this program is registered as at Google.
+    pub const GOOGLE_CLIENT_ID: &str = "14979213351-bik90v3b8b9f22160ura3oah71u3l113.apps.googleusercontent.com";
 
     /// Reads and changes mail in one of Microsoft's clouds. Without a tenant any account may sign in, without a
     /// client id the program's own registration is used.
     pub fn microsoft(cloud: NationalCloud, tenant: Option<&str>, client_id: Option<&str>) -> Self {
         let graph = cloud.graph_host();
-        let client_id = client_id.unwrap_or(Self::MICROSOFT_CLIENT_ID);
-        Self {
-            login_url: cloud.login_url(),
-            tenant: tenant.unwrap_or("common").to_owned(),
-            client_id: client_id.to_owned(),
+        let registration = Self {
+            endpoints: Endpoints::Microsoft {
+                login_url: cloud.login_url(),
+                tenant: tenant.unwrap_or("common").to_owned(),
+            },
+            client_id: client_id.unwrap_or(Self::MICROSOFT_CLIENT_ID).to_owned(),
+            client_secret: None,
             redirect_path: "/oauth2/msal".to_owned(),
             redirect_host: "127.0.0.1".to_owned(),
             send_origin: false,
             scopes: vec![
                 format!("https://{graph}/User.Read"),
                 format!("https://{graph}/Mail.ReadWrite"),
-                "offline_access".to_owned(),
+                OFFLINE_ACCESS.to_owned(),
             ],
+            further_resources: Vec::new(),
+            profile: None,
+        };
+        registration.with_graph_at(&cloud.graph_url())
+    }
+
+    /// Reads and changes mail at Google. It is the user's own registration that can be relied on: one that many share
+    /// isn't verified, and may be limited or withdrawn.
+    pub fn google(client_id: Option<&str>, client_secret: Option<&str>) -> Self {
+        Self {
+            endpoints: Endpoints::Google {
+                auth_url: service_url("https://accounts.google.com/o/oauth2/v2/auth"),
+                token_url: service_url("https://oauth2.googleapis.com/token"),
+                revoke_url: service_url("https://oauth2.googleapis.com/revoke"),
+            },
+            client_id: client_id.unwrap_or(Self::GOOGLE_CLIENT_ID).to_owned(),
+            client_secret: client_secret.map(str::to_owned),
+            redirect_path: "/oauth2/gmail".to_owned(),
+            redirect_host: "127.0.0.1".to_owned(),
+            send_origin: false,
+            scopes: vec!["https://www.googleapis.com/auth/gmail.modify".to_owned()],
+            further_resources: Vec::new(),
+            profile: Some(Profile {
+                url: service_url("https://gmail.googleapis.com/gmail/v1/users/me/profile"),
+                members: &["emailAddress"],
+            }),
         }
+    }
+
+    /// The same with Microsoft Graph at another address, which is then asked who has signed in.
+    #[must_use]
+    pub fn with_graph_at(mut self, graph_url: &Url) -> Self {
+        let mut url = graph_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v1.0", "me"]);
+        }
+        url.set_query(Some("$select=userPrincipalName,mail"));
+        self.profile = Some(Profile { url, members: &["userPrincipalName", "mail"] });
+        self
+    }
+
+    /// The same with other scopes. `offline_access` is added: without it nothing could be renewed.
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: Vec<String>) -> Self {
+        self.scopes = scopes;
+        let microsoft = matches!(self.endpoints, Endpoints::Microsoft { .. });
+        if microsoft && !self.scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
+            self.scopes.push(OFFLINE_ACCESS.to_owned());
+        }
+        self
+    }
+
+    /// The service's name, for people.
+    pub fn service(&self) -> &'static str {
+        match self.endpoints {
+            Endpoints::Microsoft { .. } => "Microsoft 365",
+            Endpoints::Google { .. } => "Gmail",
+        }
+    }
+
+    /// What an account without a user's name is called: the tenant, or the service.
+    pub fn unnamed_account(&self) -> &str {
+        match &self.endpoints {
+            Endpoints::Microsoft { tenant, .. } => tenant,
+            Endpoints::Google { .. } => "Gmail",
+        }
+    }
+
+    /// Under what a sign-in as `user` is kept: tokens are of use only with the client and the service that they came from.
+    pub fn kept_as(&self, user: Option<&str>) -> String {
+        let user = user.unwrap_or_default().to_lowercase();
+        match &self.endpoints {
+            Endpoints::Microsoft { login_url, tenant } => {
+                format!("{} {tenant} {} {user}", host_of(login_url), self.client_id)
+            }
+            Endpoints::Google { token_url, .. } => format!("{} {} {user}", host_of(token_url), self.client_id),
+        }
+    }
+
+    /// The origin of the page where users sign in.
+    pub fn sign_in_origin(&self) -> String {
+        match &self.endpoints {
+            Endpoints::Microsoft { login_url, .. } => login_url,
+            Endpoints::Google { auth_url, .. } => auth_url,
+        }
+        .origin()
+        .ascii_serialization()
+    }
+
+    /// The page where a user sees and ends the sign-ins of all programs, where the service lets a program end none.
+    pub fn sign_ins_page(&self) -> Option<&'static str> {
+        match self.endpoints {
+            Endpoints::Microsoft { .. } => Some("https://myapplications.microsoft.com"),
+            Endpoints::Google { .. } => None,
+        }
+    }
+
+    /// Whether the service can show a code to be typed on another device. Google's can't for mail.
+    pub fn has_device_codes(&self) -> bool {
+        matches!(self.endpoints, Endpoints::Microsoft { .. })
+    }
+
+    /// The scopes for a token of one resource; 0 is the main one.
+    pub(crate) fn scopes_of(&self, resource: usize) -> &[String] {
+        match resource.checked_sub(1) {
+            None => &self.scopes,
+            Some(further) => self.further_resources.get(further).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// Everything that the user is asked to consent to.
+    pub(crate) fn all_scopes(&self) -> impl Iterator<Item = &String> {
+        self.scopes.iter().chain(self.further_resources.iter().flatten())
     }
 
     /// Where the browser goes to sign in.
     pub(crate) fn authorize_url(&self) -> Result<Url, AuthError> {
-        self.endpoint("authorize")
+        match &self.endpoints {
+            Endpoints::Microsoft { .. } => self.microsoft_url("authorize"),
+            Endpoints::Google { auth_url, .. } => checked(auth_url),
+        }
     }
 
     /// Where codes and refresh tokens are redeemed.
     pub(crate) fn token_url(&self) -> Result<Url, AuthError> {
-        self.endpoint("token")
+        match &self.endpoints {
+            Endpoints::Microsoft { .. } => self.microsoft_url("token"),
+            Endpoints::Google { token_url, .. } => checked(token_url),
+        }
     }
 
-    fn endpoint(&self, name: &str) -> Result<Url, AuthError> {
-        if !may_carry_secrets(&self.login_url) {
-            return Err(AuthError::Configuration(format!("{} is neither https nor on this machine", self.login_url)));
+    /// Where a device code is asked for, if anywhere.
+    pub(crate) fn device_url(&self) -> Option<Result<Url, AuthError>> {
+        self.has_device_codes().then(|| self.microsoft_url("devicecode"))
+    }
+
+    /// Where a refresh token is revoked, if anywhere. Entra ID lets no public client revoke its own.
+    pub(crate) fn revoke_url(&self) -> Option<Result<Url, AuthError>> {
+        match &self.endpoints {
+            Endpoints::Microsoft { .. } => None,
+            Endpoints::Google { revoke_url, .. } => Some(checked(revoke_url)),
         }
-        let mut url = self.login_url.clone();
+    }
+
+    fn microsoft_url(&self, name: &str) -> Result<Url, AuthError> {
+        let Endpoints::Microsoft { login_url, tenant } = &self.endpoints else {
+            return Err(AuthError::Configuration("only Microsoft has tenants".to_owned()));
+        };
+        let mut url = checked(login_url)?;
         url.path_segments_mut()
-            .map_err(|()| AuthError::Configuration(format!("{} can't be a sign-in service", self.login_url)))?
+            .map_err(|()| AuthError::Configuration(format!("{login_url} can't be a sign-in service")))?
             .pop_if_empty()
-            .extend([self.tenant.as_str(), "oauth2", "v2.0", name]);
+            .extend([tenant.as_str(), "oauth2", "v2.0", name]);
         Ok(url)
     }
 
-    /// The address that the browser comes back to when `listening` is where we wait for it.
-    pub(crate) fn redirect_url(&self, listening: SocketAddr) -> String {
-        format!("http://{}:{}{}", self.redirect_host, listening.port(), self.redirect_path)
+    /// The address that the browser comes back to when `port` is where we wait for it.
+    pub(crate) fn redirect_url(&self, port: u16) -> String {
+        format!("http://{}:{port}{}", self.redirect_host, self.redirect_path)
     }
 
     /// The value of the `Origin` header, for the registrations that want one.
-    pub(crate) fn origin(&self, listening: SocketAddr) -> String {
-        format!("http://{}:{}", self.redirect_host, listening.port())
+    pub(crate) fn origin(&self, port: u16) -> String {
+        format!("http://{}:{port}", self.redirect_host)
     }
+}
+
+/// Asks for a refresh token (`OpenID` Connect Core, section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+fn checked(url: &Url) -> Result<Url, AuthError> {
+    if may_carry_secrets(url) {
+        Ok(url.clone())
+    } else {
+        Err(AuthError::Configuration(format!("{url} is neither https nor on this machine")))
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
 }
 
 #[cfg(test)]
@@ -176,7 +362,39 @@ mod tests {
             registration.token_url().unwrap().as_str(),
             "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token"
         );
-        registration.login_url = "http://login.example.com".parse().unwrap();
+        registration.endpoints = Endpoints::Microsoft {
+            login_url: "http://login.example.com".parse().unwrap(),
+            tenant: "common".to_owned(),
+        };
         assert!(matches!(registration.token_url(), Err(AuthError::Configuration(_))));
+    }
+
+    #[test]
+    fn googles_registration_has_its_own_addresses_and_no_device_codes() {
+        let registration = Registration::google(None, Some("x"));
+        assert_eq!(registration.authorize_url().unwrap().host_str(), Some("accounts.google.com"));
+        assert_eq!(registration.token_url().unwrap().as_str(), "https://oauth2.googleapis.com/token");
+        assert!(registration.device_url().is_none() && registration.revoke_url().is_some());
+        assert!(!registration.scopes.iter().any(|scope| scope == OFFLINE_ACCESS));
+    }
+
+    #[test]
+    fn a_sign_in_is_kept_apart_for_each_client_tenant_and_user() {
+        let kept = |tenant, client| {
+            Registration::microsoft(NationalCloud::Global, tenant, client).kept_as(Some("User@Domain.com"))
+        };
+        assert_eq!(kept(None, Some("id")), "login.microsoftonline.com common id user@domain.com");
+        assert_ne!(kept(None, Some("id")), kept(None, Some("other")));
+        assert_ne!(kept(None, Some("id")), kept(Some("contoso.com"), Some("id")));
+    }
+
+    #[test]
+    fn own_scopes_can_be_renewed_too_and_graph_is_asked_where_it_is() {
+        let registration = Registration::microsoft(NationalCloud::Global, None, None)
+            .with_scopes(vec!["https://graph.microsoft.com/Mail.Read".to_owned()])
+            .with_graph_at(&"http://127.0.0.1:9/sub/".parse().unwrap());
+        assert_eq!(registration.scopes.len(), 2);
+        let profile = registration.profile.unwrap().url;
+        assert_eq!(profile.as_str(), "http://127.0.0.1:9/sub/v1.0/me?$select=userPrincipalName,mail");
     }
 }

@@ -1,30 +1,41 @@
-//! One account's tokens, in memory, renewed as needed.
+//! One account's tokens: had from the vault, renewed as needed, and asked of the user when nothing else helps.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
-use url::form_urlencoded;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
-use crate::error::explain;
-use crate::exchange::{Attempt, Denial, Exchange, Grant};
-use crate::loopback::{Arrival, Loopback};
-use crate::secret::RefreshToken;
-use crate::{AccessToken, AccessTokens, AuthError, Browser, Registration};
+use crate::attempts::Attempts;
+use crate::exchange::Exchange;
+use crate::grant::Denial;
+use crate::held::{Access, Asking, Held, VaultSide};
+use crate::state::{SignInReport, SignInState};
+use crate::vault::{Vault, VaultError};
+use crate::{AccessToken, AccessTokens, AuthError, Registration};
 
-/// How the user learns where to sign in.
-pub trait SignInPrompt: Send + Sync {
-    /// Shows the address at which `account` signs in.
-    fn show(&self, account: &str, address: &str);
-}
+/// How long a service that says it is asked too often is left alone.
+const REST: Duration = Duration::from_secs(300);
 
-impl<F: Fn(&str, &str) + Send + Sync> SignInPrompt for F {
-    fn show(&self, account: &str, address: &str) {
-        self(account, address);
-    }
+/// How often is looked whether another process has signed the account in, while it isn't.
+const LOOKS_AT_VAULT: Duration = Duration::from_secs(1);
+
+/// A refresh token of a single-page application's registration lasts so long from the sign-in on, whatever is renewed
+/// meanwhile (Microsoft identity platform refresh tokens).
+const SINGLE_PAGE_LASTS_SECONDS: u64 = 24 * 3600;
+
+/// How long whoever needs a token waits for the user to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// So long, and only the first time.
+    Once(Duration),
+    /// As long as it takes.
+    Forever,
 }
 
 /// What a [`TokenSource`] is made of.
@@ -32,246 +43,478 @@ impl<F: Fn(&str, &str) + Send + Sync> SignInPrompt for F {
 pub struct TokenSourceOptions {
     /// As what the program signs in.
     pub registration: Registration,
-    /// The user name that the sign-in page is filled with.
+    /// The user name that the sign-in page is filled with, and that must be the one that signs in.
     pub user: Option<String>,
-    /// Where the browser's answer is awaited, while a sign-in is under way only. Port 0 takes any.
-    pub listen: SocketAddr,
-    /// Who shows the address.
-    pub prompt: Arc<dyn SignInPrompt>,
-    /// What opens the address.
-    pub browser: Browser,
-    /// Whether the first need of a token may begin a sign-in. Later ones never do.
-    pub interactive: bool,
+    /// Where the sign-in is kept between runs. Without one it ends with the process.
+    pub vault: Option<Arc<Vault>>,
+    /// The port that the browser is expected back at.
+    pub port: u16,
     /// How long the user may take.
-    pub patience: Duration,
+    pub patience: Patience,
 }
 
-/// One account's tokens. They live in memory and end with the process.
-pub struct TokenSource {
-    options: TokenSourceOptions,
-    account: String,
-    exchange: Exchange,
-    held: Arc<Mutex<Held>>,
-    /// Counts finished renewals, good and bad, so that those who waited for one share what came of it.
-    renewals: Arc<AtomicU64>,
-}
-
-struct Held {
-    access: Option<Access>,
-    refresh: Option<RefreshToken>,
-    /// Why there is no refresh token.
-    ended: String,
-    /// What came of the last renewal, if it failed.
-    last_failure: Option<AuthError>,
-    may_ask_user: bool,
-}
-
+/// One account's tokens. All clones are the same.
 #[derive(Clone)]
-struct Access {
-    token: AccessToken,
-    renew_at: SystemTime,
+pub struct TokenSource(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) options: TokenSourceOptions,
+    pub(crate) account: String,
+    /// What the vault knows the account by.
+    pub(crate) kept_as: String,
+    pub(crate) exchange: Exchange,
+    pub(crate) held: Arc<Mutex<Held>>,
+    pub(crate) state: watch::Sender<SignInState>,
+    pub(crate) attempts: Attempts,
+    /// Counts finished renewals of each resource, good and bad, so that those who waited for one share what came of it.
+    renewals: Vec<AtomicU64>,
+}
+
+/// The tokens of one of the registration's resources.
+struct OfResource {
+    source: TokenSource,
+    resource: usize,
 }
 
 impl TokenSource {
-    /// Makes a source with nobody signed in. Fails if the registration can't work.
+    /// Makes a source; looks into no vault and asks nobody yet. Fails if the registration can't work.
     pub fn new(options: TokenSourceOptions) -> Result<Self, AuthError> {
-        let exchange = Exchange::new(options.registration.clone())?;
-        let account = options.user.clone().unwrap_or_else(|| options.registration.tenant.clone());
-        let held = Held {
-            access: None,
-            refresh: None,
-            ended: "nobody has signed in yet".to_owned(),
-            last_failure: None,
-            may_ask_user: options.interactive,
-        };
-        Ok(Self { options, account, exchange, held: Arc::new(Mutex::new(held)), renewals: Arc::default() })
+        let exchange = Exchange::new(options.registration.clone(), options.port)?;
+        let account = options.user.clone().unwrap_or_else(|| options.registration.unnamed_account().to_owned());
+        let kept_as = options.registration.kept_as(options.user.as_deref());
+        let resources = 1 + options.registration.further_resources.len();
+        Ok(Self(Arc::new(Inner {
+            account,
+            kept_as,
+            exchange,
+            held: Arc::new(Mutex::new(Held::new(resources))),
+            state: watch::Sender::new(SignInState::Unknown),
+            attempts: Attempts::default(),
+            renewals: (0..resources).map(|_| AtomicU64::new(0)).collect(),
+            options,
+        })))
     }
 
-    /// Has the user sign in, whatever is held. Others who need a token wait meanwhile; what is held is kept until the
-    /// sign-in succeeds.
-    pub async fn sign_in(&self) -> Result<(), AuthError> {
-        let mut held = self.held.lock().await;
-        self.ask_user(&mut held).await
+    /// What the account is called.
+    pub fn name(&self) -> &str {
+        &self.0.account
     }
 
-    /// Whether a token can be had without the user, as far as is known.
+    /// As what the program signs in.
+    pub fn registration(&self) -> &Registration {
+        self.0.exchange.registration()
+    }
+
+    /// How the sign-in stands, now and from now on.
+    pub fn watch(&self) -> watch::Receiver<SignInState> {
+        self.0.state.subscribe()
+    }
+
+    /// How the sign-in stands.
+    pub fn state(&self) -> SignInState {
+        self.0.state.borrow().clone()
+    }
+
+    /// The tokens of one of the registration's resources; 0 is the main one, for which the source itself stands too.
+    pub fn for_resource(&self, resource: usize) -> Option<Arc<dyn AccessTokens>> {
+        (resource < self.0.renewals.len())
+            .then(|| Arc::new(OfResource { source: self.clone(), resource }) as Arc<dyn AccessTokens>)
+    }
+
+    /// Whether a token can be had without the user, as far as is known. Looks into the vault.
     pub async fn is_signed_in(&self) -> bool {
-        let held = self.held.lock().await;
-        held.refresh.is_some() || held.access.as_ref().is_some_and(Access::is_good)
+        let mut held = Arc::clone(&self.0.held).lock_owned().await;
+        // What can't be read isn't there.
+        self.0.look_into_vault(&mut held).await.ok();
+        held.refresh.is_some() || held.slots.iter().any(|slot| slot.access.as_ref().is_some_and(Access::is_good))
     }
 
-    /// Waits for the browser once, with `held` locked: one sign-in at a time.
-    async fn ask_user(&self, held: &mut Held) -> Result<(), AuthError> {
-        // Nobody can sign in while the network is down, and this would use up the one chance to.
-        self.exchange.reach().await?;
-        held.may_ask_user = false;
-        let patience = self.options.patience;
-        let grant =
-            tokio::time::timeout(patience, self.browse()).await.map_err(|_| AuthError::TimedOut(patience))??;
-        held.take(grant);
+    /// What is known of the sign-in, without asking for anything.
+    pub async fn report(&self) -> SignInReport {
+        let held = self.0.held.lock().await;
+        let lasts = self.0.exchange.is_single_page().then_some(SINGLE_PAGE_LASTS_SECONDS);
+        SignInReport {
+            user: held.user.clone(),
+            scopes: held.scopes.clone(),
+            signed_in_at: held.signed_in_at,
+            renewed_at: held.renewed_at,
+            ends_at: lasts.map(|lasts| held.signed_in_at.saturating_add(lasts)),
+            not_kept: held.not_kept.clone(),
+            clock: self.0.exchange.skew().words(),
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn set_state(&self, state: SignInState) {
+        self.state.send_if_modified(|now| {
+            let changed = *now != state;
+            *now = state;
+            changed
+        });
+    }
+
+    pub(crate) fn tell_signed_in(&self, held: &Held) {
+        self.set_state(SignInState::SignedIn {
+            user: held.user.clone(),
+            renewed_at: held.renewed_at,
+            not_kept: held.not_kept.clone(),
+        });
+    }
+
+    /// Gives a token: the one held if `wanted` takes it, else a renewed one, else one of the user's making.
+    async fn token(
+        self: &Arc<Self>,
+        resource: usize,
+        claims: Option<&str>,
+        wanted: impl Fn(&Access) -> bool + Send,
+    ) -> Result<AccessToken, AuthError> {
+        let renewals = self
+            .renewals
+            .get(resource)
+            .ok_or_else(|| AuthError::Configuration("there is no such resource in the registration".to_owned()))?;
+        loop {
+            // Read before waiting: a renewal that ends while we wait was begun for us as well.
+            let before = renewals.load(Ordering::Acquire);
+            let mut held = Arc::clone(&self.held).lock_owned().await;
+            let vault = self.look_into_vault(&mut held).await;
+            let slot = held.slots.get(resource).cloned().unwrap_or_default();
+            if let Some(access) = slot.access.as_ref().filter(|access| wanted(access)) {
+                return Ok(access.token.clone());
+            }
+            if renewals.load(Ordering::Acquire) != before
+                && let Some(failure) = slot.last_failure
+            {
+                return Err(failure);
+            }
+            if held.refresh.is_some() {
+                if let Some(claims) = claims {
+                    held.claims = Some(claims.to_owned());
+                }
+                return self.renew_in_background(held, resource).await;
+            }
+            self.have_user_sign_in(held, vault.err()).await?;
+        }
+    }
+
+    /// Renews in a task of its own, so that a caller who gives up doesn't lose a new refresh token on its way.
+    async fn renew_in_background(
+        self: &Arc<Self>,
+        mut held: OwnedMutexGuard<Held>,
+        resource: usize,
+    ) -> Result<AccessToken, AuthError> {
+        let inner = Arc::clone(self);
+        let renewal = tokio::spawn(async move {
+            let outcome = inner.renew(&mut held, resource).await;
+            if let Some(slot) = held.slots.get_mut(resource) {
+                slot.last_failure = outcome.as_ref().err().cloned();
+            }
+            if let Some(renewals) = inner.renewals.get(resource) {
+                renewals.fetch_add(1, Ordering::Release);
+            }
+            outcome
+        });
+        let outcome =
+            renewal.await.unwrap_or_else(|e| Err(AuthError::Unreachable(format!("the renewal broke off: {e}"))));
+        match outcome {
+            Err(AuthError::SignInNeeded { .. }) => {
+                let held = Arc::clone(&self.held).lock_owned().await;
+                self.have_user_sign_in(held, None).await?;
+                Box::pin(self.token(resource, None, Access::is_good)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn renew(&self, held: &mut Held, resource: usize) -> Result<AccessToken, AuthError> {
+        let Some(refresh) = held.refresh.clone() else { return Err(self.needed(&held.ended)) };
+        if held.rest_until.is_some_and(|until| Instant::now() < until) {
+            return Err(AuthError::Unreachable("it was asked too often and is left alone for some minutes".to_owned()));
+        }
+        let claims = held.claims.clone();
+        match self.exchange.refresh(&refresh, resource, claims.as_deref()).await {
+            Ok(grant) => {
+                let token = grant.access.clone();
+                held.take(resource, grant, unix_now());
+                debug!(account = %self.account, resource, "Renewed the access token");
+                // On the disk before it is used: from now on the service may count the old one as spent.
+                self.keep(held).await;
+                self.tell_signed_in(held);
+                Ok(token)
+            }
+            Err(Denial::Ended { reason, claims }) => {
+                let reason = self.with_clock(reason);
+                held.end(&reason);
+                held.claims = claims.or(held.claims.take());
+                Err(self.needed(&reason))
+            }
+            Err(Denial::Refused(reason)) => {
+                let reason = self.with_clock(reason);
+                self.set_state(SignInState::Failed { reason: reason.clone() });
+                Err(AuthError::Refused { reason })
+            }
+            Err(Denial::Unreachable(reason)) => {
+                self.set_state(SignInState::Unreachable { reason: reason.clone() });
+                Err(AuthError::Unreachable(reason))
+            }
+            Err(Denial::TooOften(reason)) => {
+                held.rest_until = Some(Instant::now() + REST);
+                self.set_state(SignInState::Unreachable { reason: reason.clone() });
+                Err(AuthError::Unreachable(reason))
+            }
+        }
+    }
+
+    /// Shows that the sign-in has ended. Where nobody waits for another one, that is a failure and no invitation.
+    pub(crate) fn announce(&self, held: &mut Held) {
+        let reason = held.ended.clone();
+        if self.options.patience == Patience::Forever {
+            held.untold = false;
+            self.set_state(SignInState::Needed { reason });
+        } else {
+            self.set_state(SignInState::Failed { reason });
+        }
+    }
+
+    pub(crate) fn needed(&self, reason: &str) -> AuthError {
+        AuthError::SignInNeeded { account: self.account.clone(), reason: reason.to_owned() }
+    }
+
+    /// A wrong clock is behind many a refusal whose words don't say so.
+    pub(crate) fn with_clock(&self, reason: String) -> String {
+        match self.exchange.skew().words() {
+            Some(words) => format!("{reason}; {words}"),
+            None => reason,
+        }
+    }
+
+    /// Makes sure that what is held is what the vault holds, whoever wrote it. One look at the file, as a rule.
+    ///
+    /// Fails only where waiting may help: the key can't be had now.
+    pub(crate) async fn look_into_vault(&self, held: &mut Held) -> Result<(), VaultError> {
+        let Some(vault) = &self.options.vault else { return Ok(()) };
+        let fingerprint = vault.fingerprint();
+        let known = held.vault;
+        if known == VaultSide::Same(fingerprint) || known == VaultSide::Unreadable {
+            return Ok(());
+        }
+        match vault.load(&self.kept_as).await {
+            Ok(Some(kept)) => {
+                held.vault = VaultSide::Same(fingerprint);
+                if held.refresh.as_ref() != Some(&kept.refresh_token) {
+                    held.take_kept(kept);
+                    self.attempts.clear();
+                    self.tell_signed_in(held);
+                }
+            }
+            Ok(None) => {
+                // What was never kept isn't ended by its absence.
+                if matches!(known, VaultSide::Same(Some(_))) && held.refresh.is_some() && held.not_kept.is_none() {
+                    held.end("it was signed out");
+                    self.announce(held);
+                }
+                held.vault = VaultSide::Same(fingerprint);
+            }
+            Err(error) if error.may_pass() && held.refresh.is_none() => {
+                held.ended = in_words(&error);
+                return Err(error);
+            }
+            Err(error) => {
+                let why = in_words(&error);
+                warn!(account = %self.account, "{why}");
+                held.vault = VaultSide::Unreadable;
+                if held.refresh.is_none() {
+                    held.ended.clone_from(&why);
+                }
+                held.not_kept = Some(why);
+            }
+        }
         Ok(())
     }
 
-    async fn browse(&self) -> Result<Grant, AuthError> {
-        let loopback = Loopback::bind(self.options.listen).await?;
-        let listening = loopback.address();
-        let attempt = self.exchange.attempt(listening, self.options.user.as_deref())?;
-        let mut arrivals = loopback.serve(self.options.registration.redirect_path.clone());
-        self.options.prompt.show(&self.account, &attempt.address);
-        let (browser, address) = (self.options.browser.clone(), attempt.address.clone());
-        tokio::spawn(async move { browser.open(&address).await });
-        while let Some(arrival) = arrivals.next().await {
-            match read_query(&arrival.query, &attempt) {
-                Answer::Stranger => {
-                    arrival
-                        .answer(false, "Not this sign-in", "This answer belongs to no sign-in that is waited for.")
-                        .await;
-                }
-                Answer::Declined(reason) => {
-                    arrival.answer(false, "Not signed in", &reason).await;
-                    return Err(AuthError::Refused { reason });
-                }
-                Answer::Code(code) => {
-                    let granted = self.exchange.redeem(&attempt, &code, listening).await;
-                    return conclude(arrival, granted).await;
-                }
+    /// Puts what is held into the vault, and notes why not if that fails.
+    pub(crate) async fn keep(&self, held: &mut Held) {
+        let Some(vault) = &self.options.vault else {
+            held.not_kept = Some("there is no vault".to_owned());
+            return;
+        };
+        let Some(kept) = held.to_keep() else { return };
+        match vault.keep(&self.kept_as, &kept).await {
+            Ok(()) => {
+                held.not_kept = None;
+                held.vault = VaultSide::Same(vault.fingerprint());
+            }
+            Err(error) => {
+                debug!(account = %self.account, %error, "The sign-in isn't kept");
+                held.not_kept = Some(in_words(&error));
             }
         }
-        Err(AuthError::Unreachable("the address for the browser's answer went away".to_owned()))
     }
 
-    /// Gives a token: the one held if `wanted` takes it, else a renewed one.
-    async fn token(&self, wanted: impl Fn(&Access) -> bool + Send) -> Result<AccessToken, AuthError> {
-        // Read before waiting: a renewal that ends while we wait was begun for us as well.
-        let before = self.renewals.load(Ordering::Acquire);
-        let mut held = Arc::clone(&self.held).lock_owned().await;
-        if let Some(access) = held.access.as_ref().filter(|access| wanted(access)) {
-            return Ok(access.token.clone());
+    /// Waits until the user has signed in, or until what keeps the sign-in from being read is over, as far as there is
+    /// patience for it.
+    async fn have_user_sign_in(
+        self: &Arc<Self>,
+        mut held: OwnedMutexGuard<Held>,
+        vault: Option<VaultError>,
+    ) -> Result<(), AuthError> {
+        let locked = vault.as_ref().is_some_and(VaultError::is_locked);
+        let over = match self.options.patience {
+            Patience::None => true,
+            // Somebody is there who has just been asked to unlock it, and didn't.
+            Patience::Once(_) => locked || held.asking == Asking::Over,
+            Patience::Forever => false,
+        };
+        if over {
+            self.announce(&mut held);
+            return Err(self.needed(&held.ended));
         }
-        if self.renewals.load(Ordering::Acquire) != before
-            && let Some(failure) = &held.last_failure
-        {
-            return Err(failure.clone());
-        }
-        if held.refresh.is_none() {
-            if held.may_ask_user {
-                self.ask_user(&mut held).await?;
+        let limit = match self.options.patience {
+            Patience::Once(limit) => Some(limit),
+            Patience::None | Patience::Forever => None,
+        };
+        if locked {
+            self.set_state(SignInState::WaitingForKeyring);
+        } else if held.untold || !self.state.borrow().needs_user() {
+            // Nobody can sign in while the network is down, and this would use up the one chance to.
+            if let Err(error) = self.exchange.reach().await {
+                self.set_state(SignInState::Unreachable { reason: error.to_string() });
+                return Err(error);
             }
-            return match &held.access {
-                Some(access) if wanted(access) => Ok(access.token.clone()),
-                _ => Err(AuthError::SignInNeeded { account: self.account.clone(), reason: held.ended.clone() }),
-            };
+            held.untold = false;
+            if !self.state.borrow().is_under_way() {
+                self.set_state(SignInState::Needed { reason: held.ended.clone() });
+            }
         }
-        let (exchange, account, renewals) = (self.exchange.clone(), self.account.clone(), Arc::clone(&self.renewals));
-        let listening = self.options.listen;
-        // In a task of its own, so that a caller who gives up doesn't lose a new refresh token on its way.
-        let renewal = tokio::spawn(async move {
-            let outcome = held.renew(&exchange, &account, listening).await;
-            held.last_failure = outcome.as_ref().err().cloned();
-            renewals.fetch_add(1, Ordering::Release);
-            outcome
-        });
-        renewal.await.unwrap_or_else(|e| Err(AuthError::Unreachable(format!("the renewal broke off: {e}"))))
+        held.asking = Asking::UnderWay;
+        let reason = held.ended.clone();
+        let known = held.vault;
+        drop(held);
+        let waited = match limit {
+            Some(limit) => tokio::time::timeout(limit, self.wait_for_sign_in(known, vault.is_some()))
+                .await
+                .unwrap_or(Err(AuthError::TimedOut(limit))),
+            None => self.wait_for_sign_in(known, vault.is_some()).await,
+        };
+        let mut held = self.held.lock().await;
+        match &waited {
+            Ok(Waited::SignedIn) => held.asking = Asking::Over,
+            Ok(Waited::LookAgain) => {}
+            Err(_) => {
+                held.asking = Asking::Over;
+                held.ended = reason;
+                self.attempts.clear();
+            }
+        }
+        waited.map(drop)
     }
+
+    /// Waits for a sign-in, here or by another process, or for the keyring.
+    async fn wait_for_sign_in(&self, known: VaultSide, for_key: bool) -> Result<Waited, AuthError> {
+        let forever = self.options.patience == Patience::Forever;
+        let mut states = self.state.subscribe();
+        let vault = self.options.vault.as_deref();
+        let key = async {
+            match vault.filter(|_| for_key) {
+                Some(vault) => vault.wait_for_key().await,
+                None => std::future::pending().await,
+            }
+        };
+        let elsewhere = async {
+            loop {
+                tokio::time::sleep(LOOKS_AT_VAULT).await;
+                let now = vault.and_then(Vault::fingerprint);
+                if now.is_some() && matches!(known, VaultSide::Same(before) if before != now) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            state = states.wait_for(|state| match state {
+                SignInState::SignedIn { .. } => true,
+                SignInState::Failed { .. } => !forever,
+                _ => false,
+            }) => match state.as_deref() {
+                Ok(SignInState::Failed { reason }) => Err(AuthError::Refused { reason: reason.clone() }),
+                _ => Ok(Waited::SignedIn),
+            },
+            () = key => Ok(Waited::LookAgain),
+            () = elsewhere => Ok(Waited::LookAgain),
+        }
+    }
+}
+
+/// What a wait for the user ended with.
+enum Waited {
+    SignedIn,
+    /// Something changed that may help.
+    LookAgain,
 }
 
 #[async_trait]
 impl AccessTokens for TokenSource {
     fn account(&self) -> &str {
-        &self.account
+        &self.0.account
     }
 
     async fn access_token(&self) -> Result<AccessToken, AuthError> {
-        self.token(Access::is_good).await
+        self.0.token(0, None, Access::is_good).await
     }
 
-    async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, AuthError> {
-        self.token(|access| access.token != *rejected).await
+    async fn renew(&self, rejected: &AccessToken, claims: Option<&str>) -> Result<AccessToken, AuthError> {
+        self.0.token(0, claims, |access| access.token != *rejected).await
+    }
+
+    async fn sign_in_anew(&self, rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
+        self.0.distrust(0, rejected, reason).await;
+        self.0.token(0, None, |access| access.token != *rejected).await
     }
 }
 
-impl Access {
-    fn is_good(&self) -> bool {
-        SystemTime::now() < self.renew_at
+#[async_trait]
+impl AccessTokens for OfResource {
+    fn account(&self) -> &str {
+        &self.source.0.account
+    }
+
+    async fn access_token(&self) -> Result<AccessToken, AuthError> {
+        self.source.0.token(self.resource, None, Access::is_good).await
+    }
+
+    async fn renew(&self, rejected: &AccessToken, claims: Option<&str>) -> Result<AccessToken, AuthError> {
+        self.source.0.token(self.resource, claims, |access| access.token != *rejected).await
+    }
+
+    async fn sign_in_anew(&self, rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
+        self.source.0.distrust(self.resource, rejected, reason).await;
+        self.source.0.token(self.resource, None, |access| access.token != *rejected).await
     }
 }
 
-impl Held {
-    fn take(&mut self, grant: Grant) {
-        self.access = Some(Access { token: grant.access, renew_at: grant.renew_at });
-        // A service that sends none means the one at hand to be kept.
-        if let Some(refresh) = grant.refresh {
-            self.refresh = Some(refresh);
-        }
-        self.last_failure = None;
-        if self.refresh.is_none() {
-            "the sign-in can't be renewed: the service gave no refresh token".clone_into(&mut self.ended);
-        }
-    }
-
-    async fn renew(
-        &mut self,
-        exchange: &Exchange,
-        account: &str,
-        listening: SocketAddr,
-    ) -> Result<AccessToken, AuthError> {
-        let sign_in_needed = |reason: String| AuthError::SignInNeeded { account: account.to_owned(), reason };
-        let Some(refresh) = self.refresh.clone() else {
-            return Err(sign_in_needed(self.ended.clone()));
-        };
-        match exchange.refresh(&refresh, listening).await {
-            Ok(grant) => {
-                let token = grant.access.clone();
-                self.take(grant);
-                Ok(token)
-            }
-            Err(Denial::Ended(reason)) => {
-                self.refresh = None;
-                self.access = None;
-                self.ended.clone_from(&reason);
-                Err(sign_in_needed(reason))
-            }
-            Err(Denial::Refused(reason)) => Err(AuthError::Refused { reason }),
-            Err(Denial::Unreachable(reason)) => Err(AuthError::Unreachable(reason)),
+impl Inner {
+    /// Ends a sign-in whose fresh token a service refused, unless it has been replaced meanwhile. The vault keeps it: it
+    /// may be good again at the next start.
+    async fn distrust(&self, resource: usize, rejected: &AccessToken, reason: &str) {
+        let mut held = self.held.lock().await;
+        let current = held.slots.get(resource).and_then(|slot| slot.access.as_ref());
+        if current.is_some_and(|access| access.token == *rejected) {
+            held.end(reason);
+            self.announce(&mut held);
         }
     }
 }
 
-/// What the browser brought.
-enum Answer {
-    Code(String),
-    Declined(String),
-    /// Not the answer to this attempt: a stranger's, or that of a page left open.
-    Stranger,
+/// An error of the vault, what caused it, and what to do about it.
+fn in_words(error: &VaultError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    format!("{words} ({})", error.remedy())
 }
 
-fn read_query(query: &str, attempt: &Attempt) -> Answer {
-    let value = |name: &str| {
-        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    if value("state").as_deref() != Some(attempt.state.secret().as_str()) {
-        return Answer::Stranger;
-    }
-    match (value("code"), value("error")) {
-        (_, Some(error)) => Answer::Declined(explain(&error, &value("error_description").unwrap_or_default())),
-        (Some(code), None) if !code.is_empty() => Answer::Code(code),
-        _ => Answer::Stranger,
-    }
-}
-
-async fn conclude(arrival: Arrival, granted: Result<Grant, Denial>) -> Result<Grant, AuthError> {
-    match granted {
-        Ok(grant) => {
-            arrival.answer(true, "Signed in", "You can close this tab.").await;
-            Ok(grant)
-        }
-        Err(Denial::Unreachable(reason)) => {
-            arrival.answer(false, "Not signed in", &reason).await;
-            Err(AuthError::Unreachable(reason))
-        }
-        Err(Denial::Ended(reason) | Denial::Refused(reason)) => {
-            arrival.answer(false, "Not signed in", &reason).await;
-            Err(AuthError::Refused { reason })
-        }
-    }
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

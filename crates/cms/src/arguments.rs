@@ -10,6 +10,7 @@ Examples:
   cms demo                   see it work on a simulated Microsoft 365; nothing to configure
   cms check                  what works, what doesn't, and what to do
   cms plan                   what `cms sync` would change
+  cms sign-in                sign in to every account that needs it
   cms sync                   one full sync, then exit
   cms -c ~/work.cfg run -v   the daemon, with another configuration, telling more
 
@@ -20,6 +21,12 @@ Exit status:
     3  signing in is needed
     4  held: more deletions than `max_deletions` wait for your confirmation
   130  interrupted";
+
+const SIGN_IN_EXAMPLES: &str = "\
+Examples:
+  cms sign-in                    every account that isn't signed in, in the browser
+  cms sign-in anna@domain.com    this account, even if it is signed in
+  cms sign-in --device           with a code, where there is no browser";
 
 /// Keeps an Office 365 mailbox and local Maildirs the same, both ways
 #[derive(Clone, Debug, Parser)]
@@ -60,7 +67,7 @@ pub enum LogFormat {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Sync, then watch both sides and keep them the same (default)
     Run,
@@ -76,6 +83,20 @@ pub enum Command {
     Plan,
     /// Check configuration, sign-in, folders and disk
     Check,
+    /// Sign in to an account, in the browser or with a code
+    #[command(after_help = SIGN_IN_EXAMPLES)]
+    SignIn {
+        /// The account: its user, or a part that only it has [default: every account that isn't signed in]
+        account: Option<String>,
+        /// Show a code that can be typed on any device, instead of opening a browser
+        #[arg(long)]
+        device: bool,
+    },
+    /// Forget an account's sign-in, here and where the cloud can be told
+    SignOut {
+        /// The account: its user, or a part that only it has
+        account: String,
+    },
     /// Write the completion script for a shell
     #[command(hide = true)]
     Completion {
@@ -91,7 +112,7 @@ pub enum Command {
 impl Arguments {
     /// The command, which is [`Command::Run`] if none was given.
     pub fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Run)
+        self.command.clone().unwrap_or(Command::Run)
     }
 
     /// Refuses what only makes sense apart.

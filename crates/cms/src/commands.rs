@@ -15,6 +15,8 @@ pub mod man;
 pub mod plan;
 pub mod run;
 mod setup;
+pub mod sign_in;
+pub mod sign_out;
 pub mod sync;
 
 /// What every command is given.

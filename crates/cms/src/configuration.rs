@@ -42,8 +42,10 @@ pub struct Configuration {
     pub mailboxes: Vec<MailboxConfig>,
     /// Where the messages' store and the database are.
     pub state_dir: PathBuf,
-    /// Where the status page and the sign-in page listen; always a loopback address.
+    /// Where the page listens; always a loopback address.
     pub listen: SocketAddr,
+    /// The command that gives the key of the token vault; without one it is in the desktop's keyring.
+    pub token_key_command: Option<String>,
     /// How long to wait between two looks at a mailbox that doesn't push.
     pub poll_interval: Duration,
     /// For how many days a message that was removed here can be brought back.
@@ -81,6 +83,14 @@ pub struct Office365AccountConfig {
     pub owa_url: Option<Url>,
     /// Replaces how many requests Microsoft Graph takes in ten minutes.
     pub rate_limit: Option<u32>,
+    /// Replaces the host of the registered redirect address.
+    pub redirect_host: Option<&'static str>,
+    /// Replaces the path of the registered redirect address.
+    pub redirect_path: Option<String>,
+    /// Replaces what is asked for.
+    pub scopes: Option<Vec<String>>,
+    /// Whether the redirect address is registered as that of a single-page application.
+    pub send_origin: bool,
 }
 
 /// One `Office365(mailbox, account)`.
@@ -117,6 +127,16 @@ impl Configuration {
     pub const POLL_INTERVAL: Duration = Duration::from_secs(60);
     /// How long it keeps deleted messages if the file doesn't say.
     pub const KEEP_DELETED_DAYS: u32 = 14;
+
+    /// Every address that the page listens on. Sign-in services send browsers back to the IPv4 address only, so that one is
+    /// always among them.
+    pub fn listen_addresses(&self) -> Vec<SocketAddr> {
+        if self.listen.is_ipv6() {
+            vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.listen.port()), self.listen]
+        } else {
+            vec![self.listen]
+        }
+    }
 
     /// Reads and checks a file. `~` is `$HOME`; relative paths start at the file's directory.
     pub fn load(file: &Path) -> Result<Self, ConfigurationError> {

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, LogFormat};
 use crate::commands::{Context, Ended};
 use crate::problem::{ExitStatus, Problem};
-use crate::progress::Progress;
+use crate::progress::{Kind, Progress};
 use crate::stop::Stop;
 
 pub mod arguments;
@@ -25,6 +25,7 @@ pub mod output;
 pub mod page;
 pub mod problem;
 pub mod progress;
+mod sign_in;
 pub mod stop;
 mod sync;
 
@@ -55,9 +56,19 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
     match arguments.command() {
         Command::Completion { shell } => return commands::completion::run(shell),
         Command::Man => return commands::man::run(),
-        Command::Run | Command::Sync | Command::Demo { .. } | Command::Plan | Command::Check => {}
+        Command::Run
+        | Command::Sync
+        | Command::Demo { .. }
+        | Command::Plan
+        | Command::Check
+        | Command::SignIn { .. }
+        | Command::SignOut { .. } => {}
     }
-    let progress = Progress::detect();
+    // Lines for people have no place among objects for programs.
+    let progress = match arguments.log_format {
+        LogFormat::Text => Progress::detect(),
+        LogFormat::Json => Progress::new(Kind::Silent),
+    };
     logging::start(arguments.verbose, arguments.log_format, &progress);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,7 +77,7 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
     let ended = runtime.block_on(async {
         let stop = Stop::on_signals().map_err(|error| Problem::from_error("could not listen for signals", error))?;
         let context = Context { arguments, progress: progress.clone(), stop };
-        stop::within_grace(&context.stop, stop::GRACE, command(&context)).await
+        stop::within_grace(&context.stop, stop::GRACE, Box::pin(command(&context))).await
     });
     // A task that hangs, such as a name look-up, must not keep the process alive.
     runtime.shutdown_background();
@@ -81,6 +92,8 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Demo { once } => commands::demo::run(context, once).await,
         Command::Plan => commands::plan::run(context).await,
         Command::Check => commands::check::run(context).await,
+        Command::SignIn { account, device } => commands::sign_in::run(context, account.as_deref(), device).await,
+        Command::SignOut { account } => commands::sign_out::run(context, &account).await,
         Command::Completion { shell } => commands::completion::run(shell),
         Command::Man => commands::man::run(),
     }

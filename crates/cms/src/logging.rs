@@ -96,7 +96,7 @@ impl FormatTime for Utc {
 
 /// Seconds since 1970 as ISO 8601 (RFC 3339). The days are counted from 1 March of the year 0, so that a leap day is the
 /// last of its year, and in eras of 400 years, which all have 146,097 days.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

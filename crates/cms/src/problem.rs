@@ -93,6 +93,18 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     std::iter::once(error.to_string()).chain(sources(error)).collect::<Vec<_>>().join(": ")
 }
 
+/// What helps against a failure of the cloud that the daemon waits to be over.
+pub(crate) fn remedy(error: &CloudError) -> Option<String> {
+    let remedy = match error {
+        CloudError::SignInNeeded { .. } => "sign in on this page, or with `cms sign-in`",
+        CloudError::Unreachable(_) => "check the network; it is tried again by itself",
+        CloudError::Throttled(_) => "nothing: the service wants a pause, and it goes on by itself",
+        CloudError::NoSuchFolder { .. } => "`cms check` lists what is near; set the name right in cms.cfg",
+        _ => return None,
+    };
+    Some(remedy.to_owned())
+}
+
 impl From<SyncError> for Problem {
     fn from(error: SyncError) -> Self {
         let causes = sources(&error);
@@ -107,7 +119,7 @@ impl From<SyncError> for Problem {
                 )),
             ),
             SyncError::Cloud(CloudError::SignInNeeded { .. }) => {
-                (ExitStatus::SignInNeeded, Some("run the command again and sign in in the browser".to_owned()))
+                (ExitStatus::SignInNeeded, Some("sign in with `cms sign-in`, then run the command again".to_owned()))
             }
             SyncError::Cloud(CloudError::Unreachable(_)) => {
                 (ExitStatus::Failed, Some("check the network, then run the command again; nothing is lost".to_owned()))

@@ -71,6 +71,11 @@ impl Progress {
         Self::new(if std::io::stderr().is_terminal() { Kind::Terminal } else { Kind::Plain })
     }
 
+    /// Whether nothing is shown.
+    pub fn is_silent(&self) -> bool {
+        self.0.kind == Kind::Silent
+    }
+
     /// Shows progress in a given way.
     pub fn new(kind: Kind) -> Self {
         let start = Instant::now();

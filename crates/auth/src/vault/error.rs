@@ -114,6 +114,41 @@ pub enum KeyCommandFailure {
 }
 
 impl VaultError {
+    /// Whether the key is there, behind a lock that the user may open.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
+    /// Whether it may be over by itself, which [`Vault::wait_for_key`](super::Vault::wait_for_key) notices.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::NoKeyring { .. } | Self::Keyring { .. })
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoKeyring { .. } => {
+                "write `cfg.token_key_command = \"pass show cms\"` or the like in cms.cfg, which gives a key without a \
+                 keyring"
+                    .to_owned()
+            }
+            Self::Locked { .. } => {
+                "unlock the keyring: log in to the desktop, or open it in its own program".to_owned()
+            }
+            Self::Keyring { .. } => {
+                "see that the keyring's own program works, or write `cfg.token_key_command` in cms.cfg".to_owned()
+            }
+            Self::WrongKey { path, .. } => {
+                format!("bring back the key; or, to begin anew, move {} away and sign in again", path.display())
+            }
+            Self::Damaged { .. } => "sign in again; the damaged file is put aside".to_owned(),
+            Self::NewerVersion { .. } => "use that version of cms again".to_owned(),
+            Self::KeyCommand { .. } => "run the command yourself, and set `cfg.token_key_command` right".to_owned(),
+            Self::Unfit { .. } => "sign in again".to_owned(),
+            Self::Io { .. } => "see that the state directory is yours and that its disk has room".to_owned(),
+        }
+    }
+
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source: Arc::new(source) }

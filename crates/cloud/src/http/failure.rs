@@ -4,8 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use cms_auth::AuthError;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::Value;
 
 use super::policy::parse_retry_after;
@@ -34,6 +36,14 @@ impl Failure {
         }
     }
 
+    /// What the next token must bring.
+    pub(crate) fn claims(&self) -> Option<String> {
+        match self {
+            Self::Status(error) => error.claims.clone(),
+            Self::Network(_) | Self::Auth(_) | Self::Senseless(_) => None,
+        }
+    }
+
     /// For logs: no addresses, no secrets.
     pub(crate) fn summary(&self) -> String {
         match self {
@@ -56,6 +66,8 @@ pub(crate) struct ServiceError {
     /// What the service's support asks for, empty where it gave none.
     pub(crate) request_id: String,
     pub(crate) retry_after: Option<Duration>,
+    /// What the next token must bring, as JSON (claims challenge).
+    pub(crate) claims: Option<String>,
 }
 
 impl ServiceError {
@@ -64,7 +76,9 @@ impl ServiceError {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        Self::from_json(status, &json, header("request-id"), retry_after, now)
+        let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let claims = challenges.find_map(challenged_claims);
+        Self { claims, ..Self::from_json(status, &json, header("request-id"), retry_after, now) }
     }
 
     /// The same with the body already read as JSON and the two headers that matter picked out.
@@ -85,6 +99,7 @@ impl ServiceError {
             message: error["message"].as_str().unwrap_or_default().to_owned(),
             request_id,
             retry_after: retry_after.and_then(|value| parse_retry_after(value, now)),
+            claims: None,
         }
     }
 
@@ -127,6 +142,31 @@ impl fmt::Display for ServiceError {
 }
 
 impl Error for ServiceError {}
+
+/// The claims that a `WWW-Authenticate` header asks for: JSON in base64, among parameters in any order (claims challenges,
+/// continuous access evaluation).
+pub(crate) fn challenged_claims(header: &str) -> Option<String> {
+    if parameter(header, "error")? != "insufficient_claims" {
+        return None;
+    }
+    let encoded = parameter(header, "claims")?.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    let claims = String::from_utf8(STANDARD_NO_PAD.decode(encoded).ok()?).ok()?;
+    serde_json::from_str::<Value>(&claims).is_ok_and(|json| json.is_object()).then_some(claims)
+}
+
+/// A quoted parameter of a challenge (RFC 9110, section 11.2), which begins the header or follows a space or comma.
+fn parameter<'h>(header: &'h str, name: &str) -> Option<&'h str> {
+    let mut from = 0;
+    loop {
+        let at = from + header[from..].find(name)?;
+        from = at + name.len();
+        let starts = header[..at].chars().next_back().is_none_or(|before| before == ' ' || before == ',');
+        if let (true, Some(value)) = (starts, header[from..].trim_start().strip_prefix('=')) {
+            let value = value.trim_start().strip_prefix('"')?;
+            return value.split_once('"').map(|(value, _)| value);
+        }
+    }
+}
 
 /// The error object inside an answer, if the answer is one. It has been seen with status 200.
 pub(crate) fn json_error(body: &Value) -> Option<&Value> {
@@ -184,7 +224,35 @@ mod tests {
         assert!(!read(200, r#"{"error":{"code":"ErrorItemNotFound"}}"#).item_is_gone());
     }
 
+    #[test]
+    fn a_claims_challenge_is_found_among_other_challenges() {
+        let claims = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(claims);
+        let mut headers = HeaderMap::new();
+        headers.append(WWW_AUTHENTICATE, "PoP realm=\"x\"".parse().unwrap());
+        let challenge = format!("Bearer claims=\"{encoded}\", realm=\"\", error=\"insufficient_claims\"");
+        headers.append(WWW_AUTHENTICATE, challenge.parse().unwrap());
+        let error = ServiceError::read(401, &headers, b"{}", SystemTime::UNIX_EPOCH);
+        assert_eq!(error.claims.as_deref(), Some(claims));
+        for other in [
+            "Bearer realm=\"\", error=\"invalid_token\", claims=\"e30=\"",
+            "Bearer error=\"insufficient_claims\", claims=\"!\"",
+            "Bearer error=\"insufficient_claims\", claims=\"W10\"",
+            "Bearer error=\"insufficient_claims\", xclaims=\"e30\"",
+            "Bearer error=insufficient_claims",
+            "",
+        ] {
+            assert_eq!(challenged_claims(other), None, "{other}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_challenge_is_read_without_a_panic(header in ".{0,80}", claims in "(error|claims|=|\"|,| |[a-zé]){0,20}") {
+            challenged_claims(&header);
+            challenged_claims(&claims);
+        }
+
         #[test]
         fn any_bytes_are_read_without_a_panic(status in 0u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200)) {
             ServiceError::read(status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);

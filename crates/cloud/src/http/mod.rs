@@ -11,8 +11,8 @@ mod policy;
 mod retries;
 
 pub(crate) use client::{Answer, Call, Http, HttpOptions};
-pub(crate) use failure::{Failure, ServiceError};
+pub(crate) use failure::{Failure, ServiceError, challenged_claims};
 pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};
 pub use policy::{RetryPolicy, Timeouts};
-pub(crate) use retries::Retries;
+pub(crate) use retries::{Retries, not_accepted};

@@ -56,6 +56,8 @@ impl Default for Timeouts {
 pub(crate) enum Verdict {
     /// Get another access token, then try again at once.
     RenewToken,
+    /// A fresh token is refused as well: get one that the user has signed in for, then try again at once.
+    SignInAnew,
     /// Wait, then try again; nobody else need wait.
     Wait(Duration),
     /// Wait, then try again, and let no other call to the mailbox begin before that.
@@ -74,6 +76,7 @@ pub(crate) struct History {
     pub(crate) object: u32,
     pub(crate) throttled: u32,
     pub(crate) renewed: bool,
+    pub(crate) signed_in_anew: bool,
 }
 
 impl RetryPolicy {
@@ -99,9 +102,19 @@ impl RetryPolicy {
             Failure::Senseless(_) => try_again(&mut history.object, self.object_tries),
             Failure::Auth(_) => Verdict::GiveUp,
             Failure::Status(error) => match error.status {
-                401 if !history.renewed => {
-                    history.renewed = true;
-                    Verdict::RenewToken
+                // A policy that wants another sign-in has been seen to come as 403 as well (Microsoft Graph errors).
+                status if status == 401 || (status == 403 && error.claims.is_some()) => {
+                    if !history.renewed {
+                        history.renewed = true;
+                        Verdict::RenewToken
+                    } else if !history.signed_in_anew
+                        && (error.is("InvalidAuthenticationToken") || error.claims.is_some())
+                    {
+                        history.signed_in_anew = true;
+                        Verdict::SignInAnew
+                    } else {
+                        Verdict::GiveUp
+                    }
                 }
                 429 => self.pause(error.retry_after, history, random),
                 503 if error.retry_after.is_some() => self.pause(error.retry_after, history, random),

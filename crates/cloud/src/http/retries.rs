@@ -21,6 +21,7 @@ impl<'a> Retries<'a> {
     /// `token` is the one that the failed request carried, if it came that far.
     pub(crate) async fn after(&mut self, failure: Failure, token: Option<&AccessToken>) -> Result<(), Failure> {
         let verdict = self.http.policy().decide(&failure, &mut self.history, self.http.random());
+        let claims = failure.claims();
         tracing::debug!(?verdict, failure = %failure.summary(), "a request failed");
         match verdict {
             Verdict::GiveUp => Err(failure),
@@ -38,9 +39,23 @@ impl<'a> Retries<'a> {
                 Ok(())
             }
             Verdict::RenewToken => match token {
-                Some(token) => self.http.tokens().renew(token).await.map(drop).map_err(Failure::Auth),
+                Some(token) => {
+                    self.http.tokens().renew(token, claims.as_deref()).await.map(drop).map_err(Failure::Auth)
+                }
+                None => Err(failure),
+            },
+            Verdict::SignInAnew => match token {
+                Some(token) => {
+                    let reason = not_accepted(&failure);
+                    self.http.tokens().sign_in_anew(token, &reason).await.map(drop).map_err(Failure::Auth)
+                }
                 None => Err(failure),
             },
         }
     }
+}
+
+/// Why the user must sign in although a token could be had.
+pub(crate) fn not_accepted(failure: &Failure) -> String {
+    format!("the mail service doesn't accept a fresh sign-in: {}", failure.summary())
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::Account;
 use super::account::IMMUTABLE;
-use crate::http::{Call, Failure, History, ServiceError, Verdict};
+use crate::http::{Call, Failure, History, ServiceError, Verdict, challenged_claims, not_accepted};
 
 /// The service takes no more in one batch (JSON batching documentation).
 const LARGEST_BATCH: usize = 20;
@@ -202,7 +202,12 @@ impl Account {
                     standing.settled = Some(Err(failure));
                 }
                 Verdict::RenewToken => {
-                    if let Err(error) = self.http.tokens().renew(&token).await {
+                    if let Err(error) = self.http.tokens().renew(&token, failure.claims().as_deref()).await {
+                        standing.settled = Some(Err(Failure::Auth(error)));
+                    }
+                }
+                Verdict::SignInAnew => {
+                    if let Err(error) = self.http.tokens().sign_in_anew(&token, &not_accepted(&failure)).await {
                         standing.settled = Some(Err(Failure::Auth(error)));
                     }
                 }
@@ -224,13 +229,14 @@ impl ItemAnswer {
             value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))
         };
         let (request_id, retry_after) = (header("request-id"), header("Retry-After"));
-        ServiceError::from_json(
+        let error = ServiceError::from_json(
             self.status,
             &self.body,
             request_id.as_deref(),
             retry_after.as_deref(),
             SystemTime::now(),
-        )
+        );
+        ServiceError { claims: header("WWW-Authenticate").and_then(|value| challenged_claims(&value)), ..error }
     }
 }
 

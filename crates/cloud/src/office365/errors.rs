@@ -45,7 +45,7 @@ impl Account {
             CloudError::Gone => Outcome::Gone,
             // Not refused for good: somebody changes the message at the same time as we do, again and again.
             CloudError::Refused { status: 412, code, message, request_id } => {
-                let error = ServiceError { status: 412, code, message, request_id, retry_after: None };
+                let error = ServiceError { status: 412, code, message, request_id, ..ServiceError::default() };
                 Outcome::Later(CloudError::Unreachable(Box::new(error)))
             }
             error @ (CloudError::Refused { .. }

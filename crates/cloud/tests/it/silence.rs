@@ -24,8 +24,11 @@ impl AccessTokens for Signed {
     async fn access_token(&self) -> Result<AccessToken, AuthError> {
         Ok(AccessToken::new("token"))
     }
-    async fn renew(&self, _: &AccessToken) -> Result<AccessToken, AuthError> {
+    async fn renew(&self, _: &AccessToken, _claims: Option<&str>) -> Result<AccessToken, AuthError> {
         Ok(AccessToken::new("token"))
+    }
+    async fn sign_in_anew(&self, _rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
+        Err(AuthError::SignInNeeded { account: self.account().to_owned(), reason: reason.to_owned() })
     }
 }
 

@@ -36,13 +36,16 @@ impl AccessTokens for Tokens {
     async fn access_token(&self) -> Result<AccessToken, AuthError> {
         Ok(self.current.lock().unwrap().clone())
     }
-    async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, AuthError> {
+    async fn renew(&self, rejected: &AccessToken, _claims: Option<&str>) -> Result<AccessToken, AuthError> {
         let mut current = self.current.lock().unwrap();
         if *current == *rejected {
             self.renewals.fetch_add(1, Ordering::SeqCst);
             *current = AccessToken::new(self.cloud.access_token("").unwrap());
         }
         Ok(current.clone())
+    }
+    async fn sign_in_anew(&self, _rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
+        Err(AuthError::SignInNeeded { account: self.account().to_owned(), reason: reason.to_owned() })
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use cms_auth::Browser;
+use cms_auth::{AccessTokens as _, AuthError, Patience, TokenSource};
 use cms_cloud::contract::CloudError;
 use cms_maildir::Maildir;
 
-use super::{Context, Ended, setup};
+use super::setup::{self, Manner};
+use super::{Context, Ended};
 use crate::configuration::Configuration;
+use crate::logging::utc;
 use crate::output;
 use crate::problem::Problem;
 
@@ -20,10 +22,18 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
         note(&mut worst, check_maildir(&maildir.path))?;
     }
     note(&mut worst, check_state_dir(&configuration))?;
+    let vault = setup::vault(&configuration);
+    let manner = Manner::of(context, "check", Patience::Once(setup::PATIENCE));
+    let accounts = setup::accounts(&configuration, Some(&vault), manner)?;
     for (index, account) in configuration.accounts.iter().enumerate() {
         let name = account.user.as_deref().unwrap_or("the account");
-        let client =
-            setup::account(&configuration, account, setup::prompt(&context.progress), Browser::from_environment())?;
+        let (source, client) = (&accounts.sources[index], &accounts.clients[index]);
+        let signed_in = check_sign_in(source).await;
+        let go_on = signed_in.is_ok();
+        note(&mut worst, signed_in)?;
+        if !go_on {
+            continue;
+        }
         for mailbox in configuration.mailboxes.iter().filter(|mailbox| mailbox.account == index) {
             let finding = match client.open(&mailbox.name).await {
                 Ok(folder) => Ok(format!("mailbox: `{}` of {name} holds {} items", folder.path, folder.total_items)),
@@ -51,7 +61,58 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
             note(&mut worst, finding)?;
         }
     }
+    output::line(format_args!("ok    key of the token vault: {}", vault.describe_key().await))?;
+    accounts.sign_ins.finish().await;
     Ok(worst)
+}
+
+/// Has a token, and tells what is known of the sign-in behind it.
+async fn check_sign_in(source: &TokenSource) -> Result<String, Finding> {
+    let name = source.name();
+    let report = match source.access_token().await {
+        Ok(_) => source.report().await,
+        Err(error) => {
+            let (ended, hint) = match &error {
+                AuthError::Unreachable(_) => {
+                    (Ended::Failed, "check the network, then run `cms check` again".to_owned())
+                }
+                AuthError::Configuration(_) => (Ended::Failed, "set it right in cms.cfg".to_owned()),
+                _ => (Ended::SignInNeeded, format!("cms sign-in {name}")),
+            };
+            return Err(Finding {
+                what: format!("sign-in: {name}: {}", crate::problem::with_causes(&error)),
+                hint,
+                ended,
+            });
+        }
+    };
+    let mut told = format!("sign-in: {}", report.user.as_deref().unwrap_or(name));
+    let mut add = |text: String| {
+        told.push_str("; ");
+        told.push_str(&text);
+    };
+    add(format!("signed in {}, renewed {}", utc(report.signed_in_at), utc(report.renewed_at)));
+    add(format!("may {}", report.scopes.iter().map(|scope| short(scope)).collect::<Vec<_>>().join(", ")));
+    add(match &report.not_kept {
+        None => "kept for the next start".to_owned(),
+        Some(why) => format!("not kept for the next start ({why})"),
+    });
+    if let Some(at) = report.ends_at {
+        add(format!("ends {}: the redirect address is registered as `spa`", utc(at)));
+    }
+    match report.clock {
+        None => Ok(told),
+        Some(clock) => Err(Finding {
+            what: format!("{told}; {clock}"),
+            hint: "turn on time synchronisation (timedatectl set-ntp true)".to_owned(),
+            ended: Ended::Failed,
+        }),
+    }
+}
+
+/// The last part of a scope, as people know it: `Mail.ReadWrite`.
+fn short(scope: &str) -> &str {
+    scope.rsplit('/').next().unwrap_or(scope)
 }
 
 /// Something that doesn't work.

@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cms_auth::{Browser, SignInPrompt};
+use cms_auth::Patience;
 use cms_maildir::{Maildir, Place, hash_file};
 use simcloud::{Actor, Cloud, FlagChange, FlagStatus, NewMessage, Options};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Context, Ended, setup};
+use super::setup::{self, Manner, Run};
+use super::{Context, Ended};
 use crate::configuration::Configuration;
 use crate::output;
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::sign_in::Invitation;
 use crate::stop::Stop;
 use crate::sync::{Listener, Notice, Summary, SyncError};
 
@@ -59,15 +61,17 @@ pub async fn run(context: &Context, once: bool) -> Result<Ended, Problem> {
         let _ = notices.send(notice.clone());
     });
     // The page that a person would click through: the simulated service signs in whoever comes.
-    let visitor: Arc<dyn SignInPrompt> = Arc::new(|_: &str, address: &str| {
+    let visitor = |address: &str| {
         let address = address.to_owned();
         tokio::task::spawn_blocking(move || simcloud::visit(&address));
-    });
-    let mut accounts = Vec::new();
-    for account in &configuration.accounts {
-        accounts.push(setup::account(&configuration, account, visitor.clone(), Browser::none())?);
+    };
+    let manner =
+        Manner { command: "demo", patience: Patience::Forever, invitation: Invitation::Visitor(Arc::new(visitor)) };
+    let accounts = setup::accounts(&configuration, None, manner)?;
+    if let Some(address) = accounts.sign_ins.address() {
+        output::line(format_args!("The page is at http://localhost:{}.\n", address.port()))?;
     }
-    let mut made = setup::from_accounts(context, configuration, accounts, false, Some(listener));
+    let mut made = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: Some(listener) });
     made.poll_interval = Duration::from_secs(1);
     let mut driver = setup::open(made)?;
 
@@ -80,6 +84,7 @@ pub async fn run(context: &Context, once: bool) -> Result<Ended, Problem> {
         ending.request();
         shown
     });
+    accounts.sign_ins.finish().await;
     server.shutdown().await;
     conclude(ran, shown?)
 }

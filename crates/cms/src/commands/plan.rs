@@ -1,6 +1,9 @@
 //! `cms plan`: what a sync would change.
 
-use super::{Context, Ended, setup};
+use cms_auth::Patience;
+
+use super::setup::{self, Manner, Run};
+use super::{Context, Ended};
 use crate::output;
 use crate::problem::Problem;
 
@@ -13,8 +16,12 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
         .map(|maildir| maildir.path.clone())
         .filter(|path| !path.join("cur").is_dir())
         .collect();
-    let setup = setup::setup(context, configuration, true, None)?;
-    let steps = setup::open(setup)?.dry_run(&context.stop).await?;
+    let manner = Manner::of(context, "plan", Patience::Once(setup::PATIENCE));
+    let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
+    let setup = setup::setup(context, configuration, &accounts, Run { dry_run: true, listener: None });
+    let planned = setup::open(setup)?.dry_run(&context.stop).await;
+    accounts.sign_ins.finish().await;
+    let steps = planned?;
     if context.stop.is_requested() {
         // Half a look says nothing about the whole.
         return Ok(Ended::Interrupted);

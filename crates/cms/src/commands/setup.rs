@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_auth::{Browser, Registration, SignInPrompt, TokenSource, TokenSourceOptions};
+use cms_auth::{Browser, Endpoints, KeySource, Patience, Registration, TokenSource, TokenSourceOptions, Vault};
 use cms_cloud::contract::CloudAccount;
 use cms_cloud::office365;
 use cms_engine::Flags;
@@ -11,75 +11,136 @@ use cms_engine::Flags;
 use super::Context;
 use crate::configuration::{Configuration, Office365AccountConfig};
 use crate::problem::{ExitStatus, Problem};
-use crate::progress::Progress;
+use crate::sign_in::{Invitation, SignInOptions, SignIns};
 use crate::sync::{Driver, Listener, MailboxSetup, Route, Setup, Start, Summary};
 
-/// How long somebody may take to sign in.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long somebody may take to sign in, where something waits for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// Makes the client of one account. It signs in when it is first asked for something.
-pub(super) fn account(
+/// The vault's name in the state directory.
+const VAULT: &str = "tokens.vault";
+
+/// What a run has at its disposal: the accounts, and what signs them in.
+pub(super) struct Accounts {
+    /// The clients, in the order of the configuration. They sign in when they are first asked for something.
+    pub(super) clients: Vec<Arc<dyn CloudAccount>>,
+    /// Their sign-ins, in the same order.
+    pub(super) sources: Vec<TokenSource>,
+    /// What invites the user.
+    pub(super) sign_ins: SignIns,
+}
+
+/// How a command deals with its accounts.
+pub(super) struct Manner {
+    /// The command, as the page names it.
+    pub(super) command: &'static str,
+    /// How long who needs a token waits for the user.
+    pub(super) patience: Patience,
+    /// How the user is invited.
+    pub(super) invitation: Invitation,
+}
+
+impl Manner {
+    /// That of a command at a terminal.
+    pub(super) fn of(context: &Context, command: &'static str, patience: Patience) -> Self {
+        let invitation = Invitation::User {
+            progress: context.progress.clone(),
+            browser: Browser::from_environment(),
+            with_code: false,
+        };
+        Self { command, patience, invitation }
+    }
+}
+
+/// Makes the accounts of a configuration, and what signs them in.
+pub(super) fn accounts(
+    configuration: &Configuration,
+    vault: Option<&Arc<Vault>>,
+    manner: Manner,
+) -> Result<Accounts, Problem> {
+    let mut sources = Vec::new();
+    let mut clients = Vec::new();
+    for account in &configuration.accounts {
+        let source = source(configuration, account, vault.cloned(), manner.patience)?;
+        clients.push(client(account, &source)?);
+        sources.push(source);
+    }
+    let sign_ins = SignIns::start(SignInOptions {
+        command: manner.command,
+        sources: sources.clone(),
+        listen: configuration.listen_addresses(),
+        daemon: manner.patience == Patience::Forever,
+        invitation: manner.invitation,
+    });
+    Ok(Accounts { clients, sources, sign_ins })
+}
+
+/// The vault of a configuration. Nothing is opened yet.
+pub(super) fn vault(configuration: &Configuration) -> Arc<Vault> {
+    let key = configuration.token_key_command.clone().map_or(KeySource::Keyring, KeySource::Command);
+    Arc::new(Vault::new(configuration.state_dir.join(VAULT), key))
+}
+
+fn could_not_set_up(error: impl std::error::Error) -> Problem {
+    Problem::from_error("could not set up the account", error).with_exit(ExitStatus::Usage)
+}
+
+fn source(
     configuration: &Configuration,
     account: &Office365AccountConfig,
-    prompt: Arc<dyn SignInPrompt>,
-    browser: Browser,
-) -> Result<Arc<dyn CloudAccount>, Problem> {
-    let mut registration = Registration::microsoft(account.cloud, Some(&account.tenant), account.client_id.as_deref());
-    if let Some(url) = &account.login_url {
-        registration.login_url = url.clone();
-    }
-    let wrong = |error| Problem::from_error("could not set up the account", error).with_exit(ExitStatus::Usage);
-    let tokens = TokenSource::new(TokenSourceOptions {
-        registration,
+    vault: Option<Arc<Vault>>,
+    patience: Patience,
+) -> Result<TokenSource, Problem> {
+    let options = TokenSourceOptions {
+        registration: registration(account),
         user: account.user.clone(),
-        listen: configuration.listen,
-        prompt,
-        browser,
-        interactive: true,
-        patience: PATIENCE,
-    })
-    .map_err(wrong)?;
+        vault,
+        port: configuration.listen.port(),
+        patience,
+    };
+    TokenSource::new(options).map_err(could_not_set_up)
+}
+
+/// As what the program signs in to an account.
+fn registration(account: &Office365AccountConfig) -> Registration {
+    let mut registration = Registration::microsoft(account.cloud, Some(&account.tenant), account.client_id.as_deref());
+    if let (Some(url), Endpoints::Microsoft { login_url, .. }) = (&account.login_url, &mut registration.endpoints) {
+        login_url.clone_from(url);
+    }
+    if let Some(url) = &account.graph_url {
+        registration = registration.with_graph_at(url);
+    }
+    if let Some(scopes) = &account.scopes {
+        registration = registration.with_scopes(scopes.clone());
+    }
+    if let Some(host) = account.redirect_host {
+        host.clone_into(&mut registration.redirect_host);
+    }
+    if let Some(path) = &account.redirect_path {
+        registration.redirect_path.clone_from(path);
+    }
+    registration.send_origin = account.send_origin;
+    registration
+}
+
+fn client(account: &Office365AccountConfig, source: &TokenSource) -> Result<Arc<dyn CloudAccount>, Problem> {
     let graph_url = account.graph_url.clone().unwrap_or_else(|| account.cloud.graph_url());
     let mut options = office365::Options::new(graph_url);
     options.user.clone_from(&account.user);
     options.rate_limit = account.rate_limit.unwrap_or(options.rate_limit);
-    let client = office365::Account::new(options, Arc::new(tokens))
-        .map_err(|error| Problem::from_error("could not set up the account", error).with_exit(ExitStatus::Usage))?;
-    Ok(Arc::new(client))
+    Ok(Arc::new(office365::Account::new(options, Arc::new(source.clone())).map_err(could_not_set_up)?))
 }
 
-/// Says on the terminal where to sign in, however the log is set.
-pub(super) fn prompt(progress: &Progress) -> Arc<dyn SignInPrompt> {
-    let progress = progress.clone();
-    Arc::new(move |account: &str, address: &str| {
-        progress.println(&format!(
-            "To sign in to {account}, open this address in a browser on this machine:\n\n    {address}\n"
-        ));
-    })
+/// What a run of the driver is, apart from the configuration.
+pub(super) struct Run {
+    /// Whether nothing outside the state directory may be touched.
+    pub(super) dry_run: bool,
+    /// Who hears of what happens.
+    pub(super) listener: Option<Arc<Listener>>,
 }
 
 /// Makes everything that a run needs.
-pub(super) fn setup(
-    context: &Context,
-    configuration: Configuration,
-    dry_run: bool,
-    listener: Option<Arc<Listener>>,
-) -> Result<Setup, Problem> {
-    let mut accounts = Vec::new();
-    for one in &configuration.accounts {
-        accounts.push(account(&configuration, one, prompt(&context.progress), Browser::from_environment())?);
-    }
-    Ok(from_accounts(context, configuration, accounts, dry_run, listener))
-}
-
-/// The same for accounts that are at hand.
-pub(super) fn from_accounts(
-    context: &Context,
-    configuration: Configuration,
-    accounts: Vec<Arc<dyn CloudAccount>>,
-    dry_run: bool,
-    listener: Option<Arc<Listener>>,
-) -> Setup {
+pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &Accounts, run: Run) -> Setup {
     let account_names = configuration.accounts.iter().map(account_name).collect();
     let mailboxes = configuration
         .mailboxes
@@ -98,7 +159,7 @@ pub(super) fn from_accounts(
     };
     Setup {
         state_dir: configuration.state_dir.clone(),
-        accounts,
+        accounts: accounts.clients.clone(),
         account_names,
         mailboxes,
         maildirs: configuration.maildirs.iter().map(|maildir| maildir.path.clone()).collect(),
@@ -107,9 +168,10 @@ pub(super) fn from_accounts(
         max_deletions: configuration.max_deletions,
         on_change: configuration.on_change.clone(),
         start,
-        dry_run,
+        dry_run: run.dry_run,
         progress: context.progress.clone(),
-        listener,
+        listener: run.listener,
+        board: Some(accounts.sign_ins.board().clone()),
         route: route(configuration),
     }
 }

@@ -1,12 +1,20 @@
 //! `cms sync`: one full sync.
 
-use super::{Context, Ended, setup};
+use cms_auth::Patience;
+
+use super::setup::{self, Manner, Run};
+use super::{Context, Ended};
 use crate::problem::Problem;
 
 /// Syncs until both sides are the same, then tells what was done.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
-    let setup = setup::setup(context, context.configuration()?, false, None)?;
-    let summary = setup::open(setup)?.run(true, &context.stop).await?;
+    let configuration = context.configuration()?;
+    let manner = Manner::of(context, "sync", Patience::Once(setup::PATIENCE));
+    let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
+    let setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
+    let ran = setup::open(setup)?.run(true, &context.stop).await;
+    accounts.sign_ins.finish().await;
+    let summary = ran?;
     let ended = setup::conclude(context, &summary);
     Ok(if context.stop.is_requested() { Ended::Interrupted } else { ended })
 }

@@ -2,6 +2,7 @@
 //! instead.
 
 use starlark::values::Value;
+use starlark::values::list::ListRef;
 
 use super::error::{Argument, Refusal, did_you_mean};
 use super::functions::describe;
@@ -113,6 +114,31 @@ impl<'v> Arguments<'v> {
                 .at(at.clone())
         };
         count.map(Some).ok_or_else(wrong)
+    }
+
+    /// `True` or `False`.
+    pub(super) fn optional_switch(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        let Some((at, value)) = self.optional(name) else { return Ok(None) };
+        let wrong = || {
+            Refusal::new(format!("the `{name}` of `{}` must be `True` or `False`", self.signature.function))
+                .at(at.clone())
+        };
+        value.unpack_bool().map(Some).ok_or_else(wrong)
+    }
+
+    /// A list of texts that isn't empty.
+    pub(super) fn optional_texts(&self, name: &str) -> Result<Option<Vec<String>>, Refusal> {
+        let Some((at, value)) = self.optional(name) else { return Ok(None) };
+        let wrong = || {
+            Refusal::new(format!(
+                "the `{name}` of `{}` must be a list of strings, not {}",
+                self.signature.function,
+                describe(value)
+            ))
+            .at(at.clone())
+        };
+        let list = ListRef::from_value(value).filter(|list| !list.is_empty()).ok_or_else(wrong)?;
+        list.iter().map(|one| self.as_text(name, at, one).map(str::to_owned)).collect::<Result<_, _>>().map(Some)
     }
 
     fn as_text(&self, name: &str, at: &Argument, value: Value<'v>) -> Result<&'v str, Refusal> {

@@ -36,6 +36,7 @@ pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration
         file: file.to_owned(),
         state_dir,
         listen: options.listen.unwrap_or(Configuration::LISTEN),
+        token_key_command: options.token_key_command,
         poll_interval: options.poll_interval.unwrap_or(Configuration::POLL_INTERVAL),
         keep_deleted_days: options.keep_deleted_days.unwrap_or(Configuration::KEEP_DELETED_DAYS),
         max_deletions: options.max_deletions,

@@ -49,7 +49,19 @@ const MAILDIR: Signature =
 const ACCOUNT: Signature = Signature {
     function: "Office365_Account",
     positional: &["user"],
-    named: &["tenant", "client_id", "cloud", "login_url", "graph_url", "owa_url", "rate_limit"],
+    named: &[
+        "tenant",
+        "client_id",
+        "cloud",
+        "login_url",
+        "graph_url",
+        "owa_url",
+        "rate_limit",
+        "redirect_host",
+        "redirect_path",
+        "scopes",
+        "send_origin",
+    ],
     example: "Office365_Account(user=\"user@domain.com\")",
 };
 
@@ -231,6 +243,10 @@ fn account<'v>(draft: &mut Draft, positional: Positional<'v>, named: &Named<'v>)
         graph_url: arguments.optional_parsed("graph_url", parse::service_url)?,
         owa_url: arguments.optional_parsed("owa_url", parse::service_url)?,
         rate_limit: arguments.optional_count("rate_limit")?,
+        redirect_host: arguments.choice("redirect_host", &[("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")])?,
+        redirect_path: arguments.optional_parsed("redirect_path", parse::redirect_path)?,
+        scopes: arguments.optional_texts("scopes")?,
+        send_origin: arguments.optional_switch("send_origin")?.unwrap_or_default(),
     };
     let user = account.user.clone();
     // An account that is written twice is one account, with one sign-in.

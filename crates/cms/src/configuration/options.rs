@@ -13,8 +13,16 @@ use super::parse;
 use super::paths::Surroundings;
 
 /// Every option there is.
-pub(super) const NAMES: [&str; 7] =
-    ["direct_message", "state_dir", "listen", "poll_interval", "keep_deleted", "max_deletions", "on_change"];
+pub(super) const NAMES: [&str; 8] = [
+    "direct_message",
+    "state_dir",
+    "listen",
+    "token_key_command",
+    "poll_interval",
+    "keep_deleted",
+    "max_deletions",
+    "on_change",
+];
 
 /// The options that were set.
 #[derive(Default)]
@@ -22,6 +30,7 @@ pub(super) struct Options {
     pub(super) direct_message: Option<(OwnedFrozenValue, Position)>,
     pub(super) state_dir: Option<(PathBuf, Position)>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) token_key_command: Option<String>,
     pub(super) poll_interval: Option<Duration>,
     pub(super) keep_deleted_days: Option<u32>,
     pub(super) max_deletions: Option<u32>,
@@ -51,6 +60,9 @@ impl Options {
                 }
                 "listen" => {
                     options.listen = Some(text("listen", value).and_then(parse::listen_address).map_err(located)?);
+                }
+                "token_key_command" => {
+                    options.token_key_command = Some(text("token_key_command", value).map_err(located)?.to_owned());
                 }
                 "poll_interval" => options.poll_interval = Some(poll_interval(value).map_err(located)?),
                 "keep_deleted" => options.keep_deleted_days = Some(days(value).map_err(located)?),

@@ -47,6 +47,16 @@ pub(super) fn listen_address(written: &str) -> Result<SocketAddr, Refusal> {
     Ok(address)
 }
 
+/// The path of a redirect address, as it is registered (Redirect URI restrictions and limitations).
+pub(super) fn redirect_path(written: &str) -> Result<String, Refusal> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    if !written.starts_with('/') || written.len() > 200 || !written.chars().all(allowed) {
+        return Err(Refusal::new(format!("`{written}` is not the path of a redirect address"))
+            .hint("write the path that is registered, such as `/oauth2/msal`"));
+    }
+    Ok(written.to_owned())
+}
+
 /// The units of a duration, in milliseconds.
 const UNITS: [(&str, u64); 10] = [
     ("ms", 1),

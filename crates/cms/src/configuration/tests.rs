@@ -56,6 +56,10 @@ fn two_lines_are_a_configuration() {
             graph_url: None,
             owa_url: None,
             rate_limit: None,
+            redirect_host: None,
+            redirect_path: None,
+            scopes: None,
+            send_origin: false,
         }]
     );
     assert_eq!(

@@ -7,6 +7,7 @@ mod local_side;
 mod open;
 mod planning;
 mod rounds;
+mod showing;
 mod writing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::local::LocalSide;
@@ -73,6 +75,10 @@ struct Mailbox {
     failures: u32,
     /// Whether a round was completed since the start.
     polled: bool,
+    /// When a round was last completed.
+    synced_at: Option<UnixSeconds>,
+    /// What is in the way.
+    trouble: Option<Trouble>,
 }
 
 /// Where deleted messages of a mailbox go.
@@ -172,6 +178,9 @@ pub(crate) struct Driver {
     burst: (u64, u64),
     progress: Progress,
     listener: Option<Arc<Listener>>,
+    board: Option<Board>,
+    /// When the page was last told.
+    shown_at: Option<Instant>,
 }
 
 impl Driver {
@@ -219,6 +228,7 @@ impl Driver {
             }
             self.show_progress();
             let settled = self.is_settled();
+            self.show_on_page(settled);
             if once && (self.fatal.is_some() || settled) {
                 return self.finish_up().await;
             }

@@ -19,6 +19,7 @@ use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 
+use crate::page::Board;
 use crate::progress::Progress;
 
 pub(crate) use driver::Driver;
@@ -46,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) dry_run: bool,
     pub(crate) progress: Progress,
     pub(crate) listener: Option<Arc<Listener>>,
+    /// What the page shows of the mailboxes.
+    pub(crate) board: Option<Board>,
 }
 
 /// One configured mailbox.

@@ -76,6 +76,9 @@ impl World {
         command.arg("-c").arg(self.path("cms.cfg")).args(arguments).current_dir(self.directory.path());
         command
             .env("HOME", self.directory.path())
+            // Nobody's own keyring and desktop.
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+            .env("XDG_RUNTIME_DIR", self.directory.path().join("no-runtime-dir"))
             .env_remove("BROWSER")
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY");
@@ -247,6 +250,13 @@ pub(crate) struct Running {
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
+/// The address to sign in at that a line of the terminal or of a log for programs shows.
+pub(crate) fn sign_in_address(line: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let text = json["address"].as_str().unwrap_or(line.trim());
+    (text.starts_with("http") && text.contains("/oauth2/")).then(|| text.to_owned())
+}
+
 /// The program after it has ended.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -265,8 +275,8 @@ impl Running {
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 // This is the browser: the simulated service signs in whoever comes.
-                if let Some(address) = line.trim().strip_prefix("http").filter(|rest| rest.contains("/oauth2/")) {
-                    let _ = simcloud::visit(&format!("http{address}"));
+                if let Some(address) = sign_in_address(&line) {
+                    let _ = simcloud::visit(&address);
                 }
                 let mut text = text.lock().unwrap();
                 text.push_str(&line);

@@ -114,6 +114,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         burst: (0, 0),
         progress: setup.progress,
         listener: setup.listener,
+        board: setup.board,
+        shown_at: None,
     })
 }
 
@@ -179,6 +181,8 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             next_poll: now,
             failures: 0,
             polled: false,
+            synced_at: None,
+            trouble: None,
         });
     }
     Ok(mailboxes)

@@ -6,9 +6,10 @@ use cms_store::Change;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::problem::with_causes;
+use crate::page::Trouble;
+use crate::problem::{remedy, with_causes};
 use crate::sync::SyncError;
-use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
+use crate::sync::driver::{DeleteTarget, Driver, Round, backoff, unix_now};
 use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
 
@@ -261,6 +262,8 @@ impl Driver {
         let name = mailbox.name.clone();
         mailbox.failures = 0;
         mailbox.polled = true;
+        mailbox.synced_at = Some(unix_now());
+        mailbox.trouble = None;
         mailbox.next_poll = Instant::now() + poll_interval;
         mailbox.cursor.clone_from(&round.finished);
         if let Some(cursor) = round.finished {
@@ -316,6 +319,7 @@ impl Driver {
             mailbox.cursor = None;
         }
         let text = with_causes(&error);
+        mailbox.trouble = Some(Trouble { what: text.clone(), remedy: remedy(&error) });
         match error {
             CloudError::NoSuchFolder { nearest, .. } if !mailbox.polled => {
                 let hint = if nearest.is_empty() {

@@ -1,0 +1,99 @@
+//! Whose an access token is.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::registration::Profile;
+use crate::transport::{TransportError, read_body};
+use crate::{AccessToken, AuthError};
+
+/// How often the service is asked when it can't be reached.
+const TRIES: u32 = 4;
+/// No wait is longer: somebody looks at a page that doesn't come.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The names of the account that a token is for, the best one first. Empty where the service doesn't tell.
+pub(crate) async fn names(
+    http: &reqwest::Client,
+    profile: &Profile,
+    token: &AccessToken,
+) -> Result<Vec<String>, AuthError> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        match ask(http, profile, token).await {
+            Ok(names) => return Ok(names),
+            Err(Later { why, wait }) => {
+                last = Some(why);
+                tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+            }
+        }
+    }
+    let reason = last.map_or_else(String::new, |why| why.to_string());
+    Err(AuthError::Unreachable(format!("who has signed in can't be asked: {reason}")))
+}
+
+/// Why there was no answer, and when to ask again.
+struct Later {
+    why: TransportError,
+    wait: Duration,
+}
+
+impl From<TransportError> for Later {
+    fn from(why: TransportError) -> Self {
+        Self { why, wait: Duration::from_secs(1) }
+    }
+}
+
+async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> Result<Vec<String>, Later> {
+    let request = http.get(profile.url.clone()).bearer_auth(token.reveal());
+    let mut answer = request.send().await.map_err(TransportError::from)?;
+    let status = answer.status();
+    if status.is_server_error() || status.as_u16() == 429 || status.is_redirection() {
+        let asked = retry_after(answer.headers(), SystemTime::now());
+        return Err(Later {
+            why: TransportError::Status(status.as_u16()),
+            // A little more than is asked for: the answer was under way for a while, too.
+            wait: asked.unwrap_or_default() + Duration::from_secs(1),
+        });
+    }
+    if !status.is_success() {
+        // A registration that may not ask for it can't be told who it is; what mail it may read shows soon enough.
+        tracing::warn!("the service doesn't tell who has signed in (status {})", status.as_u16());
+        return Ok(Vec::new());
+    }
+    let body = read_body(&mut answer).await?;
+    let json: Value =
+        serde_json::from_slice(&body).map_err(|_| TransportError::Network("its answer isn't JSON".to_owned()))?;
+    let names = profile.members.iter().filter_map(|member| json[*member].as_str());
+    Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// Reads `Retry-After`: seconds or a date (RFC 9110, section 10.2.3), as a wait from `now`.
+fn retry_after(headers: &reqwest::header::HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
+    }
+}
+
+/// Whether one of an account's names is the one that is wanted.
+pub(crate) fn is_one_of(wanted: &str, names: &[String]) -> bool {
+    let wanted = wanted.trim().to_lowercase();
+    names.iter().any(|name| name.trim().to_lowercase() == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_without_case() {
+        let names = ["Anna@Contoso.com".to_owned(), "a.b@contoso.com".to_owned()];
+        assert!(is_one_of("anna@contoso.com ", &names));
+        assert!(is_one_of("A.B@contoso.com", &names));
+        assert!(!is_one_of("anna@contoso.co", &names));
+        assert!(!is_one_of("anna@contoso.com", &[]));
+    }
+}

@@ -1,0 +1,202 @@
+//! How requests get to a sign-in service, and what of its answers is believed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use oauth2::http::HeaderValue;
+use oauth2::http::header::{DATE, HeaderMap, ORIGIN};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use serde_json::Value;
+
+/// No honest answer of a sign-in service comes near this.
+const LARGEST_ANSWER_BYTES: usize = 1 << 20;
+
+/// Nobody's clock is compared with more precision: an answer takes its time, and `Date` has whole seconds.
+const TELLING_SKEW_SECONDS: i64 = 120;
+
+/// A client that a secret can be trusted to.
+pub(crate) fn http_client(loopback: bool) -> reqwest::Result<reqwest::Client> {
+    // A second installation is refused, and the first one is as good.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(60))
+        // A secret goes where it was addressed to and nowhere else.
+        .redirect(reqwest::redirect::Policy::none());
+    if loopback {
+        builder = builder.no_proxy();
+    }
+    builder.build()
+}
+
+/// A fault on the way, or one of the service that says nothing of the grant.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransportError {
+    #[error("{0}")]
+    Network(String),
+    #[error("it answered with status {0}")]
+    Status(u16),
+    #[error("its answer has no end")]
+    TooLarge,
+    #[error("it wants to lead elsewhere (status {0}); the sign-in page of a network may be in between")]
+    Elsewhere(u16),
+    #[error("the request can't be made")]
+    Request,
+}
+
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::Network(text)
+    }
+}
+
+/// How far this computer's clock is behind the service's, in seconds, as the answers' `Date` tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Skew(Arc<AtomicI64>);
+
+impl Skew {
+    pub(crate) fn note(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
+        self.0.store(seconds(there) - seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// The difference, if it is one that can do harm.
+    pub(crate) fn harmful(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|skew| skew.abs() > TELLING_SKEW_SECONDS)
+    }
+
+    /// The difference in words, for a message.
+    pub(crate) fn words(&self) -> Option<String> {
+        let skew = self.harmful()?;
+        let (minutes, side) = (skew.abs().div_euclid(60), if skew > 0 { "behind" } else { "ahead of" });
+        Some(format!("this computer's clock is {minutes} minutes {side} the service's: set it right"))
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// What an error of the token endpoint says besides what RFC 6749 knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Besides {
+    /// What the next sign-in must bring, as the service wants it back (claims challenge).
+    pub(crate) claims: Option<String>,
+}
+
+/// Carries the requests of the `oauth2` crate.
+pub(crate) struct Transport {
+    pub(crate) http: reqwest::Client,
+    pub(crate) origin: String,
+    pub(crate) send_origin: bool,
+    /// Whether the header was turned on or off already.
+    pub(crate) turned: bool,
+    pub(crate) skew: Skew,
+    pub(crate) besides: Mutex<Besides>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Transport {
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, TransportError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.carry(request))
+    }
+}
+
+impl Transport {
+    async fn carry(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let mut request = reqwest::Request::try_from(request).map_err(|_| TransportError::Request)?;
+        if self.send_origin {
+            let value = HeaderValue::from_str(&self.origin).map_err(|_| TransportError::Request)?;
+            request.headers_mut().insert(ORIGIN, value);
+        }
+        let mut answer = self.http.execute(request).await?;
+        let status = answer.status();
+        self.skew.note(answer.headers());
+        // Whatever such an answer says in its body, it isn't about the grant.
+        if status.is_redirection() {
+            return Err(TransportError::Elsewhere(status.as_u16()));
+        }
+        if status.is_server_error() || status.as_u16() == 429 {
+            return Err(TransportError::Status(status.as_u16()));
+        }
+        let body = read_body(&mut answer).await?;
+        if !status.is_success() {
+            *self.besides.lock().unwrap_or_else(PoisonError::into_inner) = read_besides(&body);
+        }
+        let mut response = HttpResponse::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = answer.headers().clone();
+        Ok(response)
+    }
+
+    pub(crate) fn take_besides(&self) -> Besides {
+        std::mem::take(&mut *self.besides.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(crate) async fn read_body(answer: &mut reqwest::Response) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST_ANSWER_BYTES {
+            return Err(TransportError::TooLarge);
+        }
+    }
+    Ok(body)
+}
+
+fn read_besides(body: &[u8]) -> Besides {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    // It goes into an address: what isn't JSON itself isn't a claims request.
+    let claims = json["claims"].as_str().filter(|claims| serde_json::from_str::<Value>(claims).is_ok());
+    Besides { claims: claims.map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skew_of(offset: i64) -> Skew {
+        let there = SystemTime::now() + Duration::from_secs(100_000)
+            - Duration::from_secs(100_000u64.saturating_add_signed(-offset));
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_str(&httpdate::fmt_http_date(there)).unwrap());
+        let skew = Skew::default();
+        skew.note(&headers);
+        skew
+    }
+
+    #[test]
+    fn a_clock_that_is_minutes_off_is_told() {
+        assert_eq!(skew_of(0).words(), None);
+        assert_eq!(skew_of(60).words(), None);
+        assert!(skew_of(3605).words().unwrap().contains("60 minutes behind"));
+        assert!(skew_of(-3605).words().unwrap().contains("60 minutes ahead of"));
+        let skew = Skew::default();
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("yesterday"));
+        skew.note(&headers);
+        assert_eq!(skew.harmful(), None);
+    }
+
+    #[test]
+    fn claims_are_taken_over_only_if_they_are_json() {
+        assert_eq!(read_besides(br#"{"error":"x","claims":"{\"a\":1}"}"#).claims.as_deref(), Some("{\"a\":1}"));
+        assert_eq!(read_besides(br#"{"error":"x","claims":"&prompt=none"}"#).claims, None);
+        assert_eq!(read_besides(b"<html>").claims, None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Living with tokens: renewal, revocation, faults on the way.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cms_auth::{AccessTokens, AuthError, Patience, SignInState, TokenSource, TokenSourceOptions};
+use simcloud::{Action, Fault};
+
+use crate::support::{browse, obey, options, registration, signed_in, start};
+
+#[tokio::test]
+async fn a_rejected_token_is_renewed_once_for_all() {
+    let server = start().await;
+    let source = signed_in(&server).await;
+    let rejected = source.access_token().await.unwrap();
+    let before = server.cloud().counters().http_requests;
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (source, rejected) = (source.clone(), rejected.clone());
+            tokio::spawn(async move { source.renew(&rejected, None).await.unwrap() })
+        })
+        .collect();
+    for caller in callers {
+        assert_ne!(caller.await.unwrap(), rejected);
+    }
+    assert_eq!(server.cloud().counters().http_requests, before + 1);
+}
+
+#[tokio::test]
+async fn a_revoked_sign_in_is_over_and_the_user_is_not_asked_twice_in_one_run() {
+    let server = start().await;
+    let source = TokenSource::new(options(&server, Patience::Once(Duration::from_secs(20)))).unwrap();
+    let asked = obey(&source);
+    let token = source.access_token().await.unwrap();
+    server.cloud().revoke("", true);
+    // Nobody obeys any more.
+    server.cloud().set_sign_in_mode(simcloud::SignInMode::Page { number: 90_094 });
+    match source.renew(&token, None).await {
+        Err(AuthError::SignInNeeded { reason, .. }) => {
+            assert!(reason.contains("AADSTS50173") && reason.contains("the password was changed"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(source.access_token().await, Err(AuthError::SignInNeeded { .. })));
+    assert!(asked.load(Ordering::SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_daemon_goes_on_by_itself_after_the_user_signed_in_again() {
+    let server = start().await;
+    let source = TokenSource::new(options(&server, Patience::Forever)).unwrap();
+    let asked = obey(&source);
+    let token = source.access_token().await.unwrap();
+    server.cloud().revoke("", true);
+    assert_ne!(source.renew(&token, None).await.unwrap(), token);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn faults_of_the_sign_in_service_do_not_end_a_sign_in() {
+    let server = start().await;
+    let source = signed_in(&server).await;
+    let token = source.access_token().await.unwrap();
+    for action in [
+        Action::status(500),
+        Action::status(503),
+        Action::throttled(1),
+        Action::Html,
+        Action::Garbage,
+        Action::ResetBefore,
+        Action::Truncate { after: 20 },
+    ] {
+        server.cloud().inject(Fault::once("token", action.clone()));
+        let answer = source.renew(&token, None).await;
+        assert!(matches!(answer, Err(AuthError::Unreachable(_))), "{action:?}: {answer:?}");
+        assert!(matches!(source.state(), SignInState::Unreachable { .. }), "{action:?}");
+        assert!(source.is_signed_in().await, "{action:?}");
+    }
+    assert_ne!(source.renew(&token, None).await.unwrap(), token);
+    assert!(matches!(source.state(), SignInState::SignedIn { .. }));
+}
+
+#[tokio::test]
+async fn one_sign_in_serves_several_resources() {
+    let server = start().await;
+    let mut registration = registration(&server);
+    registration.further_resources = vec![vec!["https://outlook.office.com/mail.read".to_owned()]];
+    let source = TokenSource::new(TokenSourceOptions { registration, ..options(&server, Patience::None) }).unwrap();
+    assert!(browse(&source).await.good);
+    let graph = source.access_token().await.unwrap();
+    let outlook_tokens = source.for_resource(1).unwrap();
+    let outlook = outlook_tokens.access_token().await.unwrap();
+    assert_ne!(graph, outlook);
+    // Each is held apart, and renewing one leaves the other.
+    assert_eq!(source.access_token().await.unwrap(), graph);
+    assert_ne!(outlook_tokens.renew(&outlook, None).await.unwrap(), outlook);
+    assert_eq!(source.access_token().await.unwrap(), graph);
+    assert!(source.for_resource(2).is_none());
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_expires() {
+    let server = start().await;
+    server.cloud().turn(|knobs| knobs.access_token_seconds = 1);
+    let source = signed_in(&server).await;
+    let token = source.access_token().await.unwrap();
+    // Of a life this short, the second half is left for the way.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_ne!(source.access_token().await.unwrap(), token);
+}
+
+#[tokio::test]
+async fn a_fresh_token_that_is_refused_leads_to_a_sign_in_once_for_all() {
+    let server = start().await;
+    let source = TokenSource::new(options(&server, Patience::Forever)).unwrap();
+    let asked = obey(&source);
+    let rejected = source.access_token().await.unwrap();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (source, rejected) = (source.clone(), rejected.clone());
+            tokio::spawn(async move { source.sign_in_anew(&rejected, "it isn't accepted").await.unwrap() })
+        })
+        .collect();
+    for caller in callers {
+        assert_ne!(caller.await.unwrap(), rejected);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}

@@ -1,0 +1,80 @@
+//! What the page asks for, handed to the accounts.
+
+use std::sync::Arc;
+
+use cms_auth::{Landing, TokenSource};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use url::Url;
+
+use crate::page::{CameBack, Desk};
+
+/// The accounts, as the page sees them.
+pub(super) struct AccountsDesk {
+    sources: Arc<[TokenSource]>,
+    /// The port that browsers come back to.
+    port: u16,
+}
+
+impl AccountsDesk {
+    pub(super) fn new(sources: Arc<[TokenSource]>, port: u16) -> Self {
+        Self { sources, port }
+    }
+
+    fn source(&self, account: usize) -> Result<&TokenSource, String> {
+        self.sources.get(account).ok_or_else(|| "there is no such account".to_owned())
+    }
+}
+
+impl Desk for AccountsDesk {
+    fn begin(&self, account: usize) -> Result<Url, String> {
+        self.source(account)?.begin(self.port).map_err(|error| error.to_string())
+    }
+
+    fn begin_with_code(&self, account: usize) -> Result<(), String> {
+        let source = self.source(account)?.clone();
+        // What comes of it shows in the account's state.
+        tokio::spawn(async move { source.begin_with_code().await });
+        Ok(())
+    }
+
+    fn cancel(&self, account: usize) {
+        if let Ok(source) = self.source(account) {
+            source.cancel();
+        }
+    }
+
+    fn redirect_paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> =
+            self.sources.iter().map(|source| source.registration().redirect_path.clone()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    fn came_back<'a>(&'a self, path: &'a str, query: &'a str) -> BoxFuture<'a, Option<CameBack>> {
+        async move {
+            for source in self.sources.iter().filter(|source| source.registration().redirect_path == path) {
+                if let Some(Landing { good, heading, words }) = source.came_back(query).await {
+                    return Some(CameBack { good, heading, words });
+                }
+            }
+            None
+        }
+        .boxed()
+    }
+
+    fn sign_in_origins(&self) -> Vec<String> {
+        let mut origins: Vec<String> = self
+            .sources
+            .iter()
+            .map(|source| source.registration().sign_in_origin())
+            // A tenant may hand its users on to a sign-in page of its own, and browsers hold a form to this on every
+            // step of such a way.
+            .map(|origin| if origin.starts_with("https:") { "https:".to_owned() } else { origin })
+            .collect();
+        origins.sort_unstable();
+        origins.dedup();
+        origins
+    }
+}
