@@ -233,7 +233,10 @@ async fn messages(bus: &Connection, rule: MatchRule<'static>) -> Option<impl Str
 async fn connect() -> Result<SecretService<'static>, Refusal> {
     let bus = match within(CALL_PATIENCE, Connection::session()).await {
         Some(Ok(bus)) => bus,
-        Some(Err(e)) => return Err(Refusal::Absent(format!("no session bus answers ({e})"))),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "There is no session bus");
+            return Err(Refusal::Absent("there is no session bus".to_owned()));
+        }
         None => return Err(Refusal::Absent("no session bus answers in time".to_owned())),
     };
     connect_over(bus).await
@@ -339,7 +342,8 @@ fn bus_refusal(error: &zbus::Error) -> Refusal {
         | "DBus.Error.NameHasNoOwner"
         | "DBus.Error.NoReply"
         | "DBus.Error.Disconnected" => {
-            Refusal::Absent(format!("no service on the session bus keeps secrets ({error})"))
+            tracing::debug!(%error, "There is no Secret Service");
+            Refusal::Absent("nothing on the session bus keeps secrets".to_owned())
         }
         // The service is known to the bus, which can't start it.
         _ if name.starts_with("DBus.Error.Spawn.") => {

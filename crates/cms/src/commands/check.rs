@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cms_auth::{AccessTokens as _, AuthError, Patience, TokenSource};
+use cms_auth::{AccessTokens as _, AuthError, KeyDescription, KeyringState, Patience, TokenSource};
 use cms_cloud::contract::CloudError;
 use cms_maildir::Maildir;
 
@@ -13,7 +13,7 @@ use crate::logging::utc;
 use crate::output;
 use crate::problem::Problem;
 
-/// Looks at everything that a run rests on, and changes nothing.
+/// Looks at everything that a run rests on, and changes nothing; but a sign-in that it takes is kept.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
     output::line(format_args!("ok    configuration: `{}`", configuration.file.display()))?;
@@ -28,7 +28,7 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     for (index, account) in configuration.accounts.iter().enumerate() {
         let name = account.user.as_deref().unwrap_or("the account");
         let (source, client) = (&accounts.sources[index], &accounts.clients[index]);
-        let signed_in = check_sign_in(source).await;
+        let signed_in = check_sign_in(source).await?;
         let go_on = signed_in.is_ok();
         note(&mut worst, signed_in)?;
         if !go_on {
@@ -61,13 +61,13 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
             note(&mut worst, finding)?;
         }
     }
-    output::line(format_args!("ok    key of the token vault: {}", vault.describe_key().await))?;
+    tell_key(&vault.describe_key().await)?;
     accounts.sign_ins.finish().await;
     Ok(worst)
 }
 
 /// Has a token, and tells what is known of the sign-in behind it.
-async fn check_sign_in(source: &TokenSource) -> Result<String, Finding> {
+async fn check_sign_in(source: &TokenSource) -> Result<Result<String, Finding>, Problem> {
     let name = source.name();
     let report = match source.access_token().await {
         Ok(_) => source.report().await,
@@ -79,11 +79,11 @@ async fn check_sign_in(source: &TokenSource) -> Result<String, Finding> {
                 AuthError::Configuration(_) => (Ended::Failed, "set it right in cms.cfg".to_owned()),
                 _ => (Ended::SignInNeeded, format!("cms sign-in {name}")),
             };
-            return Err(Finding {
+            return Ok(Err(Finding {
                 what: format!("sign-in: {name}: {}", crate::problem::with_causes(&error)),
                 hint,
                 ended,
-            });
+            }));
         }
     };
     let mut told = format!("sign-in: {}", report.user.as_deref().unwrap_or(name));
@@ -95,19 +95,38 @@ async fn check_sign_in(source: &TokenSource) -> Result<String, Finding> {
     add(format!("may {}", report.scopes.iter().map(|scope| short(scope)).collect::<Vec<_>>().join(", ")));
     add(match &report.not_kept {
         None => "kept for the next start".to_owned(),
-        Some(why) => format!("not kept for the next start ({why})"),
+        // Why not is told with the key, or was told when the user signed in.
+        Some(_) => "not kept for the next start".to_owned(),
     });
     if let Some(at) = report.ends_at {
         add(format!("ends {}: the redirect address is registered as `spa`", utc(at)));
     }
-    match report.clock {
-        None => Ok(told),
-        Some(clock) => Err(Finding {
-            what: format!("{told}; {clock}"),
-            hint: "turn on time synchronisation (timedatectl set-ntp true)".to_owned(),
-            ended: Ended::Failed,
-        }),
+    if let Some(clock) = report.clock {
+        tell_note(&clock, "turn on time synchronisation (timedatectl set-ntp true)")?;
     }
+    Ok(Ok(told))
+}
+
+/// Tells where the key of the token vault is. Without one everything works, but the next start begins with a sign-in.
+fn tell_key(key: &KeyDescription) -> Result<(), Problem> {
+    let told = format!("key of the token vault: {key}");
+    let hint = match key {
+        KeyDescription::Command(_) | KeyDescription::Keyring(KeyringState::HasKey | KeyringState::Ready) => {
+            return output::line(format_args!("ok    {told}"));
+        }
+        KeyDescription::Keyring(KeyringState::Locked) => {
+            "log in to the desktop, or unlock the keyring in its own program"
+        }
+        KeyDescription::Keyring(KeyringState::LacksKey | KeyringState::Absent(_) | KeyringState::Failed(_)) => {
+            "`cfg.token_key_command = \"pass show cms\"` or the like gives a key without a keyring"
+        }
+    };
+    tell_note(&told, hint)
+}
+
+/// Tells something that isn't as it should be and keeps nothing from working.
+fn tell_note(what: &str, hint: &str) -> Result<(), Problem> {
+    output::line(format_args!("note  {what}\n      hint: {hint}"))
 }
 
 /// The last part of a scope, as people know it: `Mail.ReadWrite`.

@@ -8,6 +8,7 @@ use cms_auth::{Browser, SignInState, TokenSource};
 use futures_util::future::select_all;
 use tracing::{debug, warn};
 
+use super::voice::Voice;
 use super::{PageHolder, headless, notification, typed};
 use crate::page::Board;
 use crate::progress::Progress;
@@ -35,11 +36,10 @@ pub(super) struct Host {
     sources: Arc<[TokenSource]>,
     board: Board,
     page: Arc<PageHolder>,
-    invitation: Invitation,
+    voice: Arc<Voice>,
     daemon: bool,
     /// Accounts for which a browser was opened: that happens once, and later only if the user wants it.
     invited: HashSet<usize>,
-    told_not_kept: bool,
 }
 
 impl Host {
@@ -47,10 +47,10 @@ impl Host {
         sources: Arc<[TokenSource]>,
         board: Board,
         page: Arc<PageHolder>,
-        invitation: Invitation,
+        voice: Arc<Voice>,
         daemon: bool,
     ) -> Self {
-        Self { sources, board, page, invitation, daemon, invited: HashSet::new(), told_not_kept: false }
+        Self { sources, board, page, voice, daemon, invited: HashSet::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -63,7 +63,6 @@ impl Host {
                 let before = std::mem::replace(&mut seen[account], now.clone());
                 match &now {
                     SignInState::Needed { reason } if before != now => self.invite(account, reason).await,
-                    SignInState::SignedIn { not_kept: Some(why), .. } => self.tell_not_kept(why),
                     SignInState::WaitingForKeyring if before != now => self.tell_locked(account),
                     SignInState::Failed { reason } if before != now && self.daemon => self.tell_failed(account, reason),
                     _ => {}
@@ -80,7 +79,7 @@ impl Host {
         let Some(source) = self.sources.get(account).cloned() else { return };
         let page = self.page.open();
         let first = self.invited.insert(account);
-        match (&self.invitation, page) {
+        match (self.voice.invitation(), page) {
             (Invitation::Visitor(visit), Ok(address)) => match source.begin(address.port()) {
                 Ok(url) => visit(url.as_str()),
                 Err(error) => warn!("{error}"),
@@ -89,7 +88,7 @@ impl Host {
             (Invitation::User { with_code: true, .. }, _) => self.offer_code(&source).await,
             (Invitation::User { .. }, Err(error)) => {
                 let remedy = error.remedy().map(|remedy| format!("\nhint: {remedy}")).unwrap_or_default();
-                self.say(&format!(
+                self.voice.say(&format!(
                     "can't wait for a browser to sign in to {}: {}{remedy}",
                     source.name(),
                     crate::problem::with_causes(&error)
@@ -99,13 +98,13 @@ impl Host {
             (Invitation::User { browser, .. }, Ok(address)) => {
                 let place = format!("http://{}", typed(address));
                 if self.daemon && (!first || self.board.open_tabs() > 0) {
-                    self.say(&format!("Signing in to {} is needed ({reason}): open {place}", source.name()));
+                    self.voice.say(&format!("Signing in to {} is needed ({reason}): open {place}", source.name()));
                     notification::show(&format!("Sign in to {}", source.name()), &format!("{reason}. Open {place}"))
                         .await;
                     return;
                 }
                 if self.board.open_tabs() > 0 {
-                    self.say(&format!("To sign in to {}, go to the page that is open at {place}", source.name()));
+                    self.voice.say(&format!("To sign in to {}, go to the page that is open at {place}", source.name()));
                     return;
                 }
                 let browser = browser.clone();
@@ -118,9 +117,9 @@ impl Host {
     async fn open(&self, source: &TokenSource, port: u16, browser: &Browser, place: &str) {
         let url = match source.begin(port) {
             Ok(url) => url,
-            Err(error) => return self.say(&format!("can't sign in to {}: {error}", source.name())),
+            Err(error) => return self.voice.say(&format!("can't sign in to {}: {error}", source.name())),
         };
-        self.show_address(source, url.as_str());
+        self.voice.show_address(source.name(), url.as_str());
         if !browser.is_none() && browser.open(url.as_str()).await {
             self.wait_while_under_way(source).await;
             // The page that the browser got takes the user on from here.
@@ -133,7 +132,7 @@ impl Host {
             return;
         }
         if let Some(line) = headless::port_forward(port) {
-            self.say(&format!(
+            self.voice.say(&format!(
                 "If your browser is on another computer, type this there, then open {place} in it:\n\n    {line}\n"
             ));
         }
@@ -151,7 +150,7 @@ impl Host {
             return;
         }
         if let SignInState::WithCode { user_code, address, .. } = source.state() {
-            self.say(&format!(
+            self.voice.say(&format!(
                 "To sign in to {} on any device, open {address} there and enter the code\n\n    {user_code}\n",
                 source.name()
             ));
@@ -163,49 +162,18 @@ impl Host {
         source.watch().wait_for(|state| !state.is_under_way()).await.ok();
     }
 
-    fn tell_not_kept(&mut self, why: &str) {
-        // In a demonstration nothing is kept.
-        if matches!(self.invitation, Invitation::User { .. }) && !std::mem::replace(&mut self.told_not_kept, true) {
-            self.say(&format!("The sign-in isn't kept for the next start: {why}"));
-        }
-    }
-
     fn tell_locked(&self, account: usize) {
         if let Some(source) = self.sources.get(account) {
-            self.say(&format!("The sign-in to {} waits for the keyring: unlock it", source.name()));
+            self.voice.say(&format!("The sign-in to {} waits for the keyring: unlock it", source.name()));
         }
     }
 
     fn tell_failed(&self, account: usize, reason: &str) {
         let (Some(source), Some(address)) = (self.sources.get(account), self.page.address()) else { return };
-        self.say(&format!(
+        self.voice.say(&format!(
             "Not signed in to {}: {reason}\nTo try again, open http://{}",
             source.name(),
             typed(address)
         ));
-    }
-
-    fn show_address(&self, source: &TokenSource, address: &str) {
-        match &self.invitation {
-            Invitation::User { progress, .. } if progress.is_silent() => {
-                warn!(account = source.name(), address, "To sign in, open the address in a browser on this machine");
-            }
-            _ => self.say(&format!(
-                "To sign in to {}, open this address in a browser on this machine:\n\n    {address}\n",
-                source.name()
-            )),
-        }
-    }
-
-    /// Says it on the terminal, or in the log where that is for programs.
-    fn say(&self, text: &str) {
-        if let Invitation::User { progress, .. } = &self.invitation {
-            if progress.is_silent() {
-                let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                warn!("{line}");
-            } else {
-                progress.println(text);
-            }
-        }
     }
 }

@@ -7,6 +7,7 @@ mod desk;
 mod headless;
 mod invite;
 mod notification;
+mod voice;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,8 @@ use cms_auth::{SignInState, TokenSource};
 use tokio::task::JoinSet;
 
 use crate::page::{AccountStatus, Board, Page, PageError, PageHandle, SignInStatus, Status};
+
+use voice::Voice;
 
 pub(crate) use invite::Invitation;
 
@@ -40,6 +43,8 @@ pub(crate) struct SignInOptions {
 pub(crate) struct SignIns {
     board: Board,
     page: Arc<PageHolder>,
+    sources: Arc<[TokenSource]>,
+    voice: Arc<Voice>,
     _tasks: JoinSet<()>,
 }
 
@@ -62,9 +67,10 @@ impl SignIns {
             listen: options.listen,
             handle: Mutex::default(),
         });
+        let voice = Arc::new(Voice::new(options.invitation));
         let mut tasks = JoinSet::new();
         for (account, source) in sources.iter().enumerate() {
-            tasks.spawn(show(account, source.clone(), board.clone()));
+            tasks.spawn(show(account, source.clone(), board.clone(), voice.clone()));
         }
         if options.daemon {
             match page.open() {
@@ -75,9 +81,9 @@ impl SignIns {
                 }
             }
         }
-        let host = invite::Host::new(sources, board.clone(), page.clone(), options.invitation, options.daemon);
+        let host = invite::Host::new(sources.clone(), board.clone(), page.clone(), voice.clone(), options.daemon);
         tasks.spawn(host.run());
-        Self { board, page, _tasks: tasks }
+        Self { board, page, sources, voice, _tasks: tasks }
     }
 
     /// What the page shows.
@@ -92,6 +98,9 @@ impl SignIns {
 
     /// Ends, after a browser that has just come back has got its page.
     pub(crate) async fn finish(self) {
+        for source in self.sources.iter() {
+            tell_not_kept(&source.state(), &self.voice);
+        }
         if let Some(handle) = self.page.take() {
             handle.finish(LAST_PAGE).await;
         }
@@ -141,11 +150,19 @@ fn first_status(options: &SignInOptions) -> Status {
     }
 }
 
+fn tell_not_kept(state: &SignInState, voice: &Voice) {
+    if let SignInState::SignedIn { not_kept: Some(why), .. } = state {
+        voice.tell_not_kept(why);
+    }
+}
+
 /// Keeps one account's line on the board true.
-async fn show(account: usize, source: TokenSource, board: Board) {
+async fn show(account: usize, source: TokenSource, board: Board, voice: Arc<Voice>) {
     let mut states = source.watch();
     loop {
-        let now = status(&states.borrow_and_update());
+        let state = states.borrow_and_update().clone();
+        tell_not_kept(&state, &voice);
+        let now = status(&state);
         board.update(|status| {
             if let Some(line) = status.accounts.get_mut(account) {
                 line.sign_in = now;
