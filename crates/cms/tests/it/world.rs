@@ -265,8 +265,18 @@ pub(crate) struct Finished {
 }
 
 impl Running {
-    /// Starts a command whose stdout and stderr are piped.
-    pub(crate) fn of(mut command: Command) -> Self {
+    /// Starts a command whose stdout and stderr are piped. Whatever address it asks for to be signed in at is visited.
+    pub(crate) fn of(command: Command) -> Self {
+        // This is the browser: the simulated service signs in whoever comes.
+        Self::with(command, |address| drop(simcloud::visit(address)))
+    }
+
+    /// The same with nobody who signs in.
+    pub(crate) fn unattended(command: Command) -> Self {
+        Self::with(command, |_| {})
+    }
+
+    fn with(mut command: Command, visit: impl Fn(&str) + Send + 'static) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -274,9 +284,8 @@ impl Running {
         let text = stderr.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                // This is the browser: the simulated service signs in whoever comes.
                 if let Some(address) = sign_in_address(&line) {
-                    let _ = simcloud::visit(&address);
+                    visit(&address);
                 }
                 let mut text = text.lock().unwrap();
                 text.push_str(&line);
