@@ -244,6 +244,7 @@ impl Inner {
             }
             Err(Denial::Ended { reason, claims }) => {
                 let reason = self.with_clock(reason);
+                warn!(account = %self.account, "The sign-in has ended: {reason}");
                 held.end(&reason);
                 held.claims = claims.or(held.claims.take());
                 Err(self.needed(&reason))

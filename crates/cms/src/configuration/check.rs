@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigurationError, Position, Refusal};
+use super::functions::Draft;
 use super::language::Evaluated;
 use super::options::Options;
 use super::paths::identity;
 use super::router::Router;
-use super::{Configuration, MaildirConfig};
+use super::{Configuration, MailboxConfig, MaildirConfig};
 
 /// Turns what the file declared into a configuration.
 pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration, ConfigurationError> {
     let start = || Position::start_of(file);
-    let draft = evaluated.draft;
+    let draft = without_unused_accounts(evaluated.draft);
     let Some(first) = draft.maildirs.first() else {
         return Err(Refusal::new("no `MailDir` is declared")
             .hint("write `MailDir(\"~/mail/INBOX\")`")
@@ -46,6 +47,18 @@ pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration
         accounts: draft.accounts,
         mailboxes: draft.mailboxes,
     })
+}
+
+/// Nobody is asked to sign in to an account that no mailbox is in.
+fn without_unused_accounts(mut draft: Draft) -> Draft {
+    let used = |index: usize, mailboxes: &[MailboxConfig]| mailboxes.iter().any(|mailbox| mailbox.account == index);
+    for index in (0..draft.accounts.len()).rev().filter(|index| !used(*index, &draft.mailboxes)).collect::<Vec<_>>() {
+        draft.accounts.remove(index);
+        for mailbox in draft.mailboxes.iter_mut().filter(|mailbox| mailbox.account > index) {
+            mailbox.account -= 1;
+        }
+    }
+    draft
 }
 
 /// Our own files must not lie where mail programs look for messages.

@@ -193,7 +193,7 @@ fn unknown_options() {
     );
     refused_after(
         "cfg.x = 3",
-        "cms.cfg:3:1: `cfg.x` is not known\nhint: the options are `direct_message`, `state_dir`, `listen`, \
+        "cms.cfg:3:1: `cfg.x` is not known\nhint: the options are `direct_message`, `state_dir`, `listen`, `token_key_command`, \
          `poll_interval`, `keep_deleted`, `max_deletions`, `on_change`",
     );
     refused_after(
@@ -486,4 +486,50 @@ fn a_function_that_does_not_end_is_stopped() {
 fn a_file_that_is_not_there() {
     let error = Configuration::load(Path::new("/nonexistent/cms.cfg")).unwrap_err();
     assert_eq!(error.to_string(), "could not read the configuration `/nonexistent/cms.cfg`");
+}
+
+#[test]
+fn an_account_that_no_mailbox_is_in_is_left_out() {
+    let configuration = read(
+        "MailDir(\"m\")\nunused = Office365_Account(user=\"a@b\")\nused = Office365_Account(user=\"c@d\")\n\
+         Office365_Account(user=\"e@f\")\nOffice365(\"inbox\", used)\n",
+    )
+    .unwrap();
+    let users: Vec<_> = configuration.accounts.iter().map(|account| account.user.as_deref()).collect();
+    assert_eq!((users, configuration.mailboxes[0].account), (vec![Some("c@d")], 0));
+}
+
+#[test]
+fn a_registration_of_ones_own_is_described_whole() {
+    let configuration = read(
+        "MailDir(\"m\")\nOffice365(\"inbox\", Office365_Account(client_id=\"id\", redirect_host=\"localhost\", \
+         redirect_path=\"/a/b\", scopes=[\"x\", \"y\"], send_origin=True))\ncfg.token_key_command = \"pass show cms\"\n\
+         cfg.listen = \"[::1]:8080\"\n",
+    )
+    .unwrap();
+    let account = &configuration.accounts[0];
+    assert_eq!((account.redirect_host, account.redirect_path.as_deref()), (Some("localhost"), Some("/a/b")));
+    assert_eq!((account.scopes.as_deref(), account.send_origin), (Some(&["x".to_owned(), "y".to_owned()][..]), true));
+    assert_eq!(configuration.token_key_command.as_deref(), Some("pass show cms"));
+    // Browsers are sent back to the IPv4 address, whatever else is listened on.
+    let addresses: Vec<_> = configuration.listen_addresses().iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["127.0.0.1:8080", "[::1]:8080"]);
+}
+
+#[test]
+fn a_registration_that_cannot_be_is_refused_with_what_to_write() {
+    let account = |arguments: &str| format!("MailDir(\"m\")\nOffice365(\"inbox\", Office365_Account({arguments}))\n");
+    for (arguments, words) in [
+        ("redirect_host=\"example.com\"", "`redirect_host` can't be \"example.com\""),
+        ("redirect_path=\"oauth2\"", "is not the path of a redirect address"),
+        ("redirect_path=\"/a?b\"", "is not the path of a redirect address"),
+        ("scopes=\"x\"", "must be a list of strings, not a string"),
+        ("scopes=[]", "must be a list of strings"),
+        ("scopes=[1]", "must be a string, not a number"),
+        ("send_origin=1", "must be `True` or `False`"),
+    ] {
+        let error = told(read(&account(arguments)));
+        assert!(error.contains(words), "{arguments}: {error}");
+    }
+    assert!(told(read(&format!("{}cfg.token_key_command = \"\"\n", account("")))).contains("must not be empty"));
 }

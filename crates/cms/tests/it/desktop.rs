@@ -140,6 +140,8 @@ struct Board {
     shown: Sender<(String, String)>,
 }
 
+// The macro names every argument, of which most are of no interest here.
+#[allow(clippy::used_underscore_binding)]
 #[zbus::interface(name = "org.freedesktop.Notifications")]
 impl Board {
     #[allow(clippy::too_many_arguments)] // As the Desktop Notifications Specification has it.

@@ -15,6 +15,7 @@ mod kills;
 mod mail_program;
 mod mutt;
 mod python_failures;
+mod redaction;
 mod signing_in;
 mod start_policies;
 mod stop;

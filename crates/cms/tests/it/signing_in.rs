@@ -362,3 +362,36 @@ fn a_key_command_that_fails_is_told_with_its_status_and_nothing_is_overwritten()
     let file = Command::new("stat").args(["-c", "%a"]).arg(world.path(".cms/tokens.vault")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&file.stdout).trim(), "600");
 }
+
+#[test]
+fn an_organisations_own_registration_is_used_as_it_is_configured() {
+    let registration = simcloud::Registration {
+        client_id: "11111111-2222-3333-4444-555555555555".to_owned(),
+        redirects: vec!["http://localhost/desk/mail".to_owned()],
+        redirect_type: simcloud::RedirectType::Spa,
+        tenant: Some("contoso.com".to_owned()),
+        ..simcloud::Registration::default()
+    };
+    let world = World::with(Options { registrations: vec![registration], messages: 2, ..Options::default() });
+    let url = &world.url;
+    let configure = |more: &str| {
+        world.configure(&format!(
+            "own = Office365_Account(user=\"{USER}\", login_url=\"{url}\", graph_url=\"{url}\", \
+             client_id=\"11111111-2222-3333-4444-555555555555\"{more})\nMailDir(\"INBOX\")\nOffice365(\"inbox\", own)\n"
+        ));
+    };
+    configure(
+        ", tenant=\"contoso.com\", redirect_host=\"localhost\", redirect_path=\"/desk/mail\", send_origin=True, \
+         scopes=[\"https://graph.microsoft.com/Mail.ReadWrite\", \"https://graph.microsoft.com/User.Read\"]",
+    );
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    let check = world.cms(&["check"]);
+    assert!(check.stdout.contains("the redirect address is registered as `spa`"), "{}", check.stdout);
+    // Each part counts: the service refuses another host, and shows so in the browser.
+    configure(", tenant=\"contoso.com\", redirect_path=\"/desk/mail\", redirect_host=\"127.0.0.1\"");
+    let running = Running::unattended(world.command(&["sign-in"]));
+    running.wait_for_line("/authorize?");
+    let address = running.stderr().lines().find_map(crate::world::sign_in_address).unwrap();
+    assert_eq!(simcloud::visit(&address).unwrap(), 400);
+}

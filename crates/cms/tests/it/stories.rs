@@ -509,7 +509,7 @@ fn f37_two_programs_never_work_on_one_state() {
 }
 
 /// Every file below a directory, hidden ones included.
-fn contents(directory: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+pub(crate) fn contents(directory: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
         let path = entry.path();
         if path.is_dir() {
