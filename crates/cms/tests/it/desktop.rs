@@ -140,21 +140,20 @@ struct Board {
     shown: Sender<(String, String)>,
 }
 
-// The macro names every argument, of which most are of no interest here.
-#[allow(clippy::used_underscore_binding)]
 #[zbus::interface(name = "org.freedesktop.Notifications")]
 impl Board {
-    #[allow(clippy::too_many_arguments)] // As the Desktop Notifications Specification has it.
+    // As the Desktop Notifications Specification has it; most of it is of no interest here.
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value, unused_variables)]
     fn notify(
         &self,
-        _app_name: String,
-        _replaces_id: u32,
-        _app_icon: String,
+        app_name: String,
+        replaces_id: u32,
+        app_icon: String,
         summary: String,
         body: String,
-        _actions: Vec<String>,
-        _hints: HashMap<String, OwnedValue>,
-        _expire_timeout: i32,
+        actions: Vec<String>,
+        hints: HashMap<String, OwnedValue>,
+        expire_timeout: i32,
     ) -> u32 {
         let _ = self.shown.send((summary, body));
         1
