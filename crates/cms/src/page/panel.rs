@@ -48,14 +48,17 @@ fn sign_in(view: &View<'_>, place: usize, account: &AccountStatus) -> String {
         SignInStatus::WithCode { user_code, address, expires_at } => (
             "Sign in with a code".to_owned(),
             code(user_code, address, *expires_at, view.now),
-            button("code", "New code", false),
+            button("sign-in", "Sign in here", false) + &button("code", "New code", false),
             true,
         ),
         SignInStatus::InBrowser => (
-            "Finish the sign-in in the other tab".to_owned(),
-            "<p class=\"reason\">This page goes on by itself.</p>".to_owned(),
+            format!("Sign in to {}", escape(&account.service)),
+            // There may be no other tab: an address that was only shown begins a sign-in as well.
+            "<p class=\"reason\">A sign-in has begun. Finish it in the other tab, or sign in here. \
+             This page goes on by itself.</p>"
+                .to_owned(),
             // Not what to do if in doubt: Enter would begin anew what goes well in the other tab.
-            button("sign-in", "Start again", false),
+            button("sign-in", "Sign in here", false) + &button("code", "Use a code instead", false),
             true,
         ),
         SignInStatus::Failed { reason, remedy } => (
