@@ -120,12 +120,16 @@ impl Host {
             Err(error) => return self.voice.say(&format!("can't sign in to {}: {error}", source.name())),
         };
         self.voice.show_address(source.name(), url.as_str());
-        if !browser.is_none() && browser.open(url.as_str()).await {
-            self.wait_while_under_way(source).await;
-            // The page that the browser got takes the user on from here.
-            tokio::time::timeout(TAB_OPENS_WITHIN, self.board.tab_opened()).await.ok();
-            return;
+        if browser.is_none() || !browser.open(url.as_str()).await {
+            self.offer_other_ways(source, port, place).await;
         }
+        self.wait_while_under_way(source).await;
+        // The page that the browser got takes the user on from here.
+        tokio::time::timeout(TAB_OPENS_WITHIN, self.board.tab_opened()).await.ok();
+    }
+
+    /// Offers what works without a browser on this machine, unless there is one after all.
+    async fn offer_other_ways(&self, source: &TokenSource, port: u16, place: &str) {
         let mut states = source.watch();
         let over = states.wait_for(|state| *state != SignInState::InBrowser);
         if tokio::time::timeout(CODE_OFFERED_AFTER, over).await.is_ok() || self.board.open_tabs() > 0 {
@@ -137,7 +141,6 @@ impl Host {
             ));
         }
         self.offer_code(source).await;
-        self.wait_while_under_way(source).await;
     }
 
     /// Shows a code that can be typed on any device, where the service has such.
