@@ -15,16 +15,19 @@ impl Overall {
         let named = |is: fn(&SignInStatus) -> bool| -> Vec<&str> {
             status.accounts.iter().filter(|account| is(&account.sign_in)).map(|account| account.name.as_str()).collect()
         };
-        let needed = named(|s| matches!(s, SignInStatus::Needed { .. } | SignInStatus::Failed { .. }));
+        let pending = named(SignInStatus::is_pending);
         let begun = named(|s| matches!(s, SignInStatus::InBrowser | SignInStatus::WithCode { .. }));
         let unreachable = named(|s| matches!(s, SignInStatus::Unreachable { .. }));
         let troubled = status.mailboxes.iter().filter(|mailbox| mailbox.trouble.is_some()).count();
         let busy = |mailbox: &super::MailboxStatus| !matches!(mailbox.activity, Activity::Idle | Activity::Waiting);
 
-        if let Some(accounts) = list(&needed) {
-            Self::new("needed", format!("Sign-in needed for {accounts}"))
-        } else if let Some(accounts) = list(&begun) {
-            Self::new("signing-in", format!("Sign-in under way for {accounts}"))
+        if let Some(accounts) = list(&pending) {
+            if begun.len() == pending.len() {
+                Self::new("signing-in", format!("Sign-in under way for {accounts}"))
+            } else {
+                // Those under way are counted too: the page shows the one that has begun first.
+                Self::new("needed", format!("Sign-in needed for {accounts}"))
+            }
         } else if status.accounts.iter().any(|account| account.sign_in == SignInStatus::WaitingForKeyring) {
             Self::new("keyring", "Waiting for the keyring to be unlocked".to_owned())
         } else if troubled > 0 {
@@ -73,6 +76,9 @@ mod tests {
     #[test]
     fn the_sentence_says_what_matters_most() {
         check(&samples::needed(), "needed", "Sign-in needed for 2 accounts");
+        let mut one_begun = samples::needed();
+        samples::set(&mut one_begun, 0, SignInStatus::InBrowser);
+        check(&one_begun, "needed", "Sign-in needed for 2 accounts");
         check(&samples::failed(), "needed", "Sign-in needed for jane@example.com");
         check(&samples::in_browser(), "signing-in", "Sign-in under way for jane@example.com");
         check(&samples::with_code(), "signing-in", "Sign-in under way for jane@example.com");
