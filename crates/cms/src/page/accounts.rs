@@ -4,7 +4,7 @@ use super::html::{escape, name};
 use super::panel::{next, remedy_words, sign_in_form};
 use super::render::View;
 use super::status::{AccountStatus, Activity, MailboxStatus, SignInStatus, Trouble};
-use super::words::{ago, grouped, messages};
+use super::words::{ago, capitalised, grouped, messages, sentence};
 
 pub(super) fn accounts(view: &View<'_>) -> String {
     let mut html = String::new();
@@ -74,12 +74,12 @@ fn details(view: &View<'_>, account: &AccountStatus) -> String {
                 words.push(format!("sign-in renewed {}", moment(*at, view.now)));
             }
             if !kept {
-                words.push("until cms stops".to_owned());
+                words.push("ends when cms stops".to_owned());
             }
             capitalised(&words.join(" · "))
         }
         SignInStatus::WaitingForKeyring => "Unlock your keyring. This goes on by itself.".to_owned(),
-        SignInStatus::Unreachable { reason } => format!("{} It is tried again by itself.", escape(reason)),
+        SignInStatus::Unreachable { reason } => format!("{} It is tried again by itself.", escape(&sentence(reason))),
         SignInStatus::Unknown
         | SignInStatus::Needed { .. }
         | SignInStatus::InBrowser
@@ -87,12 +87,6 @@ fn details(view: &View<'_>, account: &AccountStatus) -> String {
         | SignInStatus::Failed { .. } => String::new(),
     };
     if words.is_empty() { words } else { format!("<p class=\"fine\">{words}</p>") }
-}
-
-/// The same with a capital at the beginning.
-fn capitalised(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn mailbox(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -> String {

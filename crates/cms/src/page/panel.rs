@@ -5,7 +5,7 @@ use url::Url;
 use super::html::{escape, name};
 use super::render::View;
 use super::status::{AccountStatus, SignInStatus};
-use super::words::left;
+use super::words::{left, sentence};
 
 /// Shows the next sign-in, or that there is none any more after there were some.
 pub(super) fn panel(view: &View<'_>) -> String {
@@ -63,13 +63,13 @@ fn sign_in(view: &View<'_>, place: usize, account: &AccountStatus) -> String {
         ),
         SignInStatus::Failed { reason, remedy } => (
             format!("The sign-in to {} failed", escape(&account.service)),
-            format!("<p class=\"reason bad\">{}</p>{}", escape(reason), remedy_words(remedy.as_deref())),
+            format!("<p class=\"reason bad\">{}</p>{}", escape(&sentence(reason)), remedy_words(remedy.as_deref())),
             button("sign-in", "Try again", true) + &button("code", "Use a code instead", false),
             false,
         ),
         SignInStatus::Needed { reason } => (
             format!("Sign in to {}", escape(&account.service)),
-            format!("<p class=\"reason\">{}</p>", escape(reason)),
+            format!("<p class=\"reason\">{}</p>", escape(&sentence(reason))),
             button("sign-in", "Sign in", true) + &button("code", "Use a code instead", false),
             false,
         ),

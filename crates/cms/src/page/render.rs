@@ -7,6 +7,7 @@ use super::html::{escape, fill};
 use super::overall::Overall;
 use super::panel::{is_done, panel};
 use super::status::Status;
+use super::words::sentence;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -48,7 +49,9 @@ pub(super) fn page(view: &View<'_>, banner: Option<&Banner>, nonce: &Nonce) -> S
 /// The part that changes with the status.
 pub(super) fn content(view: &View<'_>) -> String {
     let overall = Overall::of(view.status);
-    let over = if is_done(view) { "cms has finished" } else { "cms isn’t running any more" };
+    // Only a daemon is meant to run on.
+    let over =
+        if is_done(view) && view.status.command != "run" { "cms has finished" } else { "cms isn’t running any more" };
     format!(
         "<div id=\"content\" data-state=\"{}\" data-title=\"{}\" data-icon=\"{}\" data-over=\"{over}\" \
          data-now=\"{}\">\n<header><p class=\"brand\">Cloud MailDir Sync</p>\
@@ -93,6 +96,6 @@ fn show_banner(banner: &Banner) -> String {
         "<div id=\"banner\" class=\"{tone}\" role=\"{role}\" data-good=\"{}\"><strong>{}</strong> <span>{}</span></div>",
         banner.good,
         escape(&banner.heading),
-        escape(&banner.words)
+        escape(&sentence(&banner.words))
     )
 }

@@ -49,6 +49,24 @@ pub(super) fn messages(count: u64) -> String {
     format!("{} message{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
+/// The same with a capital at the beginning.
+pub(super) fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The reason of an error as a sentence. What it begins with stays as it is unless it is a word: names have no capital.
+pub(super) fn sentence(reason: &str) -> String {
+    let reason = reason.trim();
+    let first = reason.split([' ', ':', ',', ';']).next().unwrap_or_default();
+    let is_word = first.chars().all(|c| c.is_alphabetic() || c == '\'');
+    let mut text = if is_word { capitalised(reason) } else { reason.to_owned() };
+    if !text.is_empty() && !text.ends_with(['.', '!', '?', '…']) {
+        text.push('.');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +95,21 @@ mod tests {
         assert_eq!(left(1000, 101), "14:59");
         assert_eq!(left(100, 101), "0:00");
         assert_eq!(left(i64::MAX, i64::MIN), format!("{}:07", i64::MAX / 60));
+    }
+
+    #[test]
+    fn reasons_become_sentences_and_names_stay() {
+        for (reason, words) in [
+            ("nobody has signed in yet", "Nobody has signed in yet."),
+            ("it couldn't be kept", "It couldn't be kept."),
+            ("Ask its administrator.", "Ask its administrator."),
+            ("ann@domain.com signed in", "ann@domain.com signed in."),
+            ("login.example doesn't answer", "login.example doesn't answer."),
+            ("invalid_grant: AADSTS50173: gone (sign in again)", "invalid_grant: AADSTS50173: gone (sign in again)."),
+            ("", ""),
+        ] {
+            assert_eq!(sentence(reason), words);
+        }
     }
 
     #[test]
