@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod both_ways;
+mod browser;
 mod cli;
 mod configuration_of_the_seed;
 mod corpus;

@@ -136,7 +136,12 @@ impl World {
 
     /// What a folder in the cloud holds, in the same form.
     pub(crate) fn there(&self, folder: &str) -> Vec<Message> {
-        let state = self.cloud.state("").unwrap();
+        self.there_for("", folder)
+    }
+
+    /// What a folder of some user's holds in the cloud.
+    pub(crate) fn there_for(&self, user: &str, folder: &str) -> Vec<Message> {
+        let state = self.cloud.state(user).unwrap();
         let mut messages: Vec<Message> = state
             .messages()
             .filter(|message| message.folder == folder)
