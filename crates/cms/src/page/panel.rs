@@ -26,6 +26,12 @@ pub(super) fn is_done(view: &View<'_>) -> bool {
         && accounts.iter().all(|account| matches!(account.sign_in, SignInStatus::SignedIn { .. }))
 }
 
+/// Whether the panel shows this as the reason why a sign-in failed.
+pub(super) fn is_told(words: &str, view: &View<'_>) -> bool {
+    next(&view.status.accounts)
+        .is_some_and(|(_, next)| matches!(&next.sign_in, SignInStatus::Failed { reason, .. } if reason == words))
+}
+
 /// One that has begun is finished first; else they come in order.
 pub(super) fn next(accounts: &[AccountStatus]) -> Option<(usize, &AccountStatus)> {
     let begun =

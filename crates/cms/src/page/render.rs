@@ -5,7 +5,7 @@ use super::answer::Nonce;
 use super::board::Series;
 use super::html::{escape, fill};
 use super::overall::Overall;
-use super::panel::{is_done, panel};
+use super::panel::{is_done, is_told, panel};
 use super::status::Status;
 use super::words::sentence;
 
@@ -40,7 +40,7 @@ pub(super) fn page(view: &View<'_>, banner: Option<&Banner>, nonce: &Nonce) -> S
             ("state", overall.state),
             ("title", &escape(&title(&overall))),
             ("icon", &icon(&overall)),
-            ("banner", &banner.map(show_banner).unwrap_or_default()),
+            ("banner", &banner.map(|banner| show_banner(banner, view)).unwrap_or_default()),
             ("content", &content(view)),
         ],
     )
@@ -90,12 +90,14 @@ fn icon(overall: &Overall) -> String {
     )
 }
 
-fn show_banner(banner: &Banner) -> String {
+fn show_banner(banner: &Banner, view: &View<'_>) -> String {
     let (tone, role) = if banner.good { ("good", "status") } else { ("bad", "alert") };
+    // The panel says it as well, and for as long as it matters.
+    let words = if is_told(&banner.words, view) { String::new() } else { sentence(&banner.words) };
     format!(
         "<div id=\"banner\" class=\"{tone}\" role=\"{role}\" data-good=\"{}\"><strong>{}</strong> <span>{}</span></div>",
         banner.good,
         escape(&banner.heading),
-        escape(&sentence(&banner.words))
+        escape(&words)
     )
 }
