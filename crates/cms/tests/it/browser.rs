@@ -66,9 +66,11 @@ fn page_of(daemon: &Running) -> String {
     stderr.split(WORDS).nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
 }
 
-/// The daemon at a place where it can open no browser, and its page.
+/// The daemon at a place where it can open no browser, and its page. It has offered a code for the first account, and
+/// nothing happens any more before somebody does something.
 fn daemon_without_browser(world: &World) -> (Running, String) {
     let daemon = Running::unattended(world.command(&["run"]));
+    daemon.wait_for_line("enter the code");
     let page = page_of(&daemon);
     (daemon, page)
 }

@@ -17,9 +17,8 @@ use url::{ParseError, Url};
 use crate::world::PATIENCE;
 
 /// Keys by the code points that WebDriver gives them.
-pub(super) const TAB: &str = "\u{e004}";
+const TAB: &str = "\u{e004}";
 pub(super) const ENTER: &str = "\u{e007}";
-pub(super) const SPACE: &str = " ";
 
 /// Widths in CSS pixels: the narrowest phone, and a window on a desk.
 const WIDTHS: [(&str, u32); 2] = [("narrow", 320), ("wide", 1100)];
@@ -114,9 +113,9 @@ impl Chromium {
         self.runtime.block_on(self.client().current_url()).unwrap()
     }
 
-    /// What the tab is called.
-    pub(super) fn title(&self) -> String {
-        self.runtime.block_on(self.client().title()).unwrap()
+    /// The origin of the page that is shown. The service sends browsers back to ours under another name than `localhost`.
+    pub(super) fn origin(&self) -> String {
+        self.address().origin().ascii_serialization()
     }
 
     /// What a JavaScript expression is worth in the page; nothing while one page makes room for the next.
@@ -161,11 +160,16 @@ impl Chromium {
         self.value(&expression).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
-    /// Clicks an element, once it is there.
+    /// Clicks an element, once it is there. What comes of it is to be waited for.
     #[track_caller]
     pub(super) fn click(&self, selector: &str) {
-        self.wait_for(selector);
-        self.runtime.block_on(async { self.client().find(Locator::Css(selector)).await?.click().await }).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        // It may be replaced by another between being found and being clicked.
+        let click = async || self.client().find(Locator::Css(selector)).await?.click().await;
+        while let Err(error) = self.runtime.block_on(click()) {
+            assert!(Instant::now() < deadline, "`{selector}` can't be clicked: {error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Presses a key, for whatever has the focus.
