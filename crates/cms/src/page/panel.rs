@@ -32,15 +32,24 @@ pub(super) fn is_told(words: &str, view: &View<'_>) -> bool {
         .is_some_and(|(_, next)| matches!(&next.sign_in, SignInStatus::Failed { reason, .. } if reason == words))
 }
 
-/// One that has begun is finished first; else they come in order.
+/// One that has begun is finished first, and one that failed is where the user is; else they come in order.
 pub(super) fn next(accounts: &[AccountStatus]) -> Option<(usize, &AccountStatus)> {
-    let begun =
-        |account: &AccountStatus| matches!(account.sign_in, SignInStatus::InBrowser | SignInStatus::WithCode { .. });
-    let mut places = accounts.iter().enumerate();
-    places
-        .clone()
-        .find(|(_, account)| begun(account))
-        .or_else(|| places.find(|(_, account)| account.sign_in.is_pending()))
+    let ranked = |(place, account)| rank(account).map(|rank| (rank, place, account));
+    let first = accounts.iter().enumerate().filter_map(ranked).min_by_key(|(rank, ..)| *rank);
+    first.map(|(_, place, account)| (place, account))
+}
+
+/// How soon the account's turn comes, if the user has something to do for it.
+fn rank(account: &AccountStatus) -> Option<u8> {
+    match account.sign_in {
+        SignInStatus::InBrowser | SignInStatus::WithCode { .. } => Some(0),
+        SignInStatus::Failed { .. } => Some(1),
+        SignInStatus::Needed { .. } => Some(2),
+        SignInStatus::Unknown
+        | SignInStatus::SignedIn { .. }
+        | SignInStatus::WaitingForKeyring
+        | SignInStatus::Unreachable { .. } => None,
+    }
 }
 
 /// A button that begins a sign-in in the browser, in a form of its own.
@@ -147,4 +156,23 @@ fn form(action: &str, view: &View<'_>, place: usize, buttons: &str) -> String {
          <input type=\"hidden\" name=\"key\" value=\"{}\">{buttons}</form>",
         view.key
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, set};
+    use super::super::status::Status;
+    use super::*;
+
+    #[test]
+    fn the_panel_stays_with_the_account_that_the_user_is_at() {
+        let place = |status: &Status| next(&status.accounts).map(|(place, _)| place);
+        let mut status = samples::needed();
+        assert_eq!(place(&status), Some(0));
+        set(&mut status, 1, SignInStatus::Failed { reason: String::new(), remedy: None });
+        assert_eq!(place(&status), Some(1));
+        set(&mut status, 0, SignInStatus::InBrowser);
+        assert_eq!(place(&status), Some(0));
+        assert_eq!(place(&samples::in_sync()), None);
+    }
 }
