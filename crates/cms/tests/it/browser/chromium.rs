@@ -235,6 +235,8 @@ impl Chromium {
             .as_array()
             .unwrap()
             .iter()
+            // Below that are hints, such as that the script gave the focus to something before the browser did.
+            .filter(|line| line["level"] == "SEVERE" || line["level"] == "WARNING")
             .filter_map(|line| line["message"].as_str())
             .filter(|message| {
                 message.contains(origin) && !message.contains("the server responded with a status of 400")
