@@ -1,4 +1,4 @@
-//! A real Chromium without a window, by way of WebDriver, in blocking steps.
+//! A real Chromium without a window, by way of `WebDriver`, in blocking steps.
 //!
 //! `services/chromium` of the shared directory starts the driver. The browser and the driver end with [`Chromium`].
 
@@ -16,7 +16,7 @@ use url::{ParseError, Url};
 
 use crate::world::PATIENCE;
 
-/// Keys by the code points that WebDriver gives them.
+/// Keys by the code points that `WebDriver` gives them.
 const TAB: &str = "\u{e004}";
 pub(super) const ENTER: &str = "\u{e007}";
 
@@ -203,18 +203,18 @@ impl Chromium {
         for (width_name, width) in WIDTHS {
             self.devtools(
                 "Emulation.setDeviceMetricsOverride",
-                json!({ "width": width, "height": 700, "deviceScaleFactor": 1, "mobile": false }),
+                &json!({ "width": width, "height": 700, "deviceScaleFactor": 1, "mobile": false }),
             );
             let height = self.value("document.documentElement.scrollHeight").unwrap();
             let too_wide = self.value("document.documentElement.scrollWidth - innerWidth").unwrap();
             // All of it fits into a picture of a window that is high enough.
             self.devtools(
                 "Emulation.setDeviceMetricsOverride",
-                json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
+                &json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
             );
             for scheme in ["light", "dark"] {
                 let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-                self.devtools("Emulation.setEmulatedMedia", json!({ "features": features }));
+                self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
                 let picture = self.runtime.block_on(self.client().screenshot()).unwrap();
                 let path = self.pictures.join(format!("{}-{state}-{width_name}-{scheme}.png", self.name));
                 fs::write(&path, picture).unwrap();
@@ -222,8 +222,8 @@ impl Chromium {
             }
             assert!(too_wide.as_i64() <= Some(0), "{state}, {width_name}: {too_wide} pixels too wide");
         }
-        self.devtools("Emulation.clearDeviceMetricsOverride", json!({}));
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [] }));
+        self.devtools("Emulation.clearDeviceMetricsOverride", &json!({}));
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [] }));
     }
 
     /// That the browser has found nothing wrong with the pages of `origin` since it was asked last. It says a line of
@@ -245,8 +245,8 @@ impl Chromium {
         assert!(complaints.is_empty(), "the browser complains: {complaints:#?}");
     }
 
-    fn devtools(&self, command: &str, parameters: Value) -> Value {
-        self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters }))
+    fn devtools(&self, command: &str, parameters: &Value) {
+        self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters }));
     }
 
     fn command(&self, path: &'static str, body: Value) -> Value {

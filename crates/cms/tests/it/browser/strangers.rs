@@ -9,10 +9,9 @@ use crate::browser::chromium::Chromium;
 use crate::browser::{daemon_without_browser, offered, two_users};
 
 /// What the page of a stranger does, and where it writes down how that went.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
 const page = 'PAGE';
 const outcomes = {};
-const form = 'application/x-www-form-urlencoded';
 async function attempt(name, what) {
   try { outcomes[name] = `done: ${await what()}`; } catch (error) { outcomes[name] = 'refused'; }
 }
@@ -63,7 +62,7 @@ function post(path, target) {
   await post('/cancel', 'two');
   window.outcomes = outcomes;
 })();
-"#;
+";
 
 /// Serves the page of a stranger on this machine, for as long as the test runs, and returns its port.
 fn serve_stranger(page: &str) -> u16 {
