@@ -99,8 +99,7 @@ impl Host {
                 let place = format!("http://{}", typed(address));
                 if self.daemon && (!first || self.board.open_tabs() > 0) {
                     self.voice.say(&format!("Signing in to {} is needed ({reason}): open {place}", source.name()));
-                    notification::show(&format!("Sign in to {}", source.name()), &format!("{reason}. Open {place}"))
-                        .await;
+                    self.notify(&source, reason, &place).await;
                     return;
                 }
                 if self.board.open_tabs() > 0 {
@@ -108,19 +107,23 @@ impl Host {
                     return;
                 }
                 let browser = browser.clone();
-                self.open(&source, address.port(), &browser, &place).await;
+                self.open(&source, address.port(), &browser, reason, &place).await;
             }
         }
     }
 
     /// Shows where to sign in and opens a browser there; without one, offers what works without.
-    async fn open(&self, source: &TokenSource, port: u16, browser: &Browser, place: &str) {
+    async fn open(&self, source: &TokenSource, port: u16, browser: &Browser, reason: &str, place: &str) {
         let url = match source.begin(port) {
             Ok(url) => url,
             Err(error) => return self.voice.say(&format!("can't sign in to {}: {error}", source.name())),
         };
         self.voice.show_address(source.name(), url.as_str());
         if browser.is_none() || !browser.open(url.as_str()).await {
+            if self.daemon {
+                // The terminal may be a journal that nobody looks at.
+                self.notify(source, reason, place).await;
+            }
             self.offer_other_ways(source, port, place).await;
         }
         self.wait_while_under_way(source).await;
@@ -158,6 +161,10 @@ impl Host {
                 source.name()
             ));
         }
+    }
+
+    async fn notify(&self, source: &TokenSource, reason: &str, place: &str) {
+        notification::show(&format!("Sign in to {}", source.name()), &format!("{reason}. Open {place}")).await;
     }
 
     async fn wait_while_under_way(&self, source: &TokenSource) {

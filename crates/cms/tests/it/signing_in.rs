@@ -308,13 +308,17 @@ fn a_locked_keyring_is_waited_for_and_not_taken_for_an_empty_one() {
 }
 
 #[test]
-fn a_desktop_is_told_that_a_sign_in_is_needed_again() {
+fn a_desktop_is_told_that_a_sign_in_is_needed() {
     let keyring = tempfile::tempdir().unwrap();
     let world = World::new(1);
     let Some(desktop) = Desktop::begin(keyring.path(), Keyring::Unlocked) else { return };
     let notifications = desktop.notifications();
     let daemon = Running::of(desktop.enter(world.command(&["run"])));
     daemon.wait_for_line("Both sides are the same");
+    // No browser can be opened, and nobody may look at what a daemon prints.
+    let (summary, body) = notifications.next();
+    assert_eq!(summary, format!("Sign in to {USER}"));
+    assert!(body.contains("nobody has signed in yet"), "{body}");
     world.cloud.revoke("", true);
     let (summary, body) = notifications.next();
     assert_eq!(summary, format!("Sign in to {USER}"));
