@@ -35,8 +35,14 @@ pub(crate) fn aadsts_number(description: &str) -> Option<u32> {
     rest[..end].parse().ok()
 }
 
-/// The service's words without the trace that follows them, with the remedy where one is known.
-pub(crate) fn explain(error: &str, description: &str) -> String {
+/// Whether words of the service are about an `Origin` header that should or shouldn't have been there.
+pub(crate) fn is_about_origin(words: &str) -> bool {
+    matches!(aadsts_number(words), Some(9_002_326 | 9_002_327))
+}
+
+/// The service's words without the trace that follows them, with the remedy where one is known. `consent_page` is where
+/// an administrator can consent for everybody.
+pub(crate) fn explain(error: &str, description: &str, consent_page: Option<&str>) -> String {
     let words = description.lines().next().unwrap_or_default().trim();
     let said = match (words.is_empty(), words.contains(error)) {
         (true, _) => error.to_owned(),
@@ -44,10 +50,16 @@ pub(crate) fn explain(error: &str, description: &str) -> String {
         (false, false) => format!("{error}: {words}"),
     };
     let number = aadsts_number(description);
-    match number.and_then(remedy).or_else(|| remedy_by_error(error)) {
-        Some(remedy) => format!("{said} ({remedy})"),
-        None => said,
+    let Some(remedy) = number.and_then(remedy).or_else(|| remedy_by_error(error)) else { return said };
+    match consent_page.filter(|_| number.is_some_and(is_about_consent)) {
+        Some(page) => format!("{said} ({remedy}; administrators do at {page})"),
+        None => format!("{said} ({remedy})"),
     }
+}
+
+/// Whether it is consent that is missing, so that an administrator's would help.
+fn is_about_consent(number: u32) -> bool {
+    matches!(number, 65001 | 90008 | 90094 | 90095)
 }
 
 /// What helps, by Microsoft's number (Microsoft Entra authentication and authorization error codes).
@@ -69,8 +81,9 @@ fn remedy(number: u32) -> Option<&'static str> {
         28000 | 700_022 => "a token is for one service only: check `scopes`",
         70011 | 650_053 => "a scope isn't known to the service: check `scopes`",
         70018 => "that isn't the code that was shown: begin again",
-        70019 => "the code wasn't entered in time: begin again",
-        90033 | 90006 | 50033 | 90024 => "this passes by itself; it is tried again",
+        // A policy against codes is told to the person alone; the program sees nothing but that time runs out.
+        70019 => CODE_EXPIRED,
+        90033 | 90006 | 50033 | 90024 => "this passes by itself: try again in a while",
         65001 | 90008 => "sign in again and consent, or ask an administrator to consent for the organisation",
         65002 => "this client id may not use this service: use another",
         65004 => "the consent was declined",
@@ -92,20 +105,27 @@ fn remedy(number: u32) -> Option<&'static str> {
         50194 => "the client id works in its own tenant only: set `tenant`",
         90002 | 90038 => "the tenant isn't in this cloud: check `tenant` and the national cloud",
         50034 => "there is no such user",
-        50055 => "the password has expired",
-        50057 => "the account is disabled",
+        50055 => "the password has expired: change it, then sign in again",
+        50057 => "the account is disabled: ask an administrator",
         _ => return None,
     })
 }
+
+const CODE_EXPIRED: &str = "the code wasn't entered in time, or the organisation doesn't allow signing in by code, which \
+                            only the page where it is entered tells: begin again, or sign in in a browser here";
 
 /// What helps, by the error of RFC 6749, where no number says it better.
 fn remedy_by_error(error: &str) -> Option<&'static str> {
     Some(match error {
         "authorization_declined" => "the sign-in was declined on the other device",
-        "expired_token" => "the code wasn't entered in time: begin again",
+        "expired_token" => CODE_EXPIRED,
         "access_denied" => "the sign-in was declined, or an administrator doesn't allow it",
         "consent_required" => "sign in again and consent, or ask an administrator to",
-        "interaction_required" | "login_required" => "sign in again",
+        "invalid_grant" | "interaction_required" | "login_required" => "sign in again",
+        "invalid_client" => "check the client id and its secret",
+        "unauthorized_client" => "check that the client id may be used so",
+        "invalid_scope" => "check the scopes",
+        "temporarily_unavailable" | "server_error" => "this passes by itself: try again in a while",
         _ => return None,
     })
 }
@@ -125,11 +145,22 @@ mod tests {
 
     #[test]
     fn an_explanation_keeps_the_number_drops_the_trace_and_names_the_remedy() {
-        let text = explain("invalid_grant", "AADSTS50173: The provided grant has expired.\r\nTrace ID: 1-2\r\n");
+        let text =
+            explain("invalid_grant", "AADSTS50173: The provided grant has expired.\r\nTrace ID: 1-2\r\n", Some("x"));
         assert!(text.contains("AADSTS50173"), "{text}");
         assert!(text.contains("invalid_grant"), "{text}");
         assert!(text.contains("the password was changed"), "{text}");
         assert!(!text.contains("Trace"), "{text}");
-        assert_eq!(explain("server_error", ""), "server_error");
+        assert_eq!(explain("invalid_resource", "", None), "invalid_resource");
+    }
+
+    #[test]
+    fn missing_consent_names_the_page_where_administrators_give_it() {
+        let page = Some("https://login.example/common/adminconsent?client_id=id");
+        let text = explain("access_denied", "AADSTS90094: Admin consent is required.", page);
+        assert!(
+            text.ends_with("; administrators do at https://login.example/common/adminconsent?client_id=id)"),
+            "{text}"
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! The token endpoint: a code or a refresh token goes in, an access token comes out.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::http::header::CONTENT_TYPE;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl,
@@ -12,6 +13,7 @@ use oauth2::{
     RequestTokenError, Scope, StandardDeviceAuthorizationResponse, TokenUrl,
 };
 
+use crate::error::is_about_origin;
 use crate::grant::{Denial, Grant, judge, judge_device};
 use crate::registration::Endpoints;
 use crate::secret::RefreshToken;
@@ -20,6 +22,12 @@ use crate::{AuthError, Registration};
 
 /// How long an attempt to sign in is waited for.
 pub(crate) const ATTEMPT_LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// A service may ask for no pause between two questions about a code; this much is kept all the same.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far faults on the way may push apart the questions about a code.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One attempt to sign in: the address for the browser and what must be remembered until it comes back.
 pub(crate) struct Attempt {
@@ -138,9 +146,9 @@ impl Exchange {
                 // Of all that was consented to, one token is for one resource.
                 request = request.add_extra_param("scope", self.registration.scopes.join(" "));
             }
-            let answer = request.request_async(&transport).await;
-            if !self.turn_origin(&mut transport, &answer) {
-                return judge(answer, transport.take_besides());
+            let judged = judge(request.request_async(&transport).await, transport.take_besides());
+            if let ControlFlow::Break(outcome) = self.turn_origin(&mut transport, judged) {
+                return outcome;
             }
         }
     }
@@ -161,9 +169,9 @@ impl Exchange {
             if let Some(claims) = claims {
                 request = request.add_extra_param("claims", claims.to_owned());
             }
-            let answer = request.request_async(&transport).await;
-            if !self.turn_origin(&mut transport, &answer) {
-                return judge(answer, transport.take_besides());
+            let judged = judge(request.request_async(&transport).await, transport.take_besides());
+            if let ControlFlow::Break(outcome) = self.turn_origin(&mut transport, judged) {
+                return outcome;
             }
         }
     }
@@ -183,15 +191,22 @@ impl Exchange {
     /// Waits until the user has typed the code, or it is too late.
     pub(crate) async fn await_device(&self, details: &StandardDeviceAuthorizationResponse) -> Result<Grant, Denial> {
         let client = self.client()?;
-        let transport = self.transport();
-        // The first question isn't due before the first interval is over (RFC 8628, section 3.5).
-        tokio::time::sleep(details.interval()).await;
-        let lasts = details.expires_in().saturating_sub(details.interval());
-        let answer = client
-            .exchange_device_access_token(details)
-            .request_async(&transport, tokio::time::sleep, Some(lasts))
-            .await;
-        judge_device(answer, transport.take_besides())
+        let mut transport = Transport { patient: true, ..self.transport() };
+        let began = Instant::now();
+        loop {
+            // The first question isn't due before the first interval is over (RFC 8628, section 3.5).
+            tokio::time::sleep(details.interval().max(SHORTEST_INTERVAL)).await;
+            let left = details.expires_in().saturating_sub(began.elapsed());
+            let answer = client
+                .exchange_device_access_token(details)
+                .set_max_backoff_interval(LONGEST_INTERVAL.max(details.interval()))
+                .request_async(&transport, |wait| tokio::time::sleep(wait.max(SHORTEST_INTERVAL)), Some(left))
+                .await;
+            let judged = judge_device(answer, transport.take_besides());
+            if let ControlFlow::Break(outcome) = self.turn_origin(&mut transport, judged) {
+                return outcome;
+            }
+        }
     }
 
     /// Has the service forget a refresh token, where it can. Says whether it did.
@@ -208,22 +223,29 @@ impl Exchange {
         }
     }
 
-    /// After a request that was refused as invalid, turns the `Origin` header on or off, once, and says that the request
-    /// should be made again. Which kind a registration is can't be asked.
-    fn turn_origin(&self, transport: &mut Transport, answer: &Answer) -> bool {
-        let refused = matches!(
-            answer,
-            Err(RequestTokenError::ServerResponse(said)) if *said.error() == BasicErrorResponseType::InvalidRequest
-        );
-        if answer.is_ok() {
-            self.send_origin.store(transport.send_origin, Ordering::Relaxed);
-        }
-        let again = refused && !transport.turned && matches!(self.registration.endpoints, Endpoints::Microsoft { .. });
-        if again {
-            transport.send_origin = !transport.send_origin;
-            transport.turned = true;
-        }
-        again
+    /// Says what came of a request, unless it was refused as invalid: then turns the `Origin` header on or off, once, for
+    /// the request to be made again. Which kind a registration is can't be asked.
+    fn turn_origin(
+        &self,
+        transport: &mut Transport,
+        judged: Result<Grant, Denial>,
+    ) -> ControlFlow<Result<Grant, Denial>> {
+        let microsoft = matches!(self.registration.endpoints, Endpoints::Microsoft { .. });
+        ControlFlow::Break(match (judged, transport.refused.take()) {
+            (Ok(grant), _) => {
+                self.send_origin.store(transport.send_origin, Ordering::Relaxed);
+                Ok(grant)
+            }
+            (Err(Denial::Invalid(reason)), None) if microsoft => {
+                transport.send_origin = !transport.send_origin;
+                transport.refused = Some(reason);
+                return ControlFlow::Continue(());
+            }
+            // The header was right at first, so that it was refused for something else.
+            (Err(Denial::Invalid(again)), Some(reason)) if is_about_origin(&again) => Err(Denial::Refused(reason)),
+            (Err(Denial::Invalid(reason)), _) => Err(Denial::Refused(reason)),
+            (Err(denial), _) => Err(denial),
+        })
     }
 
     fn client(&self) -> Result<TokenClient, Denial> {
@@ -243,8 +265,10 @@ impl Exchange {
             http: self.http.clone(),
             origin: self.registration.origin(self.port.load(Ordering::Relaxed)),
             send_origin: self.send_origin.load(Ordering::Relaxed),
-            turned: false,
+            refused: None,
+            patient: false,
             skew: self.skew.clone(),
+            consent_page: self.registration.consent_page(),
             besides: std::sync::Mutex::new(Besides::default()),
         }
     }

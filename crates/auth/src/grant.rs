@@ -8,7 +8,7 @@ use crate::AccessToken;
 use crate::error::{aadsts_number, explain};
 use crate::exchange::{Answer, DeviceAnswer};
 use crate::secret::RefreshToken;
-use crate::transport::{Besides, TransportError};
+use crate::transport::{Besides, TransportError, passes};
 
 /// What a token is taken to be good for when the service doesn't say (`expires_in` is only recommended).
 const LIFE_IF_UNTOLD: Duration = Duration::from_secs(300);
@@ -41,6 +41,8 @@ pub(crate) enum Denial {
     },
     /// The service refuses, and will again.
     Refused(String),
+    /// The service refuses the request as such, which may be for a header that the registration decides about.
+    Invalid(String),
     /// The service can't be reached or made no sense; what was redeemed may still be good.
     Unreachable(String),
     /// The service is asked too often, and wants a long rest; what was redeemed may still be good.
@@ -69,9 +71,9 @@ where
         }
         RequestTokenError::Request(error) => Denial::Unreachable(error.to_string()),
         // The bytes that couldn't be read may hold tokens: neither they nor the reader's words about them are told.
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Denial::Unreachable(
-            "its answer makes no sense; a proxy or the sign-in page of a network may be in between".to_owned(),
-        ),
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+            Denial::Unreachable(TransportError::Senseless.to_string())
+        }
     }
 }
 
@@ -81,13 +83,16 @@ fn error_name<T: ErrorResponseType>(error: &T) -> String {
 }
 
 fn denied(error: &str, description: &str, besides: Besides) -> Denial {
-    let reason = explain(error, description);
+    let reason = explain(error, description, besides.consent_page.as_deref());
     match error {
         _ if aadsts_number(description) == Some(CLIENT_LOOPS) => Denial::TooOften(reason),
         "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
             Denial::Ended { reason, claims: besides.claims }
         }
-        "temporarily_unavailable" | "server_error" | "slow_down" => Denial::Unreachable(reason),
+        // Outside of a sign-in by code, where it is obeyed, nothing says what should be slower.
+        "slow_down" => Denial::Unreachable(reason),
+        _ if passes(error) => Denial::Unreachable(reason),
+        "invalid_request" => Denial::Invalid(reason),
         _ => Denial::Refused(reason),
     }
 }

@@ -240,6 +240,15 @@ impl Registration {
         .ascii_serialization()
     }
 
+    /// The page where an administrator consents for the whole organisation, where the service has one.
+    pub(crate) fn consent_page(&self) -> Option<String> {
+        let Endpoints::Microsoft { login_url, tenant } = &self.endpoints else { return None };
+        let mut url = login_url.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend([tenant.as_str(), "adminconsent"]);
+        url.query_pairs_mut().append_pair("client_id", &self.client_id);
+        Some(url.into())
+    }
+
     /// The page where a user sees and ends the sign-ins of all programs, where the service lets a program end none.
     pub fn sign_ins_page(&self) -> Option<&'static str> {
         match self.endpoints {

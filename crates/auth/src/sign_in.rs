@@ -181,7 +181,10 @@ impl Inner {
         };
         let state = value("state").filter(|state| self.attempts.has(state))?;
         let answer = match (value("code"), value("error")) {
-            (_, Some(error)) => Answer::Declined(explain(&error, &value("error_description").unwrap_or_default())),
+            (_, Some(error)) => {
+                let page = self.exchange.registration().consent_page();
+                Answer::Declined(explain(&error, &value("error_description").unwrap_or_default(), page.as_deref()))
+            }
             (Some(code), None) if !code.is_empty() => Answer::Code(code),
             _ => return None,
         };
@@ -292,7 +295,9 @@ struct Settled {
 fn denied(denial: Denial) -> AuthError {
     match denial {
         Denial::Unreachable(reason) | Denial::TooOften(reason) => AuthError::Unreachable(reason),
-        Denial::Ended { reason, .. } | Denial::Refused(reason) => AuthError::Refused { reason },
+        Denial::Ended { reason, .. } | Denial::Refused(reason) | Denial::Invalid(reason) => {
+            AuthError::Refused { reason }
+        }
     }
 }
 

@@ -246,7 +246,9 @@ impl Inner {
                 let reason = self.with_clock(reason);
                 warn!(account = %self.account, "The sign-in has ended: {reason}");
                 held.end(&reason);
-                held.claims = claims.or(held.claims.take());
+                if claims.is_some() {
+                    held.claims.set(claims);
+                }
                 Err(self.needed(&reason))
             }
             Err(Denial::Refused(reason)) => {

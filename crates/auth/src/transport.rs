@@ -44,6 +44,8 @@ pub(crate) enum TransportError {
     TooLarge,
     #[error("it wants to lead elsewhere (status {0}); the sign-in page of a network may be in between")]
     Elsewhere(u16),
+    #[error("its answer makes no sense; a proxy or the sign-in page of a network may be in between")]
+    Senseless,
     #[error("the request can't be made")]
     Request,
 }
@@ -89,11 +91,13 @@ fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// What an error of the token endpoint says besides what RFC 6749 knows.
+/// What goes with an error of the token endpoint besides what RFC 6749 knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Besides {
     /// What the next sign-in must bring, as the service wants it back (claims challenge).
     pub(crate) claims: Option<String>,
+    /// Where an administrator can consent for everybody.
+    pub(crate) consent_page: Option<String>,
 }
 
 /// Carries the requests of the `oauth2` crate.
@@ -101,9 +105,12 @@ pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) origin: String,
     pub(crate) send_origin: bool,
-    /// Whether the header was turned on or off already.
-    pub(crate) turned: bool,
+    /// The words of the refusal for which the header was turned on or off, which happens once.
+    pub(crate) refused: Option<String>,
+    /// Whether what passes by itself is no answer: a code that somebody is typing isn't given up for it.
+    pub(crate) patient: bool,
     pub(crate) skew: Skew,
+    pub(crate) consent_page: Option<String>,
     pub(crate) besides: Mutex<Besides>,
 }
 
@@ -134,8 +141,14 @@ impl Transport {
             return Err(TransportError::Status(status.as_u16()));
         }
         let body = read_body(&mut answer).await?;
+        // The bytes that make no sense may hold tokens all the same, so nothing of them is told.
+        let json: Value = serde_json::from_slice(&body).map_err(|_| TransportError::Senseless)?;
         if !status.is_success() {
-            *self.besides.lock().unwrap_or_else(PoisonError::into_inner) = read_besides(&body);
+            let error = json["error"].as_str().ok_or(TransportError::Senseless)?;
+            if self.patient && passes(error) {
+                return Err(TransportError::Status(status.as_u16()));
+            }
+            *self.besides.lock().unwrap_or_else(PoisonError::into_inner) = read_besides(&json);
         }
         let mut response = HttpResponse::new(body);
         *response.status_mut() = status;
@@ -144,7 +157,8 @@ impl Transport {
     }
 
     pub(crate) fn take_besides(&self) -> Besides {
-        std::mem::take(&mut *self.besides.lock().unwrap_or_else(PoisonError::into_inner))
+        let besides = std::mem::take(&mut *self.besides.lock().unwrap_or_else(PoisonError::into_inner));
+        Besides { consent_page: self.consent_page.clone(), ..besides }
     }
 }
 
@@ -159,11 +173,15 @@ pub(crate) async fn read_body(answer: &mut reqwest::Response) -> Result<Vec<u8>,
     Ok(body)
 }
 
-fn read_besides(body: &[u8]) -> Besides {
-    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+/// Whether an error says nothing but that the service can't answer now.
+pub(crate) fn passes(error: &str) -> bool {
+    matches!(error, "temporarily_unavailable" | "server_error")
+}
+
+fn read_besides(json: &Value) -> Besides {
     // It goes into an address: what isn't JSON itself isn't a claims request.
     let claims = json["claims"].as_str().filter(|claims| serde_json::from_str::<Value>(claims).is_ok());
-    Besides { claims: claims.map(str::to_owned) }
+    Besides { claims: claims.map(str::to_owned), consent_page: None }
 }
 
 #[cfg(test)]
@@ -195,8 +213,9 @@ mod tests {
 
     #[test]
     fn claims_are_taken_over_only_if_they_are_json() {
-        assert_eq!(read_besides(br#"{"error":"x","claims":"{\"a\":1}"}"#).claims.as_deref(), Some("{\"a\":1}"));
-        assert_eq!(read_besides(br#"{"error":"x","claims":"&prompt=none"}"#).claims, None);
-        assert_eq!(read_besides(b"<html>").claims, None);
+        let claims = |claims: Value| read_besides(&serde_json::json!({"error": "x", "claims": claims})).claims;
+        assert_eq!(claims("{\"a\":1}".into()).as_deref(), Some("{\"a\":1}"));
+        assert_eq!(claims("&prompt=none".into()), None);
+        assert_eq!(claims(Value::Null), None);
     }
 }
