@@ -17,7 +17,13 @@ pub(crate) struct Attempts(Mutex<UnderWay>);
 struct UnderWay {
     in_browser: Vec<Attempt>,
     with_code: Option<AbortHandle>,
+    /// Counts how often everything was given up.
+    given_up: u64,
 }
+
+/// Says of something that takes its time to begin whether it began before everything was given up.
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning(u64);
 
 impl Attempts {
     pub(crate) fn add(&self, attempt: Attempt) {
@@ -47,9 +53,19 @@ impl Attempts {
         !all.in_browser.is_empty()
     }
 
-    /// Puts a sign-in by code in place of an earlier one.
-    pub(crate) fn with_code(&self, task: AbortHandle) {
-        if let Some(earlier) = self.lock().with_code.replace(task) {
+    /// To be shown once what begins now has begun.
+    pub(crate) fn beginning(&self) -> Beginning {
+        Beginning(self.lock().given_up)
+    }
+
+    /// Puts a sign-in by code, which `start` starts, in place of an earlier one. Doesn't if everything was given up since
+    /// its beginning: nobody waits for it any more.
+    pub(crate) fn with_code(&self, beginning: Beginning, start: impl FnOnce() -> AbortHandle) {
+        let mut all = self.lock();
+        if all.given_up != beginning.0 {
+            return;
+        }
+        if let Some(earlier) = all.with_code.replace(start()) {
             earlier.abort();
         }
     }
@@ -57,6 +73,7 @@ impl Attempts {
     /// Gives up everything that is under way.
     pub(crate) fn clear(&self) {
         let mut all = self.lock();
+        all.given_up += 1;
         all.in_browser.clear();
         if let Some(task) = all.with_code.take() {
             task.abort();

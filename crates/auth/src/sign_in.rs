@@ -149,23 +149,35 @@ impl Inner {
     }
 
     async fn begin_with_code(self: &Arc<Self>) -> Result<(), AuthError> {
+        let beginning = self.attempts.beginning();
         let details = self.exchange.device_code().await.map_err(denied)?;
-        let expires_at = unix_now().saturating_add(details.expires_in().as_secs());
-        self.set_state(SignInState::WithCode {
+        let shown = SignInState::WithCode {
             user_code: details.user_code().secret().clone(),
             address: details.verification_uri().to_string(),
-            expires_at,
+            expires_at: unix_now().saturating_add(details.expires_in().as_secs()),
+        };
+        // Somebody may have signed in or given up while the code was asked for.
+        self.attempts.with_code(beginning, || {
+            self.set_state(shown.clone());
+            let inner = Arc::clone(self);
+            let task = tokio::spawn(async move {
+                let granted = inner.exchange.await_device(&details).await;
+                if let Err(error) = inner.settle(granted).await {
+                    inner.fail_shown(&shown, &words(&error));
+                }
+            });
+            task.abort_handle()
         });
-        let inner = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let granted = inner.exchange.await_device(&details).await;
-            match inner.settle(granted).await {
-                Ok(_) => {}
-                Err(error) => inner.fail(&words(&error)),
-            }
-        });
-        self.attempts.with_code(task.abort_handle());
         Ok(())
+    }
+
+    /// Ends a sign-in by code with a failure, unless something else is under way by now.
+    fn fail_shown(&self, shown: &SignInState, reason: &str) {
+        if *self.state.borrow() == *shown {
+            self.fail(reason);
+        } else {
+            debug!(account = %self.account, "A sign-in by code came to nothing: {reason}");
+        }
     }
 
     /// Ends the sign-in under way with a failure.
@@ -239,10 +251,11 @@ impl Inner {
         held.asking = Asking::Over;
         let settled = Settled { user: held.user.clone(), not_kept: held.not_kept.clone() };
         info!(account = %self.account, kept = settled.not_kept.is_none(), "Signed in");
+        // One of the attempts may be the task that runs this, so that nothing may be waited for from here on. And what is
+        // still beginning must find itself given up before it could hide that the account is signed in.
+        self.attempts.clear();
         self.tell_signed_in(&held);
         drop(held);
-        // The last thing, since one of the attempts may be the task that runs this.
-        self.attempts.clear();
         Ok(settled)
     }
 
