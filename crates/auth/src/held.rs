@@ -1,6 +1,7 @@
 //! What is held in memory of one account's sign-in.
 
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -8,6 +9,24 @@ use crate::grant::Grant;
 use crate::secret::RefreshToken;
 use crate::vault::{Fingerprint, KeptSignIn};
 use crate::{AccessToken, AuthError};
+
+/// How long a service that says it is asked too often is left alone.
+const REST: Duration = Duration::from_secs(300);
+
+/// What a claims challenge asked for, until a token was had with it. All clones are the same: a sign-in must bring it
+/// whoever has the lock of the rest.
+#[derive(Clone, Default)]
+pub(crate) struct Claims(Arc<Mutex<Option<String>>>);
+
+impl Claims {
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, claims: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+    }
+}
 
 /// All that is held; one lock guards it.
 pub(crate) struct Held {
@@ -23,10 +42,9 @@ pub(crate) struct Held {
     pub(crate) vault: VaultSide,
     /// Why the sign-in isn't kept.
     pub(crate) not_kept: Option<String>,
-    /// What a claims challenge asked for, until a token was had with it.
-    pub(crate) claims: Option<String>,
-    /// Until when the service wants not to be asked.
-    pub(crate) rest_until: Option<Instant>,
+    pub(crate) claims: Claims,
+    /// Until when the service wants not to be asked, and in which words it said so.
+    pub(crate) rest: Option<(Instant, String)>,
     pub(crate) asking: Asking,
     /// Whether the user wasn't told yet that signing in is needed.
     pub(crate) untold: bool,
@@ -36,6 +54,8 @@ pub(crate) struct Held {
 #[derive(Clone, Default)]
 pub(crate) struct Slot {
     pub(crate) access: Option<Access>,
+    /// The claims challenge that the access token was had for.
+    pub(crate) claims: Option<String>,
     /// What came of the last renewal, if it failed.
     pub(crate) last_failure: Option<AuthError>,
 }
@@ -83,8 +103,8 @@ impl Held {
             ended: "nobody has signed in yet".to_owned(),
             vault: VaultSide::Unopened,
             not_kept: None,
-            claims: None,
-            rest_until: None,
+            claims: Claims::default(),
+            rest: None,
             asking: Asking::NotYet,
             untold: true,
         }
@@ -93,7 +113,8 @@ impl Held {
     /// Takes what the service granted for one of the resources.
     pub(crate) fn take(&mut self, resource: usize, grant: Grant, now: u64) {
         if let Some(slot) = self.slots.get_mut(resource) {
-            *slot = Slot { access: Some(Access { token: grant.access, renew_at: grant.renew_at }), last_failure: None };
+            let access = Access { token: grant.access, renew_at: grant.renew_at };
+            *slot = Slot { access: Some(access), claims: self.claims.get(), last_failure: None };
         }
         // A service that sends none means the one at hand to be kept.
         if let Some(refresh) = grant.refresh {
@@ -103,8 +124,8 @@ impl Held {
             self.scopes = scopes;
         }
         self.renewed_at = now;
-        self.claims = None;
-        self.rest_until = None;
+        self.claims.set(None);
+        self.rest = None;
         if self.refresh.is_none() {
             "the sign-in can't be renewed: the service gave no refresh token".clone_into(&mut self.ended);
         }
@@ -138,6 +159,16 @@ impl Held {
         for slot in &mut self.slots {
             *slot = Slot::default();
         }
+    }
+
+    /// Leaves the service alone for a while, since it says that it is asked too often.
+    pub(crate) fn rest(&mut self, reason: &str) {
+        self.rest = Some((Instant::now() + REST, reason.to_owned()));
+    }
+
+    /// Why the service is to be left alone now, if it is.
+    pub(crate) fn resting(&self) -> Option<&str> {
+        self.rest.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, reason)| reason.as_str())
     }
 
     /// Ends the sign-in, for a reason.

@@ -139,13 +139,13 @@ impl Inner {
     }
 
     fn wishes(&self) -> Wishes {
-        // The lock is held by whoever waits for the service; nothing depends on these two being the newest.
-        let (claims, user) = match self.held.try_lock() {
-            Ok(held) => (held.claims.clone(), held.user.clone()),
-            Err(_) => (None, None),
-        };
-        let failed = matches!(*self.state.borrow(), SignInState::Failed { .. });
-        Wishes { login_hint: self.options.user.clone().or(user), select_account: failed, claims }
+        // The lock may be held by somebody who waits for the service; the user's name is only a help.
+        let user = self.held.try_lock().ok().and_then(|held| held.user.clone());
+        Wishes {
+            login_hint: self.options.user.clone().or(user),
+            select_account: matches!(*self.state.borrow(), SignInState::Failed { .. }),
+            claims: self.claims.get(),
+        }
     }
 
     async fn begin_with_code(self: &Arc<Self>) -> Result<(), AuthError> {
@@ -236,7 +236,10 @@ impl Inner {
 
     /// Takes a grant of the user's making, if it is for the right account.
     async fn settle(&self, granted: Result<Grant, Denial>) -> Result<Settled, AuthError> {
-        let grant = granted.map_err(denied)?;
+        let grant = match granted {
+            Ok(grant) => grant,
+            Err(denial) => return Err(self.learn_from(denial).await),
+        };
         self.check_scopes(&grant)?;
         let user = self.check_user(&grant).await?;
         let mut held = self.held.lock().await;
@@ -257,6 +260,20 @@ impl Inner {
         self.tell_signed_in(&held);
         drop(held);
         Ok(settled)
+    }
+
+    /// Notes what a refused sign-in says about the next one.
+    async fn learn_from(&self, denial: Denial) -> AuthError {
+        let mut held = self.held.lock().await;
+        match &denial {
+            Denial::Ended { claims: Some(claims), .. } => held.claims.set(Some(claims.clone())),
+            Denial::TooOften(reason) => held.rest(reason),
+            _ => {}
+        }
+        match denied(denial) {
+            AuthError::Refused { reason } => AuthError::Refused { reason: self.with_clock(reason) },
+            other => other,
+        }
     }
 
     /// Google's users can untick what they are asked for, and the service says so by granting less.

@@ -6,19 +6,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::attempts::Attempts;
 use crate::exchange::Exchange;
 use crate::grant::Denial;
-use crate::held::{Access, Asking, Held, VaultSide};
+use crate::held::{Access, Asking, Claims, Held, VaultSide};
 use crate::state::{SignInReport, SignInState};
 use crate::vault::{Vault, VaultError};
 use crate::{AccessToken, AccessTokens, AuthError, Registration};
-
-/// How long a service that says it is asked too often is left alone.
-const REST: Duration = Duration::from_secs(300);
 
 /// How often is looked whether another process has signed the account in, while it isn't.
 const LOOKS_AT_VAULT: Duration = Duration::from_secs(1);
@@ -64,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) kept_as: String,
     pub(crate) exchange: Exchange,
     pub(crate) held: Arc<Mutex<Held>>,
+    /// Those of what is held.
+    pub(crate) claims: Claims,
     pub(crate) state: watch::Sender<SignInState>,
     pub(crate) attempts: Attempts,
     /// Counts finished renewals of each resource, good and bad, so that those who waited for one share what came of it.
@@ -83,11 +81,13 @@ impl TokenSource {
         let account = options.user.clone().unwrap_or_else(|| options.registration.unnamed_account().to_owned());
         let kept_as = options.registration.kept_as(options.user.as_deref());
         let resources = 1 + options.registration.further_resources.len();
+        let held = Held::new(resources);
         Ok(Self(Arc::new(Inner {
             account,
             kept_as,
             exchange,
-            held: Arc::new(Mutex::new(Held::new(resources))),
+            claims: held.claims.clone(),
+            held: Arc::new(Mutex::new(held)),
             state: watch::Sender::new(SignInState::Unknown),
             attempts: Attempts::default(),
             renewals: (0..resources).map(|_| AtomicU64::new(0)).collect(),
@@ -189,7 +189,7 @@ impl Inner {
             }
             if held.refresh.is_some() {
                 if let Some(claims) = claims {
-                    held.claims = Some(claims.to_owned());
+                    held.claims.set(Some(claims.to_owned()));
                 }
                 return self.renew_in_background(held, resource).await;
             }
@@ -228,10 +228,10 @@ impl Inner {
 
     async fn renew(&self, held: &mut Held, resource: usize) -> Result<AccessToken, AuthError> {
         let Some(refresh) = held.refresh.clone() else { return Err(self.needed(&held.ended)) };
-        if held.rest_until.is_some_and(|until| Instant::now() < until) {
-            return Err(AuthError::Unreachable("it was asked too often and is left alone for some minutes".to_owned()));
+        if let Some(reason) = held.resting() {
+            return Err(AuthError::Unreachable(format!("it is left alone for some minutes, because it said {reason}")));
         }
-        let claims = held.claims.clone();
+        let claims = held.claims.get();
         match self.exchange.refresh(&refresh, resource, claims.as_deref()).await {
             Ok(grant) => {
                 let token = grant.access.clone();
@@ -244,14 +244,14 @@ impl Inner {
             }
             Err(Denial::Ended { reason, claims }) => {
                 let reason = self.with_clock(reason);
-                warn!(account = %self.account, "The sign-in has ended: {reason}");
                 held.end(&reason);
+                warn!(account = %self.account, "The sign-in has ended: {reason}");
                 if claims.is_some() {
                     held.claims.set(claims);
                 }
                 Err(self.needed(&reason))
             }
-            Err(Denial::Refused(reason)) => {
+            Err(Denial::Refused(reason) | Denial::Invalid(reason)) => {
                 let reason = self.with_clock(reason);
                 self.set_state(SignInState::Failed { reason: reason.clone() });
                 Err(AuthError::Refused { reason })
@@ -325,7 +325,7 @@ impl Inner {
             Err(error) => {
                 let why = in_words(&error);
                 warn!(account = %self.account, "{why}");
-                held.vault = VaultSide::Unreadable;
+                held.vault = VaultSide::Unreadable(fingerprint);
                 if held.refresh.is_none() {
                     held.ended.clone_from(&why);
                 }
@@ -427,7 +427,7 @@ impl Inner {
             loop {
                 tokio::time::sleep(LOOKS_AT_VAULT).await;
                 let now = vault.and_then(Vault::fingerprint);
-                if now.is_some() && matches!(known, VaultSide::Same(before) if before != now) {
+                if now.is_some() && known != VaultSide::Unopened && !known.is_known(now) {
                     return;
                 }
             }
