@@ -77,10 +77,20 @@ impl Access {
 pub(crate) enum VaultSide {
     /// It wasn't looked into yet.
     Unopened,
-    /// What it holds of this account is what is held here, as long as the file is this one.
+    /// What it holds of this account is held here, or older than that, as long as the file is this one.
     Same(Option<Fingerprint>),
-    /// It can't be read, and to try again is of no use.
-    Unreadable,
+    /// It can't be read, and to try again is of no use as long as the file is this one.
+    Unreadable(Option<Fingerprint>),
+}
+
+impl VaultSide {
+    /// Whether there is no use in looking at a file that is this one now.
+    pub(crate) fn is_known(self, now: Option<Fingerprint>) -> bool {
+        match self {
+            Self::Unopened => false,
+            Self::Same(seen) | Self::Unreadable(seen) => seen == now,
+        }
+    }
 }
 
 /// Whether the user may still be asked, where that is done once.
@@ -169,6 +179,15 @@ impl Held {
     /// Why the service is to be left alone now, if it is.
     pub(crate) fn resting(&self) -> Option<&str> {
         self.rest.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, reason)| reason.as_str())
+    }
+
+    /// Ends the sign-in because somebody signed out: who comes next may be somebody else.
+    pub(crate) fn forget(&mut self) {
+        self.end("it was signed out");
+        self.user = None;
+        self.scopes.clear();
+        self.claims.set(None);
+        (self.signed_in_at, self.renewed_at) = (0, 0);
     }
 
     /// Ends the sign-in, for a reason.

@@ -106,7 +106,7 @@ impl TokenSource {
             None => false,
         };
         let was_signed_in = kept || held.refresh.is_some();
-        held.end("it was signed out");
+        held.forget();
         self.0.announce(&mut held);
         Ok(SignedOut { was_signed_in, revoked, trouble })
     }

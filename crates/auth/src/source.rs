@@ -261,7 +261,7 @@ impl Inner {
                 Err(AuthError::Unreachable(reason))
             }
             Err(Denial::TooOften(reason)) => {
-                held.rest_until = Some(Instant::now() + REST);
+                held.rest(&reason);
                 self.set_state(SignInState::Unreachable { reason: reason.clone() });
                 Err(AuthError::Unreachable(reason))
             }
@@ -298,13 +298,15 @@ impl Inner {
         let Some(vault) = &self.options.vault else { return Ok(()) };
         let fingerprint = vault.fingerprint();
         let known = held.vault;
-        if known == VaultSide::Same(fingerprint) || known == VaultSide::Unreadable {
+        if known.is_known(fingerprint) {
             return Ok(());
         }
         match vault.load(&self.kept_as).await {
             Ok(Some(kept)) => {
                 held.vault = VaultSide::Same(fingerprint);
-                if held.refresh.as_ref() != Some(&kept.refresh_token) {
+                // What couldn't be kept is not to be lost for the older sign-in that is still there.
+                let newer = held.refresh.is_none() || held.not_kept.is_none() || kept.renewed_at > held.renewed_at;
+                if newer && held.refresh.as_ref() != Some(&kept.refresh_token) {
                     held.take_kept(kept);
                     self.attempts.clear();
                     self.tell_signed_in(held);
@@ -313,7 +315,7 @@ impl Inner {
             Ok(None) => {
                 // What was never kept isn't ended by its absence.
                 if matches!(known, VaultSide::Same(Some(_))) && held.refresh.is_some() && held.not_kept.is_none() {
-                    held.end("it was signed out");
+                    held.forget();
                     self.announce(held);
                 }
                 held.vault = VaultSide::Same(fingerprint);
@@ -501,7 +503,10 @@ impl Inner {
         let mut held = self.held.lock().await;
         let current = held.slots.get(resource).and_then(|slot| slot.access.as_ref());
         if current.is_some_and(|access| access.token == *rejected) {
+            let claims = held.slots.get(resource).and_then(|slot| slot.claims.clone());
             held.end(reason);
+            // The challenge isn't met, so that the sign-in must meet it.
+            held.claims.set(claims);
             self.announce(&mut held);
         }
     }
