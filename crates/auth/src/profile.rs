@@ -19,43 +19,54 @@ pub(crate) async fn names(
     profile: &Profile,
     token: &AccessToken,
 ) -> Result<Vec<String>, AuthError> {
-    let mut last = None;
-    for _ in 0..TRIES {
+    let mut tries = 1;
+    loop {
         match ask(http, profile, token).await {
             Ok(names) => return Ok(names),
-            Err(Later { why, wait }) => {
-                last = Some(why);
-                tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+            Err(Silence::Refused(reason)) => return Err(AuthError::Refused { reason }),
+            Err(Silence::Later { wait, .. }) if tries < TRIES => tokio::time::sleep(wait.min(LONGEST_WAIT)).await,
+            Err(Silence::Later { why, .. }) => {
+                return Err(AuthError::Unreachable(format!("who has signed in can't be asked: {why}")));
             }
         }
+        tries += 1;
     }
-    let reason = last.map_or_else(String::new, |why| why.to_string());
-    Err(AuthError::Unreachable(format!("who has signed in can't be asked: {reason}")))
 }
 
-/// Why there was no answer, and when to ask again.
-struct Later {
-    why: TransportError,
-    wait: Duration,
+/// Why there was no answer.
+enum Silence {
+    /// There may be one after a while.
+    Later { why: TransportError, wait: Duration },
+    /// The token is of no use there.
+    Refused(String),
 }
 
-impl From<TransportError> for Later {
+impl From<TransportError> for Silence {
     fn from(why: TransportError) -> Self {
-        Self { why, wait: Duration::from_secs(1) }
+        Self::Later { why, wait: Duration::from_secs(1) }
     }
 }
 
-async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> Result<Vec<String>, Later> {
+async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> Result<Vec<String>, Silence> {
     let request = http.get(profile.url.clone()).bearer_auth(token.reveal());
     let mut answer = request.send().await.map_err(TransportError::from)?;
     let status = answer.status();
-    if status.is_server_error() || status.as_u16() == 429 || status.is_redirection() {
+    if status.is_redirection() {
+        return Err(TransportError::Elsewhere(status.as_u16()).into());
+    }
+    if status.is_server_error() || status.as_u16() == 429 {
         let asked = retry_after(answer.headers(), SystemTime::now());
-        return Err(Later {
+        return Err(Silence::Later {
             why: TransportError::Status(status.as_u16()),
             // A little more than is asked for: the answer was under way for a while, too.
             wait: asked.unwrap_or_default() + Duration::from_secs(1),
         });
+    }
+    // A challenge is for whoever reads the mail to answer; other than that, no token is better than the one just made.
+    if status.as_u16() == 401 && !is_challenge(answer.headers()) {
+        return Err(Silence::Refused(
+            "the mail service doesn't accept what was signed in (status 401): check the scopes".to_owned(),
+        ));
     }
     if !status.is_success() {
         // A registration that may not ask for it can't be told who it is; what mail it may read shows soon enough.
@@ -63,10 +74,15 @@ async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> 
         return Ok(Vec::new());
     }
     let body = read_body(&mut answer).await?;
-    let json: Value =
-        serde_json::from_slice(&body).map_err(|_| TransportError::Network("its answer isn't JSON".to_owned()))?;
+    let json: Value = serde_json::from_slice(&body).map_err(|_| TransportError::Senseless)?;
     let names = profile.members.iter().filter_map(|member| json[*member].as_str());
     Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// Whether a refusal asks for another token (claims challenge) rather than for none of this kind.
+fn is_challenge(headers: &reqwest::header::HeaderMap) -> bool {
+    let challenges = headers.get_all(reqwest::header::WWW_AUTHENTICATE).iter();
+    challenges.filter_map(|value| value.to_str().ok()).any(|value| value.contains("insufficient_claims"))
 }
 
 /// Reads `Retry-After`: seconds or a date (RFC 9110, section 10.2.3), as a wait from `now`.
