@@ -45,6 +45,8 @@ pub(crate) struct Wishes {
     pub(crate) login_hint: Option<String>,
     /// Whether the user is to choose the account even if the browser knows one.
     pub(crate) select_account: bool,
+    /// Whether a refresh token must come of it. Google gives one with a user's consent, which it asks for once.
+    pub(crate) refresh_token: bool,
     /// What a claims challenge asked for.
     pub(crate) claims: Option<String>,
 }
@@ -117,15 +119,20 @@ impl Exchange {
             .authorize_url(CsrfToken::new_random)
             .add_scopes(self.registration.all_scopes().cloned().map(Scope::new))
             .set_pkce_challenge(challenge);
+        let mut prompts = Vec::new();
         match self.registration.endpoints {
             Endpoints::Microsoft { .. } => request = request.add_extra_param("response_mode", "query"),
-            Endpoints::Google { .. } => request = request.add_extra_param("access_type", "offline"),
+            Endpoints::Google { .. } => {
+                request = request.add_extra_param("access_type", "offline");
+                prompts.extend(wishes.refresh_token.then_some("consent"));
+            }
         }
         if let Some(hint) = &wishes.login_hint {
             request = request.add_extra_param("login_hint", hint.clone());
         }
-        if wishes.select_account {
-            request = request.add_extra_param("prompt", "select_account");
+        prompts.extend(wishes.select_account.then_some("select_account"));
+        if !prompts.is_empty() {
+            request = request.add_extra_param("prompt", prompts.join(" "));
         }
         if let Some(claims) = &wishes.claims {
             request = request.add_extra_param("claims", claims.clone());

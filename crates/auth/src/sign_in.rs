@@ -139,11 +139,15 @@ impl Inner {
     }
 
     fn wishes(&self) -> Wishes {
-        // The lock may be held by somebody who waits for the service; the user's name is only a help.
-        let user = self.held.try_lock().ok().and_then(|held| held.user.clone());
+        // The lock may be held by somebody who waits for the service; neither of these two does harm if it is a guess.
+        let (user, refresh_token) = match self.held.try_lock() {
+            Ok(held) => (held.user.clone(), held.refresh.is_none()),
+            Err(_) => (None, true),
+        };
         Wishes {
             login_hint: self.options.user.clone().or(user),
             select_account: matches!(*self.state.borrow(), SignInState::Failed { .. }),
+            refresh_token,
             claims: self.claims.get(),
         }
     }
@@ -243,7 +247,10 @@ impl Inner {
         self.check_scopes(&grant)?;
         let user = self.check_user(&grant).await?;
         let mut held = self.held.lock().await;
+        // The account's own refresh token stays good where the service sees no need for another.
+        let before = held.refresh.take().filter(|_| user.is_some());
         held.drop_tokens();
+        held.refresh = before;
         held.take(0, grant, unix_now());
         held.user = user;
         if held.scopes.is_empty() {
