@@ -92,10 +92,10 @@ fn remedy(number: u32) -> Option<&'static str> {
         7_000_218 => "the client id isn't registered as a public client: allow public client flows",
         700_025 => "a public client must not send a secret",
         50011 | 70004 | 900_971 => {
-            "the redirect address isn't registered: check its host (`127.0.0.1` or `localhost`) and path"
+            "the redirect address isn't registered: check `redirect_host` (`127.0.0.1` or `localhost`) and `redirect_path`"
         }
-        9_002_327 => "the redirect address is registered as `spa`: switch on sending the origin",
-        9_002_326 => "the redirect address isn't registered as `spa`: switch off sending the origin",
+        9_002_327 => "the redirect address is registered as `spa`: set `send_origin`",
+        9_002_326 => "the redirect address isn't registered as `spa`: leave out `send_origin`",
         50105 => "an administrator must assign the user to this application",
         53000 | 53001 | 53003 | 530_032 | 50005 => {
             "the organisation's Conditional Access doesn't let this device or application in: ask an administrator"
@@ -124,7 +124,7 @@ fn remedy_by_error(error: &str) -> Option<&'static str> {
         "invalid_grant" | "interaction_required" | "login_required" => "sign in again",
         "invalid_client" => "check the client id and its secret",
         "unauthorized_client" => "check that the client id may be used so",
-        "invalid_scope" => "check the scopes",
+        "invalid_scope" => "check `scopes`",
         "temporarily_unavailable" | "server_error" => "this passes by itself: try again in a while",
         _ => return None,
     })

@@ -65,7 +65,7 @@ async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> 
     // A challenge is for whoever reads the mail to answer; other than that, no token is better than the one just made.
     if status.as_u16() == 401 && !is_challenge(answer.headers()) {
         return Err(Silence::Refused(
-            "the mail service doesn't accept what was signed in (status 401): check the scopes".to_owned(),
+            "the mail service doesn't accept what was signed in (status 401): check `scopes`".to_owned(),
         ));
     }
     if !status.is_success() {
