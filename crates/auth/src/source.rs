@@ -179,7 +179,9 @@ impl Inner {
             let mut held = Arc::clone(&self.held).lock_owned().await;
             let vault = self.look_into_vault(&mut held).await;
             let slot = held.slots.get(resource).cloned().unwrap_or_default();
-            if let Some(access) = slot.access.as_ref().filter(|access| wanted(access)) {
+            // Another token is no answer to a challenge if nothing was asked for with it.
+            let answers = claims.is_none() || slot.claims.is_some();
+            if let Some(access) = slot.access.as_ref().filter(|access| answers && wanted(access)) {
                 return Ok(access.token.clone());
             }
             if renewals.load(Ordering::Acquire) != before
@@ -187,10 +189,10 @@ impl Inner {
             {
                 return Err(failure);
             }
+            if let Some(claims) = claims {
+                held.claims.set(Some(claims.to_owned()));
+            }
             if held.refresh.is_some() {
-                if let Some(claims) = claims {
-                    held.claims.set(Some(claims.to_owned()));
-                }
                 return self.renew_in_background(held, resource).await;
             }
             self.have_user_sign_in(held, vault.err()).await?;

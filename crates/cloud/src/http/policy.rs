@@ -76,6 +76,8 @@ pub(crate) struct History {
     pub(crate) object: u32,
     pub(crate) throttled: u32,
     pub(crate) renewed: bool,
+    /// Whether a token was had that was to meet a claims challenge.
+    pub(crate) challenged: bool,
     pub(crate) signed_in_anew: bool,
 }
 
@@ -104,8 +106,11 @@ impl RetryPolicy {
             Failure::Status(error) => match error.status {
                 // A policy that wants another sign-in has been seen to come as 403 as well (Microsoft Graph errors).
                 status if status == 401 || (status == 403 && error.claims.is_some()) => {
-                    if !history.renewed {
+                    // A token that had only expired is renewed without what a challenge asks for then.
+                    let challenged = error.claims.is_some();
+                    if !history.renewed || (challenged && !history.challenged) {
                         history.renewed = true;
+                        history.challenged |= challenged;
                         Verdict::RenewToken
                     } else if !history.signed_in_anew
                         && (error.is("InvalidAuthenticationToken") || error.claims.is_some())
@@ -217,6 +222,23 @@ mod tests {
         let mut history = History::default();
         assert_eq!(policy.decide(&status(401, "", None), &mut history, 0.0), Verdict::RenewToken);
         assert_eq!(policy.decide(&status(401, "", None), &mut history, 0.0), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_challenge_is_met_once_whether_or_not_the_token_had_expired_before() {
+        let policy = RetryPolicy::default();
+        for expired in [false, true] {
+            for refusal in [401, 403] {
+                let mut history = History::default();
+                if expired {
+                    let verdict = policy.decide(&status(401, "InvalidAuthenticationToken", None), &mut history, 0.0);
+                    assert_eq!(verdict, Verdict::RenewToken);
+                }
+                let error = ServiceError { status: refusal, claims: Some("{}".to_owned()), ..ServiceError::default() };
+                let verdicts = [(); 3].map(|()| policy.decide(&Failure::Status(error.clone()), &mut history, 0.0));
+                assert_eq!(verdicts, [Verdict::RenewToken, Verdict::SignInAnew, Verdict::GiveUp]);
+            }
+        }
     }
 
     #[test]

@@ -39,9 +39,7 @@ impl<'a> Retries<'a> {
                 Ok(())
             }
             Verdict::RenewToken => match token {
-                Some(token) => {
-                    self.http.tokens().renew(token, claims.as_deref()).await.map(drop).map_err(Failure::Auth)
-                }
+                Some(token) => self.renew(token, claims.as_deref()).await,
                 None => Err(failure),
             },
             Verdict::SignInAnew => match token {
@@ -51,6 +49,19 @@ impl<'a> Retries<'a> {
                 }
                 None => Err(failure),
             },
+        }
+    }
+
+    /// Renews the token, again as often as makes sense where only the way to the sign-in service is in the way: the next
+    /// try with the old token would look as if a fresh one weren't accepted.
+    async fn renew(&mut self, token: &AccessToken, claims: Option<&str>) -> Result<(), Failure> {
+        loop {
+            let Err(error) = self.http.tokens().renew(token, claims).await else { return Ok(()) };
+            let failure = Failure::Auth(error);
+            match self.http.policy().decide(&failure, &mut self.history, self.http.random()) {
+                Verdict::Wait(delay) => tokio::time::sleep(delay).await,
+                _ => return Err(failure),
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod changes;
+mod claims;
 mod fetch;
 mod folders;
 mod silence;

@@ -1,7 +1,7 @@
 //! A service that doesn't answer all that it is asked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +14,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-struct Signed;
+/// Has any number of tokens, and notes what is wanted of them.
+#[derive(Default)]
+struct Signed {
+    renewals: AtomicUsize,
+    claims: Mutex<Vec<Option<String>>>,
+}
 
 #[async_trait]
 impl AccessTokens for Signed {
@@ -22,10 +27,15 @@ impl AccessTokens for Signed {
         "user@domain.com"
     }
     async fn access_token(&self) -> Result<AccessToken, AuthError> {
-        Ok(AccessToken::new("token"))
+        Ok(AccessToken::new(format!("token {}", self.renewals.load(Ordering::SeqCst))))
     }
-    async fn renew(&self, _: &AccessToken, _claims: Option<&str>) -> Result<AccessToken, AuthError> {
-        Ok(AccessToken::new("token"))
+    async fn renew(&self, rejected: &AccessToken, claims: Option<&str>) -> Result<AccessToken, AuthError> {
+        let token = self.access_token().await?;
+        if token == *rejected {
+            self.renewals.fetch_add(1, Ordering::SeqCst);
+            self.claims.lock().unwrap().push(claims.map(str::to_owned));
+        }
+        self.access_token().await
     }
     async fn sign_in_anew(&self, _rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
         Err(AuthError::SignInNeeded { account: self.account().to_owned(), reason: reason.to_owned() })
@@ -34,6 +44,10 @@ impl AccessTokens for Signed {
 
 /// Answers each batch by what `answer` makes of its number and the ids in it, and everything else with nothing done.
 async fn service(answer: fn(usize, &[String]) -> Vec<Value>) -> (Account, Arc<AtomicUsize>) {
+    service_for(Arc::default(), answer).await
+}
+
+async fn service_for(tokens: Arc<Signed>, answer: fn(usize, &[String]) -> Vec<Value>) -> (Account, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
@@ -59,7 +73,7 @@ async fn service(answer: fn(usize, &[String]) -> Vec<Value>) -> (Account, Arc<At
     });
     let mut options = Options::new(format!("http://{address}").parse().unwrap());
     options.retry = RetryPolicy { first_delay: Duration::from_millis(1), ..RetryPolicy::default() };
-    (Account::new(options, Arc::new(Signed)).unwrap(), count)
+    (Account::new(options, tokens).unwrap(), count)
 }
 
 async fn read_request(mut reader: BufReader<TcpStream>) -> Option<(BufReader<TcpStream>, Vec<u8>)> {
@@ -116,4 +130,29 @@ async fn answers_that_say_nothing_are_no_answers() {
     let (account, _) = service(|_, _| vec![json!({}), json!(null), json!({"id": "1"}), json!({"status": 200})]).await;
     let outcomes = account.apply(&ops()).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Later(_))), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_challenge_to_one_of_many_is_met_once_with_what_it_asks_for() {
+    // Two challenges beside many answers, the second of them behind another scheme in the same header.
+    fn answer(number: usize, ids: &[String]) -> Vec<Value> {
+        let challenge = r#"Bearer realm="", error="insufficient_claims", claims="eyJhIjoxfQ==""#;
+        let behind = format!(r#"PoP realm="", nonce="x", {challenge}"#);
+        let refused = |id: &String, status: u16, challenge: &str| {
+            let body = json!({"error": {"code": "InvalidAuthenticationToken", "message": ""}});
+            json!({"id": id, "status": status, "headers": {"WWW-Authenticate": challenge}, "body": body})
+        };
+        let done = |id: &String| json!({"id": id, "status": 204});
+        if number > 0 {
+            return ids.iter().map(done).collect();
+        }
+        let some = [refused(&ids[0], 401, challenge), refused(&ids[1], 403, &behind)];
+        some.into_iter().chain(ids.iter().skip(2).map(done)).collect()
+    }
+    let tokens = Arc::new(Signed::default());
+    let (account, batches) = service_for(Arc::clone(&tokens), answer).await;
+    let outcomes = account.apply(&ops()).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })), "{outcomes:?}");
+    assert_eq!(*tokens.claims.lock().unwrap(), [Some("{\"a\":1}".to_owned())]);
+    assert_eq!(batches.load(Ordering::SeqCst), 2);
 }

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cms_auth::{AccessToken, AccessTokens, AuthError};
+use cms_auth::{
+    AccessToken, AccessTokens, AuthError, Endpoints, NationalCloud, Patience, Registration, TokenSource,
+    TokenSourceOptions,
+};
 use cms_cloud::RetryPolicy;
-use cms_cloud::contract::{Changes, CloudAccount, Cursor, FolderId, MimeSink, Next, Page};
+use cms_cloud::contract::{Changes, CloudAccount, CloudError, Cursor, FolderId, MimeSink, Next, Page};
 use cms_cloud::office365::{Account, Options};
 use cms_engine::{Flags, RemoteId, UnixSeconds};
 use simcloud::{Cloud, Knobs, Server};
@@ -46,6 +49,55 @@ impl AccessTokens for Tokens {
     }
     async fn sign_in_anew(&self, _rejected: &AccessToken, reason: &str) -> Result<AccessToken, AuthError> {
         Err(AuthError::SignInNeeded { account: self.account().to_owned(), reason: reason.to_owned() })
+    }
+}
+
+/// A world whose user has signed in, or may do so.
+pub(crate) struct SignedIn {
+    pub(crate) server: Server,
+    pub(crate) account: Arc<Account>,
+    pub(crate) source: TokenSource,
+    pub(crate) inbox: FolderId,
+}
+
+/// A client with tokens of the given resource of a registration that also has Outlook's, as number 1.
+pub(crate) async fn signed_in(resource: usize) -> SignedIn {
+    let options = simcloud::Options { messages: 20, knobs: Knobs::calm(), ..simcloud::Options::default() };
+    let server = simcloud::serve(options).await.unwrap();
+    let url: url::Url = server.url().parse().unwrap();
+    let mut registration = Registration::microsoft(NationalCloud::Global, None, None).with_graph_at(&url);
+    registration.endpoints = Endpoints::Microsoft { login_url: url.clone(), tenant: "common".to_owned() };
+    registration.further_resources = vec![vec!["https://outlook.office.com/mail.read".to_owned()]];
+    let user = Some("user@domain.com".to_owned());
+    let options = TokenSourceOptions { registration, user, vault: None, port: 8080, patience: Patience::None };
+    let source = TokenSource::new(options).unwrap();
+    browse(&source).await;
+    let mut options = Options::new(url);
+    options.retry = RetryPolicy { first_delay: Duration::from_millis(2), ..RetryPolicy::default() };
+    let account = Arc::new(Account::new(options, source.for_resource(resource).unwrap()).unwrap());
+    let inbox = FolderId(server.cloud().folder_id("", "Inbox").unwrap());
+    SignedIn { server, account, source, inbox }
+}
+
+/// Has the user sign in in an obedient browser.
+pub(crate) async fn browse(source: &TokenSource) {
+    let address = source.begin(8080).unwrap();
+    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let answer = http.get(address).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap();
+    let landing = source.came_back(location.split_once('?').unwrap().1).await.unwrap();
+    assert!(landing.good, "{landing:?}");
+}
+
+impl SignedIn {
+    /// Asks for mail, once as far as whoever asks can tell.
+    pub(crate) async fn ask(&self) -> Result<(), CloudError> {
+        self.account.changes(&self.inbox, None).await.map(drop)
+    }
+
+    /// How many requests of a kind there were.
+    pub(crate) fn requests(&self, kind: &str) -> u64 {
+        self.server.cloud().counters().requests.get(kind).copied().unwrap_or_default()
     }
 }
 
