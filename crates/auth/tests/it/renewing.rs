@@ -6,7 +6,7 @@ use std::time::Duration;
 use cms_auth::{AccessTokens, AuthError, Patience, SignInState, TokenSource, TokenSourceOptions};
 use simcloud::{Action, Fault};
 
-use crate::support::{browse, obey, options, registration, signed_in, start};
+use crate::support::{browse, obey, options, registration, requests, signed_in, source_as, start};
 
 #[tokio::test]
 async fn a_rejected_token_is_renewed_once_for_all() {
@@ -125,4 +125,47 @@ async fn a_fresh_token_that_is_refused_leads_to_a_sign_in_once_for_all() {
         assert_ne!(caller.await.unwrap(), rejected);
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn fifty_callers_make_one_request_for_each_resource_and_each_life() {
+    let server = start().await;
+    server.cloud().turn(|knobs| knobs.access_token_seconds = 2);
+    let mut registration = registration(&server);
+    registration.further_resources = vec![vec!["https://outlook.office.com/mail.read".to_owned()]];
+    let source = source_as(&server, registration);
+    assert!(browse(&source).await.good);
+    let mut last = requests(&server, "token");
+    // The first time none was had yet of the other resource.
+    for round in 0..2 {
+        // Of a life this short, the second half is left for the way.
+        tokio::time::sleep(Duration::from_millis(1050)).await;
+        let callers: Vec<_> = (0..50)
+            .map(|number| {
+                let tokens = source.for_resource(number % 2).unwrap();
+                tokio::spawn(async move { (number % 2, tokens.access_token().await.unwrap()) })
+            })
+            .collect();
+        let mut tokens = [Vec::new(), Vec::new()];
+        for caller in callers {
+            let (resource, token) = caller.await.unwrap();
+            tokens[resource].push(token);
+        }
+        assert!(tokens.iter().all(|same| same.iter().all(|token| *token == same[0])), "round {round}");
+        assert_eq!(requests(&server, "token"), last + 2, "round {round}");
+        last += 2;
+    }
+    // A failure is shared as well.
+    let token = source.access_token().await.unwrap();
+    server.cloud().inject(Fault::always("token", Action::status(503)));
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let (source, token) = (source.clone(), token.clone());
+            tokio::spawn(async move { source.renew(&token, None).await })
+        })
+        .collect();
+    for caller in callers {
+        assert!(matches!(caller.await.unwrap(), Err(AuthError::Unreachable(_))));
+    }
+    assert_eq!(requests(&server, "token"), last + 1);
 }

@@ -39,6 +39,21 @@ pub(crate) fn options(server: &Server, patience: Patience) -> TokenSourceOptions
     }
 }
 
+/// Google's registration, with all of Google where the simulation is.
+pub(crate) fn google_registration(server: &Server) -> Registration {
+    let url = |path: &str| Url::parse(&server.url()).unwrap().join(path).unwrap();
+    let mut registration = Registration::google(None, Some(simcloud::DEFAULT_GOOGLE_CLIENT_SECRET));
+    registration.endpoints =
+        Endpoints::Google { auth_url: url("/o/oauth2/v2/auth"), token_url: url("/token"), revoke_url: url("/revoke") };
+    registration.profile.as_mut().unwrap().url = url("/gmail/v1/users/me/profile");
+    registration
+}
+
+/// An account with another registration, which waits for nobody.
+pub(crate) fn source_as(server: &Server, registration: Registration) -> TokenSource {
+    TokenSource::new(TokenSourceOptions { registration, ..options(server, Patience::None) }).unwrap()
+}
+
 /// An account that waits for nobody.
 pub(crate) fn source(server: &Server) -> TokenSource {
     TokenSource::new(options(server, Patience::None)).unwrap()
@@ -84,6 +99,26 @@ pub(crate) fn obey(source: &TokenSource) -> Arc<std::sync::atomic::AtomicUsize> 
         }
     });
     count
+}
+
+/// How many requests of a kind the simulation has had.
+pub(crate) fn requests(server: &Server, kind: &str) -> u64 {
+    server.cloud().counters().requests.get(kind).copied().unwrap_or_default()
+}
+
+/// Waits until something is so, looking every now and then.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "it never happens that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The client has kept to the rules of the sign-in service.
+pub(crate) fn assert_well_behaved(server: &Server) {
+    let counters = server.cloud().counters();
+    assert_eq!((counters.violations, counters.notes.len()), (Vec::new(), 0), "{:?}", counters.notes);
 }
 
 /// Waits until the sign-in stands as wanted.
