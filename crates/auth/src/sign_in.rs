@@ -222,13 +222,9 @@ impl Inner {
                     Some(user) => format!("Signed in as {user}"),
                     None => "Signed in".to_owned(),
                 },
-                words: match not_kept {
-                    None => "You can close this tab.".to_owned(),
-                    Some(_) => {
-                        "You can close this tab. The sign-in ends with the program, since it can't be kept here."
-                            .to_owned()
-                    }
-                },
+                words: not_kept.map_or_else(String::new, |_| {
+                    "The sign-in ends with the program, since it can't be kept here.".to_owned()
+                }),
             },
             Err(error) => {
                 let words = words(&error);

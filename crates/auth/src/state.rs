@@ -64,7 +64,7 @@ pub struct Landing {
     pub good: bool,
     /// A few words.
     pub heading: String,
-    /// A sentence or two.
+    /// A sentence or two; empty where there is nothing more to say.
     pub words: String,
 }
 

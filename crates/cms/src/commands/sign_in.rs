@@ -1,6 +1,6 @@
 //! `cms sign-in`: has the user sign in.
 
-use cms_auth::{Browser, Patience, TokenSource};
+use cms_auth::{AccessTokens as _, AuthError, Browser, Patience, TokenSource};
 
 use super::setup::{self, Manner};
 use super::{Context, Ended};
@@ -24,7 +24,7 @@ pub async fn run(context: &Context, account: Option<&str>, device: bool) -> Resu
     };
     let mut ended = Ended::Done;
     for source in wanted {
-        if account.is_none() && source.is_signed_in().await {
+        if account.is_none() && works(&source).await? {
             output::line(format_args!("{} is signed in", source.name()))?;
             continue;
         }
@@ -45,6 +45,18 @@ pub async fn run(context: &Context, account: Option<&str>, device: bool) -> Resu
     }
     accounts.sign_ins.finish().await;
     Ok(ended)
+}
+
+/// Whether the sign-in that is kept is still good; what is kept may have ended long ago.
+async fn works(source: &TokenSource) -> Result<bool, Problem> {
+    match source.access_token().await {
+        Ok(_) => Ok(true),
+        Err(error @ AuthError::Unreachable(_)) => {
+            Err(Problem::from_error(format!("could not see whether {} is signed in", source.name()), error)
+                .with_hint("check the network, then run `cms sign-in` again"))
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 /// The account that is meant by its name or a part of it.

@@ -21,6 +21,10 @@ impl AccountsDesk {
         Self { sources, port }
     }
 
+    fn is_user_needed(&self) -> bool {
+        self.sources.iter().any(|source| source.state().needs_user())
+    }
+
     fn source(&self, account: usize) -> Result<&TokenSource, String> {
         self.sources.get(account).ok_or_else(|| "there is no such account".to_owned())
     }
@@ -56,6 +60,8 @@ impl Desk for AccountsDesk {
         async move {
             for source in self.sources.iter().filter(|source| source.registration().redirect_path == path) {
                 if let Some(Landing { good, heading, words }) = source.came_back(query).await {
+                    let closing = if good && !self.is_user_needed() { "You can close this tab. " } else { "" };
+                    let words = format!("{closing}{words}").trim_end().to_owned();
                     return Some(CameBack { good, heading, words });
                 }
             }

@@ -201,6 +201,7 @@ impl Driver {
         self.world.touch_everything();
         self.look_at_maildirs()?;
         self.apply_start_policy();
+        self.show_on_page(false);
         loop {
             self.poll_due();
             self.start_downloads();

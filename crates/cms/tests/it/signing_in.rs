@@ -53,6 +53,11 @@ fn a_sign_in_is_kept_shown_and_forgotten() {
     assert_eq!(signed_in.stdout, format!("{USER} is signed in now\n"));
     let again = alone(&world, &["sign-in"]);
     assert_eq!((again.status.code(), again.stdout.as_str()), (Some(0), format!("{USER} is signed in\n").as_str()));
+    // What is kept may have ended at the service.
+    world.cloud.revoke("", true);
+    let anew = world.cms(&["sign-in"]);
+    assert_eq!(anew.stdout, format!("{USER} is signed in now\n"), "{}", anew.stderr);
+    assert!(anew.stderr.contains("AADSTS50173"), "{}", anew.stderr);
     // Nobody is asked any more.
     let synced = alone(&world, &["sync"]);
     assert_eq!(synced.status.code(), Some(0), "{}", synced.stderr);
