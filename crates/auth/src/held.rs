@@ -37,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) scopes: Vec<String>,
     pub(crate) signed_in_at: u64,
     pub(crate) renewed_at: u64,
+    /// The refresh token that is no longer good, though the vault may still hold it.
+    pub(crate) ended_token: Option<RefreshToken>,
     /// Why there is no refresh token.
     pub(crate) ended: String,
     pub(crate) vault: VaultSide,
@@ -110,6 +112,7 @@ impl Held {
             scopes: Vec::new(),
             signed_in_at: 0,
             renewed_at: 0,
+            ended_token: None,
             ended: "nobody has signed in yet".to_owned(),
             vault: VaultSide::Unopened,
             not_kept: None,
@@ -192,6 +195,7 @@ impl Held {
 
     /// Ends the sign-in, for a reason.
     pub(crate) fn end(&mut self, reason: &str) {
+        self.ended_token = self.refresh.take().or(self.ended_token.take());
         self.drop_tokens();
         reason.clone_into(&mut self.ended);
         self.untold = true;

@@ -308,7 +308,9 @@ impl Inner {
                 held.vault = VaultSide::Same(fingerprint);
                 // What couldn't be kept is not to be lost for the older sign-in that is still there.
                 let newer = held.refresh.is_none() || held.not_kept.is_none() || kept.renewed_at > held.renewed_at;
-                if newer && held.refresh.as_ref() != Some(&kept.refresh_token) {
+                let known =
+                    [&held.refresh, &held.ended_token].into_iter().flatten().any(|it| *it == kept.refresh_token);
+                if newer && !known {
                     held.take_kept(kept);
                     self.attempts.clear();
                     self.tell_signed_in(held);

@@ -304,3 +304,28 @@ async fn where_nothing_is_kept_no_key_is_asked_for() {
     renew(&source).await;
     assert_eq!(fs::read_to_string(&runs).unwrap().lines().count(), 1);
 }
+
+#[tokio::test]
+async fn a_sign_in_that_has_ended_does_not_come_back_from_the_vault_while_the_user_is_at_the_next() {
+    let server = two_users().await;
+    let place = Place::new();
+    let vault = place.vault();
+    let ended = source_of(&server, &vault, Some(USER), Patience::Forever);
+    let other = source_of(&server, &vault, Some(OTHER), Patience::None);
+    sign_in(&ended).await;
+    sign_in(&other).await;
+    let token = ended.access_token().await.unwrap();
+    server.cloud().revoke(USER, true);
+    let waiting = {
+        let ended = ended.clone();
+        tokio::spawn(async move { ended.renew(&token, None).await })
+    };
+    wait_for(&ended, |state| matches!(state, SignInState::Needed { .. })).await;
+    let query = redirected(&ended.begin(PORT).unwrap()).await.unwrap();
+    // The other account writes to the same file meanwhile; what is kept of this one is still what has ended.
+    renew(&other).await;
+    assert!(!ended.is_signed_in().await);
+    assert_eq!(ended.state(), SignInState::InBrowser);
+    assert!(ended.came_back(&query).await.expect("the attempt is still waited for").good);
+    waiting.await.unwrap().unwrap();
+}
