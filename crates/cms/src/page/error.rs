@@ -40,13 +40,15 @@ impl PageError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::NotLoopback { .. } | Self::NoAddress => Some("set `cfg.listen = \"127.0.0.1:8080\"`".to_owned()),
-            Self::Taken { address, by: Some(holder) } if holder.is_cms() => {
-                Some(format!("open http://{address}/ and sign in there"))
-            }
             Self::Taken { address, by } => {
                 let other = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8081));
-                let stop = if by.is_some() { "stop it" } else { "stop the program that uses it" };
-                Some(format!("{stop}, or set `cfg.listen = \"{other}\"`"))
+                Some(match by {
+                    Some(holder) if holder.is_cms() => format!(
+                        "open http://{address}/ and sign in there; if that is another configuration's, set `cfg.listen = \"{other}\"`"
+                    ),
+                    Some(_) => format!("stop it, or set `cfg.listen = \"{other}\"`"),
+                    None => format!("stop the program that uses it, or set `cfg.listen = \"{other}\"`"),
+                })
             }
             Self::Listen { .. } => None,
         }

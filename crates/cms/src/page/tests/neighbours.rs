@@ -61,7 +61,10 @@ async fn who_has_the_port_is_told() {
 fn a_second_one_is_sent_to_the_first() {
     let by = Some(Holder { pid: 1, command: "cms".to_owned() });
     let error = PageError::Taken { address: "127.0.0.1:8080".parse().unwrap(), by };
-    assert_eq!(error.remedy().unwrap(), "open http://127.0.0.1:8080/ and sign in there");
+    assert_eq!(
+        error.remedy().unwrap(),
+        "open http://127.0.0.1:8080/ and sign in there; if that is another configuration's, set `cfg.listen = \"127.0.0.1:8081\"`"
+    );
 }
 
 #[tokio::test]
