@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -125,4 +125,54 @@ impl Arguments {
         self.stop.store(true, Ordering::Relaxed);
         self.collector.join().unwrap()
     }
+}
+
+#[test]
+fn what_was_used_is_gone_from_the_memory_of_a_daemon() {
+    let world = World::new(2);
+    world.configure(
+        "MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.token_key_command = \"echo a-passphrase-for-tests\"\n",
+    );
+    let daemon = world.daemon();
+    let used: Vec<String> = long_lived(&world);
+    assert_eq!(used.len(), 3, "a code, a verifier and a refresh token were to be had");
+    world.cloud.expire_access_tokens();
+    wait_for("the sign-in is renewed", || long_lived(&world).len() > used.len());
+    let renewed = long_lived(&world).pop().unwrap();
+    if memory_of(&daemon).is_none() {
+        println!("skipped: needs the right to read a child's memory");
+        return;
+    }
+    wait_for("what was used is cleared", || {
+        let memory = memory_of(&daemon).unwrap();
+        // The newest refresh token is in use, and shows that this finds what is there.
+        holds(&memory, &renewed) && !used.iter().any(|secret| holds(&memory, secret))
+    });
+    daemon.stop();
+}
+
+/// What the service gave out or took in but for access tokens, which connections keep in their buffers while they last.
+fn long_lived(world: &World) -> Vec<String> {
+    world.cloud.secrets().into_iter().filter(|secret| !secret.starts_with("eyJ")).collect()
+}
+
+fn holds(memory: &[u8], text: &str) -> bool {
+    memory.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// All memory of the program that it may write to. Nothing where the system doesn't let us see it.
+fn memory_of(daemon: &Running) -> Option<Vec<u8>> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", daemon.id())).ok()?;
+    let memory = fs::File::open(format!("/proc/{}/mem", daemon.id())).ok()?;
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|mode| mode.starts_with("rw"))) {
+        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        let mut part = vec![0; usize::try_from(to - from).ok()?];
+        // What can't be read, such as the kernel's own pages, holds nothing of ours.
+        if memory.read_exact_at(&mut part, from).is_ok() {
+            all.extend(part);
+        }
+    }
+    Some(all)
 }
