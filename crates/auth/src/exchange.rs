@@ -17,7 +17,7 @@ use crate::error::is_about_origin;
 use crate::grant::{Denial, Grant, judge, judge_device};
 use crate::registration::Endpoints;
 use crate::secret::RefreshToken;
-use crate::transport::{Besides, Skew, Transport, TransportError, http_client};
+use crate::transport::{Besides, Pause, Skew, Transport, TransportError, http_client};
 use crate::{AuthError, Registration};
 
 /// How long an attempt to sign in is waited for.
@@ -61,6 +61,7 @@ pub(crate) struct Exchange {
     /// The port that the browser is sent back to.
     port: Arc<AtomicU16>,
     skew: Skew,
+    pause: Pause,
 }
 
 pub(crate) type Answer = Result<BasicTokenResponse, RequestTokenError<TransportError, BasicErrorResponse>>;
@@ -78,7 +79,14 @@ impl Exchange {
             .map_err(|e| AuthError::Configuration(format!("no HTTP client: {e}")))?;
         let send_origin = Arc::new(AtomicBool::new(registration.send_origin));
         let port = Arc::new(AtomicU16::new(port));
-        Ok(Self { registration: Arc::new(registration), http, send_origin, port, skew: Skew::default() })
+        Ok(Self {
+            registration: Arc::new(registration),
+            http,
+            send_origin,
+            port,
+            skew: Skew::default(),
+            pause: Pause::default(),
+        })
     }
 
     pub(crate) fn registration(&self) -> &Registration {
@@ -275,6 +283,7 @@ impl Exchange {
             refused: None,
             patient: false,
             skew: self.skew.clone(),
+            pause: self.pause.clone(),
             consent_page: self.registration.consent_page(),
             besides: std::sync::Mutex::new(Besides::default()),
         }

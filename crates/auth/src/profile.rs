@@ -1,11 +1,11 @@
 //! Whose an access token is.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::registration::Profile;
-use crate::transport::{TransportError, read_body};
+use crate::transport::{TransportError, read_body, retry_after};
 use crate::{AccessToken, AuthError};
 
 /// How often the service is asked when it can't be reached.
@@ -55,7 +55,7 @@ async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> 
         return Err(TransportError::Elsewhere(status.as_u16()).into());
     }
     if status.is_server_error() || status.as_u16() == 429 {
-        let asked = retry_after(answer.headers(), SystemTime::now());
+        let asked = retry_after(answer.headers());
         return Err(Silence::Later {
             why: TransportError::Status(status.as_u16()),
             // A little more than is asked for: the answer was under way for a while, too.
@@ -83,15 +83,6 @@ async fn ask(http: &reqwest::Client, profile: &Profile, token: &AccessToken) -> 
 fn is_challenge(headers: &reqwest::header::HeaderMap) -> bool {
     let challenges = headers.get_all(reqwest::header::WWW_AUTHENTICATE).iter();
     challenges.filter_map(|value| value.to_str().ok()).any(|value| value.contains("insufficient_claims"))
-}
-
-/// Reads `Retry-After`: seconds or a date (RFC 9110, section 10.2.3), as a wait from `now`.
-fn retry_after(headers: &reqwest::header::HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
-    }
 }
 
 /// Whether one of an account's names is the one that is wanted.

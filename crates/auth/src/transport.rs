@@ -8,15 +8,21 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oauth2::http::HeaderValue;
-use oauth2::http::header::{DATE, HeaderMap, ORIGIN};
+use oauth2::http::header::{DATE, HeaderMap, ORIGIN, RETRY_AFTER};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// No honest answer of a sign-in service comes near this.
 const LARGEST_ANSWER_BYTES: usize = 1 << 20;
 
 /// Nobody's clock is compared with more precision: an answer takes its time, and `Date` has whole seconds.
 const TELLING_SKEW_SECONDS: i64 = 120;
+
+/// A pause that is longer isn't waited for inside a request.
+const WORTH_WAITING: Duration = Duration::from_secs(30);
+/// No pause is believed to last longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A client that a secret can be trusted to.
 pub(crate) fn http_client(loopback: bool) -> reqwest::Result<reqwest::Client> {
@@ -48,6 +54,8 @@ pub(crate) enum TransportError {
     Senseless,
     #[error("the request can't be made")]
     Request,
+    #[error("it wants not to be asked for another {0} seconds")]
+    Paused(u64),
 }
 
 impl From<reqwest::Error> for TransportError {
@@ -91,6 +99,41 @@ fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Until when the service wants no request (`Retry-After`); shared by all that are made to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pause(Arc<Mutex<Option<Instant>>>);
+
+impl Pause {
+    fn begin(&self, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            let until = Instant::now() + wait.min(LONGEST_PAUSE);
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *held = Some(held.map_or(until, |held| held.max(until)));
+        }
+    }
+
+    /// Waits until the pause is over, if that is soon.
+    async fn over(&self) -> Result<(), TransportError> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = until else { return Ok(()) };
+        let left = until.saturating_duration_since(Instant::now());
+        if left > WORTH_WAITING {
+            return Err(TransportError::Paused(left.as_secs()));
+        }
+        tokio::time::sleep_until(until).await;
+        Ok(())
+    }
+}
+
+/// Reads `Retry-After`: seconds or a date (RFC 9110, section 10.2.3), as a wait from now.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default()),
+    }
+}
+
 /// What goes with an error of the token endpoint besides what RFC 6749 knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Besides {
@@ -110,6 +153,7 @@ pub(crate) struct Transport {
     /// Whether what passes by itself is no answer: a code that somebody is typing isn't given up for it.
     pub(crate) patient: bool,
     pub(crate) skew: Skew,
+    pub(crate) pause: Pause,
     pub(crate) consent_page: Option<String>,
     pub(crate) besides: Mutex<Besides>,
 }
@@ -130,6 +174,7 @@ impl Transport {
             let value = HeaderValue::from_str(&self.origin).map_err(|_| TransportError::Request)?;
             request.headers_mut().insert(ORIGIN, value);
         }
+        self.pause.over().await?;
         let mut answer = self.http.execute(request).await?;
         let status = answer.status();
         self.skew.note(answer.headers());
@@ -138,6 +183,7 @@ impl Transport {
             return Err(TransportError::Elsewhere(status.as_u16()));
         }
         if status.is_server_error() || status.as_u16() == 429 {
+            self.pause.begin(retry_after(answer.headers()));
             return Err(TransportError::Status(status.as_u16()));
         }
         let body = read_body(&mut answer).await?;
@@ -217,5 +263,33 @@ mod tests {
         assert_eq!(claims("{\"a\":1}".into()).as_deref(), Some("{\"a\":1}"));
         assert_eq!(claims("&prompt=none".into()), None);
         assert_eq!(claims(Value::Null), None);
+    }
+
+    #[test]
+    fn a_pause_is_told_in_seconds_or_as_a_date() {
+        let told = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(told(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(told("soon"), None);
+        assert_eq!(told("Sat, 31 Jan 2026 12:00:00 GMT"), Some(Duration::ZERO));
+        let later = told(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60))).unwrap();
+        assert!((Duration::from_secs(57)..=Duration::from_secs(60)).contains(&later), "{later:?}");
+    }
+
+    #[tokio::test]
+    async fn a_short_pause_is_waited_for_and_a_long_one_is_told() {
+        let pause = Pause::default();
+        pause.over().await.unwrap();
+        let began = Instant::now();
+        pause.begin(Some(Duration::from_millis(50)));
+        pause.clone().over().await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        pause.begin(Some(Duration::from_secs(90)));
+        // A shorter one that is told later doesn't end it.
+        pause.begin(Some(Duration::from_secs(1)));
+        assert!(matches!(pause.over().await, Err(TransportError::Paused(80..))));
     }
 }

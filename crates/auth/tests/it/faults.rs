@@ -121,3 +121,28 @@ async fn nobody_is_taken_for_somebody_else_while_the_mail_service_is_away() {
     }))
     .await;
 }
+
+#[tokio::test]
+async fn a_pause_that_the_sign_in_service_asks_for_is_kept() {
+    let server = start().await;
+    let source = signed_in(&server).await;
+    let token = source.access_token().await.unwrap();
+    server.cloud().inject(Fault::once("token", Action::throttled(1)));
+    assert!(matches!(source.renew(&token, None).await, Err(AuthError::Unreachable(_))));
+    assert_ne!(source.renew(&token, None).await.unwrap(), token);
+    let asked: Vec<_> = server.cloud().requests(0).into_iter().filter(|request| request.kind == "token").collect();
+    let [.., refused, granted] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((refused.status, granted.status), (429, 200));
+    assert!(granted.arrived_ms >= refused.answered_ms + 1000.0, "{refused:?} {granted:?}");
+    // A long one isn't waited for, and no request is made while it lasts.
+    server.cloud().inject(Fault::once("token", Action::throttled(600)));
+    let token = source.access_token().await.unwrap();
+    assert!(matches!(source.renew(&token, None).await, Err(AuthError::Unreachable(_))));
+    let before = server.cloud().counters().http_requests;
+    match source.renew(&token, None).await {
+        Err(AuthError::Unreachable(reason)) => assert!(reason.contains("not to be asked for another 5"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.cloud().counters().http_requests, before);
+    assert!(source.is_signed_in().await);
+}
