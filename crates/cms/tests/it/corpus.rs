@@ -3,17 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use simcloud::{Actor, FlagChange, FlagStatus, Options};
 
+use crate::shared::shared;
 use crate::world::World;
-
-fn shared(name: &str) -> PathBuf {
-    let root = std::env::var_os("CMS_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    root.join(name)
-}
 
 /// The same bytes with every CRLF made LF.
 fn lines_ended_by_lf(bytes: &[u8]) -> Vec<u8> {

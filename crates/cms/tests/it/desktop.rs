@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use zbus::zvariant::{ObjectPath, OwnedObjectPath, OwnedValue, Value};
 
+use crate::shared::{has_program, service};
 use crate::world::PATIENCE;
 
 /// How the keyring of a session is.
@@ -28,19 +29,9 @@ pub(crate) struct Desktop {
 impl Desktop {
     /// Begins a session whose keyring is kept in that directory. Nothing if there can be none here.
     pub(crate) fn begin(directory: &Path, keyring: Keyring) -> Option<Self> {
-        let shared = std::env::var_os("CMS_SHARED")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-        let with_keyring = shared.join("services/with-keyring");
-        if !with_keyring.is_file() {
-            println!("skipped: needs services/with-keyring");
+        let with_keyring = service("with-keyring")?;
+        if !["gnome-keyring-daemon", "dbus-daemon"].into_iter().all(has_program) {
             return None;
-        }
-        for program in ["gnome-keyring-daemon", "dbus-daemon"] {
-            let found = Command::new("sh").arg("-c").arg(format!("command -v {program}")).output().unwrap();
-            if !found.status.success() {
-                println!("skipped: needs {program}");
-                return None;
-            }
         }
         let mut command = Command::new(with_keyring);
         command.args(["sh", "-c", "echo \"$DBUS_SESSION_BUS_ADDRESS\"; cat"]).env("KEYRING_DIR", directory);

@@ -17,6 +17,7 @@ mod mail_program;
 mod mutt;
 mod python_failures;
 mod redaction;
+mod shared;
 mod signing_in;
 mod start_policies;
 mod stop;

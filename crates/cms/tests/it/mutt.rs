@@ -4,12 +4,12 @@
 //! project); without it, or without mutt, nothing is tried. The terminal is tmux's, so that none is needed to run this.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, Options};
 
 use crate::mail_program::{INBOX_AND_LISTS, TRASH, base_name, letters};
+use crate::shared::{has_program, service};
 use crate::world::{World, wait_for};
 
 /// What mutt left behind.
@@ -20,13 +20,7 @@ struct Session {
 
 /// Runs mutt, or neomutt, on `INBOX` with these settings and key strokes. Nothing if that can't be done here.
 fn mutt(world: &World, program: &str, settings: &[&str], keys: &[&str]) -> Option<Session> {
-    let shared = std::env::var_os("CMS_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let script = shared.join("services/mutt-session");
-    if !script.is_file() {
-        println!("skipped: needs services/mutt-session");
-        return None;
-    }
+    let script = service("mutt-session")?;
     let screen = world.path("screen");
     let mut command = Command::new(script);
     if program == "neomutt" {
@@ -37,9 +31,7 @@ fn mutt(world: &World, program: &str, settings: &[&str], keys: &[&str]) -> Optio
     }
     let output =
         command.arg("--screen").arg(&screen).arg(world.path("INBOX")).args(keys).stdin(Stdio::null()).output().unwrap();
-    let found = Command::new("sh").arg("-c").arg(format!("command -v {program}")).output().unwrap();
-    if !found.status.success() {
-        println!("skipped: needs {program}");
+    if !has_program(program) {
         return None;
     }
     let screen = String::from_utf8_lossy(&fs::read(&screen).unwrap_or_default()).into_owned();

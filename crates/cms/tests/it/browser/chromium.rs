@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use url::{ParseError, Url};
 
+use crate::shared::{has_program, service};
 use crate::world::PATIENCE;
 
 /// Keys by the code points that `WebDriver` gives them.
@@ -37,15 +38,8 @@ pub(super) struct Chromium {
 impl Chromium {
     /// Starts a browser. Nothing if that can't be done here.
     pub(super) fn start(name: &'static str) -> Option<Self> {
-        let shared = std::env::var_os("CMS_SHARED")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-        let script = shared.join("services/chromium");
-        if !script.is_file() {
-            println!("skipped: needs services/chromium");
-            return None;
-        }
-        if !Command::new("chromedriver").arg("--version").output().is_ok_and(|output| output.status.success()) {
-            println!("skipped: needs chromedriver");
+        let script = service("chromium")?;
+        if !has_program("chromedriver") {
             return None;
         }
         let pictures = std::env::var_os("CMS_SCREENSHOTS")
