@@ -1,11 +1,13 @@
 //! Flags, identities, the three trees and `plan()`: pure. No I/O, no clock, no randomness, no async.
 
+mod collections;
 mod flags;
 mod identity;
 mod op;
 mod plan;
 mod trees;
 
+pub use collections::{HashMap, HashSet};
 pub use flags::Flags;
 pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
 pub use op::{Answer, Op};

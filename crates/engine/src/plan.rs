@@ -41,10 +41,11 @@
 mod decide;
 mod matching;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::{
-    CloudTree, ContentHash, FileKey, Flags, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId, Side, SyncedTree,
+    CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId,
+    Side, SyncedTree,
 };
 
 /// What the planner has to know besides the trees.
@@ -178,7 +179,7 @@ fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>
     if counts.is_empty() {
         return;
     }
-    let mut sizes: HashMap<MailboxId, usize> = HashMap::new();
+    let mut sizes: HashMap<MailboxId, usize> = HashMap::default();
     for (_, row) in synced.iter() {
         *sizes.entry(row.mailbox).or_default() += 1;
     }

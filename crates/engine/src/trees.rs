@@ -1,8 +1,8 @@
 //! The three trees: what the cloud holds, what the Maildirs hold, and what both last agreed on.
 
-use std::collections::{HashMap, HashSet};
-
-use crate::{BaseName, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+use crate::{
+    BaseName, ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds,
+};
 
 /// One of the two sides that are kept the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

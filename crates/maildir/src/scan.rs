@@ -1,7 +1,7 @@
 //! Listing a Maildir by names alone: they tell every arrival, removal and change of flags.
 
 use std::ffi::{OsStr, OsString};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -129,7 +129,7 @@ fn read_directory(path: &Path, place: Place, scan: &mut Scan) -> Result<Change, 
 
 /// Leaves one entry per base name: of two, the one in `cur`, and there the first by name.
 fn part_doubles(scan: &mut Scan) {
-    let state = RandomState::new();
+    let state = BuildHasherDefault::<DefaultHasher>::default();
     let mut hashes: Vec<(u64, usize)> =
         scan.entries.iter().enumerate().map(|(at, entry)| (state.hash_one(&entry.name.base_name), at)).collect();
     hashes.sort_unstable();

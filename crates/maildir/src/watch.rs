@@ -1,6 +1,6 @@
 //! Hearing of changes: one inotify(7) instance for all Maildirs, so that there is one order of events.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cms_engine::MaildirId;
+use cms_engine::{HashMap, MaildirId};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -135,7 +135,7 @@ impl Watcher {
             reason = "its successor is unsafe; an OwnedFd keeps what that asks for: one descriptor, open till dropped"
         )]
         let inotify = AsyncFd::new(descriptor).map_err(|error| MaildirError::io("open", nowhere, error))?;
-        Ok(Self { inotify, watches: HashMap::new(), maildirs: HashMap::new(), pending: VecDeque::new() })
+        Ok(Self { inotify, watches: HashMap::default(), maildirs: HashMap::default(), pending: VecDeque::new() })
     }
 
     /// Watches a Maildir from now on. Scan it afterwards: what happened before isn't told.

@@ -9,13 +9,12 @@
 //!
 //! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use cms_engine::{ContentHash, RemoteId};
+use cms_engine::{ContentHash, HashSet, RemoteId};
 
 use crate::messages::{hash_of, marked_hash, remove};
 use crate::{LineEnds, Store, StoreError, message_start};
@@ -96,7 +95,7 @@ impl Store {
     pub fn settle_all_but(&self, ids: impl IntoIterator<Item = RemoteId>) -> Result<(), StoreError> {
         let directory = self.incoming_dir();
         let failed = |error| StoreError::io("read", &directory, error);
-        let mut marks = HashSet::new();
+        let mut marks = HashSet::default();
         for entry in fs::read_dir(&directory).map_err(failed)? {
             marks.insert(entry.map_err(failed)?.path());
         }

@@ -10,13 +10,13 @@ mod rounds;
 mod showing;
 mod writing;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
-use cms_engine::{FileKey, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
+use cms_engine::{FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cms_engine::{
-    Absence, Answer, BaseName, ContentHash, FileKey, Flags, LocalFile, MaildirId, Op, RemoteId, UnixSeconds,
+    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, UnixSeconds,
 };
 use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
 use cms_store::{Change, Store, StoreError};
@@ -121,7 +121,7 @@ impl LocalSide {
             world.places.reserve(scan.entries.len());
         } else if scan.still {
             // A name that changes while the directory is read may be missed, so only a quiet listing tells what is gone.
-            let names: std::collections::HashSet<_> = scan.entries.iter().map(|entry| &entry.name.base_name).collect();
+            let names: HashSet<_> = scan.entries.iter().map(|entry| &entry.name.base_name).collect();
             let gone: Vec<FileKey> = world
                 .local
                 .files

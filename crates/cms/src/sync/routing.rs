@@ -1,10 +1,9 @@
 //! Which Maildir a message belongs to: the configuration's `direct_message`, asked with the header from the store.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use cms_engine::{ContentHash, Flags, MailboxId, MaildirId, Router};
+use cms_engine::{ContentHash, Flags, HashMap, MailboxId, MaildirId, Router};
 use cms_store::Store;
 use tracing::warn;
 

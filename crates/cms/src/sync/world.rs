@@ -1,13 +1,13 @@
 //! The three trees in memory, what was touched since they were last planned for, and the changes that the database
 //! hasn't been told yet. No I/O.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use cms_cloud::contract::Seen;
 use cms_engine::{
-    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree,
-    MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Row, RowId, Scope, Sides, SyncedTree, Touched, UnixSeconds,
+    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile,
+    LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Row, RowId, Scope, Sides, SyncedTree, Touched,
+    UnixSeconds,
 };
 use cms_maildir::{FileName, Place};
 use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};

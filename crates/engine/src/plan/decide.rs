@@ -1,12 +1,10 @@
 //! What is done about one message, once it is known who is who. The table in the parent's documentation, as code.
 
-use std::collections::HashSet;
-
 use crate::op::base as new_base;
 use crate::plan::matching::{Found, Here, There};
 use crate::plan::{Plan, Policy};
 use crate::{
-    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree, MailboxId,
+    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree, MailboxId,
     MaildirId, Op, RemoteId, Row, RowId, Side, Sides, SyncedTree,
 };
 
@@ -37,7 +35,7 @@ impl<'a> Deciding<'a> {
         synced: &'a SyncedTree,
         policy: &'a Policy<'a>,
     ) -> Self {
-        Self { plan: Plan::default(), cloud, local, synced, policy, claimed: HashSet::new() }
+        Self { plan: Plan::default(), cloud, local, synced, policy, claimed: HashSet::default() }
     }
 
     /// Decides for a message that has a row.

@@ -1,11 +1,9 @@
 //! Who is who: which file and which message belong to each row, and which to none.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::plan::{Busy, Policy, Scope};
 use crate::{
-    Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree, MailboxId, RemoteId, Row, RowId,
-    SyncedTree, UnixSeconds,
+    Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree, MailboxId,
+    RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -151,7 +149,7 @@ struct Strangers<'a> {
 
 impl<'a> Strangers<'a> {
     fn new(files: Vec<FileKey>, local: &'a LocalTree) -> Self {
-        let mut by_hash: HashMap<ContentHash, Vec<FileKey>> = HashMap::new();
+        let mut by_hash: HashMap<ContentHash, Vec<FileKey>> = HashMap::default();
         for file in &files {
             if let Some(hash) = local.files.get(file).and_then(|found| found.hash) {
                 by_hash.entry(hash).or_default().push(file.clone());
@@ -193,8 +191,8 @@ struct Newcomers<'a> {
 
 impl<'a> Newcomers<'a> {
     fn new(mut ids: Vec<RemoteId>, cloud: &'a CloudTree, busy: &Busy) -> Self {
-        let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::new();
-        let mut unread_times = HashSet::new();
+        let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
+        let mut unread_times = HashSet::default();
         for id in &ids {
             let Some(message) = cloud.messages.get(id) else { continue };
             match message.hash {

@@ -1,9 +1,8 @@
 //! The driver's dealings with the Maildirs: hearing of changes, listing, local steps, what it tells of files.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use cms_engine::{Absence, ContentHash, FileKey, Op, Plan, RemoteId};
+use cms_engine::{Absence, ContentHash, FileKey, HashMap, Op, Plan, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -86,7 +85,7 @@ impl Driver {
         if self.start != Start::Online {
             return;
         }
-        let mut strangers: HashMap<ContentHash, Vec<FileKey>> = HashMap::new();
+        let mut strangers: HashMap<ContentHash, Vec<FileKey>> = HashMap::default();
         for key in self.world.strangers() {
             if let Some(hash) = self.world.local.files.get(key).and_then(|file| file.hash) {
                 strangers.entry(hash).or_default().push(key.clone());

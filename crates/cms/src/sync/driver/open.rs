@@ -1,12 +1,12 @@
 //! Opening the state: the lock, the store, the database and the Maildirs, before anything is asked of a cloud.
 
 use std::cell::LazyCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cms_cloud::contract::{Cursor, FolderId};
-use cms_engine::{ContentHash, MaildirId, UnixSeconds};
+use cms_engine::{ContentHash, HashMap, HashSet, MaildirId, UnixSeconds};
 use cms_maildir::{MaildirError, host_name};
 use cms_store::{Database, Lock, Store, StoreError};
 use tokio::sync::mpsc::channel;
@@ -83,20 +83,20 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         tasks: JoinSet::new(),
         watch_task: None,
         downloads: VecDeque::new(),
-        downloading: HashSet::new(),
+        downloading: HashSet::default(),
         downloads_running: 0,
         changing: 0,
         asking: 0,
         loose_questions: 0,
-        writing: HashSet::new(),
-        ask_after: HashSet::new(),
-        own_writes: HashMap::new(),
-        said_gone: HashSet::new(),
-        unmade: HashMap::new(),
+        writing: HashSet::default(),
+        ask_after: HashSet::default(),
+        own_writes: HashMap::default(),
+        said_gone: HashSet::default(),
+        unmade: HashMap::default(),
         postponed: Vec::new(),
         to_settle: Vec::new(),
         unflushed: false,
-        touched_maildirs: HashSet::new(),
+        touched_maildirs: HashSet::default(),
         plan_at: None,
         vanish_settles_at: None,
         paused_until: None,
@@ -104,8 +104,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         reopen_at: None,
         scan_at: Instant::now() + SAFETY_SCAN,
         hook_at: None,
-        told: HashSet::new(),
-        unreported: HashMap::new(),
+        told: HashSet::default(),
+        unreported: HashMap::default(),
         looked_again: 0,
         needs_second_look: true,
         was_settled: false,

@@ -1,9 +1,8 @@
 //! What the page is told of the mailboxes.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use cms_engine::MailboxId;
+use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
 
 use crate::page::{Activity, MailboxStatus, Trouble};
@@ -28,11 +27,11 @@ impl Driver {
     }
 
     fn mailbox_lines(&self) -> Vec<MailboxStatus> {
-        let mut messages: HashMap<MailboxId, u64> = HashMap::new();
+        let mut messages: HashMap<MailboxId, u64> = HashMap::default();
         for message in self.world.cloud.messages.values() {
             *messages.entry(message.mailbox).or_default() += 1;
         }
-        let mut waiting: HashMap<MailboxId, u64> = HashMap::new();
+        let mut waiting: HashMap<MailboxId, u64> = HashMap::default();
         for message in self.downloading.iter().filter_map(|id| self.world.cloud.messages.get(id)) {
             *waiting.entry(message.mailbox).or_default() += 1;
         }
