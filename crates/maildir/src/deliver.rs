@@ -1,13 +1,13 @@
 //! Putting a message into a Maildir, whole, under its final name.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::PoisonError;
 
+use cms_disk::Deed;
 use cms_engine::{BaseName, Flags, UnixSeconds};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
 use rustix::io::Errno;
@@ -100,7 +100,7 @@ impl Maildir {
         // All names of a file share its time. A file that only the store names can be given any.
         let time_fits = facts.mtime == received || facts.links == 1 && set_mtime(source, received).is_ok();
         if time_fits {
-            match fs::hard_link(source, target) {
+            match cms_disk::hard_link(source, target) {
                 Ok(()) => return Ok(How::Linked),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(MaildirError::NameTaken { path: target.to_owned() });
@@ -129,7 +129,7 @@ impl Maildir {
         };
         if renamed.is_err() {
             // Nobody reads it there, and the next attempt begins by removing it.
-            let _ = fs::remove_file(&temporary);
+            let _ = cms_disk::remove_file(&temporary);
         }
         renamed
     }
@@ -197,15 +197,15 @@ fn needs_copy(error: &io::Error) -> bool {
 }
 
 fn write_copy(source: &Path, temporary: &Path, mtime: UnixSeconds) -> io::Result<()> {
-    let mut from = File::open(source)?;
-    match fs::remove_file(temporary) {
+    let mut from = cms_disk::open(source)?;
+    match cms_disk::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    io::copy(&mut from, &mut to)?;
+    let mut to: File = cms_disk::create_new(temporary)?;
+    cms_disk::step(Deed::Write(temporary), || io::copy(&mut from, &mut to))?;
     futimens(&to, &times(mtime))?;
-    to.sync_all()
+    cms_disk::sync_file(&to, temporary)
 }
 
 fn set_mtime(path: &Path, mtime: UnixSeconds) -> io::Result<()> {

@@ -1,12 +1,13 @@
 //! A Maildir's directories, and what can be asked about one file.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use cms_disk::Deed;
 use cms_engine::{ContentHash, UnixSeconds};
 
 use crate::MaildirError;
@@ -65,10 +66,7 @@ impl Maildir {
         let path = path.into();
         for directory in ["tmp", "new", "cur"] {
             let directory = path.join(directory);
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
+            cms_disk::create_private_directories(&directory)
                 .map_err(|error| MaildirError::io("create", &directory, error))?;
         }
         Self::open(path)
@@ -100,9 +98,7 @@ impl Maildir {
     pub fn sync_directories(&self) -> Result<(), MaildirError> {
         for place in [Place::New, Place::Cur] {
             let path = self.directory(place);
-            File::open(&path)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|error| MaildirError::io("flush", &path, error))?;
+            cms_disk::sync_directory(&path).map_err(|error| MaildirError::io("flush", &path, error))?;
         }
         Ok(())
     }
@@ -130,7 +126,7 @@ impl Maildir {
 
 /// Asks about a regular file; nothing comes out for anything else, or if nothing is there.
 pub(crate) fn facts_of(path: &Path) -> io::Result<Option<FileFacts>> {
-    match fs::symlink_metadata(path) {
+    match cms_disk::step(Deed::Read(path), || fs::symlink_metadata(path)) {
         Ok(metadata) => Ok(metadata.is_file().then(|| FileFacts::of(&metadata))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -140,6 +136,6 @@ pub(crate) fn facts_of(path: &Path) -> io::Result<Option<FileFacts>> {
 /// Hashes a file's bytes as they lie there, in memory that doesn't grow with the file.
 pub fn hash_file(path: &Path) -> io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(cms_disk::open(path)?)?;
     Ok(ContentHash::new(*hasher.finalize().as_bytes()))
 }

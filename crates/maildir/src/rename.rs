@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 
 use cms_engine::Flags;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::directory::facts_of;
@@ -39,7 +38,7 @@ impl Maildir {
     /// Removes that name alone: a file that another program renamed meanwhile stays.
     pub fn remove(&self, place: Place, name: &FileName) -> Result<bool, MaildirError> {
         let path = self.path_of(place, name);
-        match fs::remove_file(&path) {
+        match cms_disk::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.must_be_there().map(|()| false),
             Err(error) => Err(MaildirError::io("remove", &path, error)),
@@ -78,12 +77,13 @@ impl Maildir {
                 target.copy_in(&source, &name.base_name, mtime, &destination)?;
                 // The copy must be durable, its name included, before the only other one goes.
                 target.sync_directories()?;
-                if let Err(error) = fs::remove_file(&source) {
+                if let Err(error) = cms_disk::remove_file(&source) {
                     if error.kind() != io::ErrorKind::NotFound {
                         return Err(MaildirError::io("remove", &source, error));
                     }
                     // Another program renamed or removed it meanwhile. Its deed stands, and the copy would be a second message.
-                    fs::remove_file(&destination).map_err(|error| MaildirError::io("remove", &destination, error))?;
+                    cms_disk::remove_file(&destination)
+                        .map_err(|error| MaildirError::io("remove", &destination, error))?;
                     return Err(self.vanished(&source));
                 }
             }
@@ -102,29 +102,26 @@ impl Maildir {
             },
             _ => MaildirError::io("rename", from, error),
         };
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        match cms_disk::rename_without_replacing(from, to) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => finish_linked(from, to),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => finish_linked(from, to),
             // Some network file systems know no such flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match fs::hard_link(from, to) {
-                Ok(()) => fs::remove_file(from).map_err(failed),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => finish_linked(from, to),
-                // Nor hard links: what is left is to look first. The name holds our own base name, so nobody else
-                // has a reason to take it in between.
-                Err(error)
-                    if matches!(
-                        error.raw_os_error().map(Errno::from_raw_os_error),
-                        Some(Errno::PERM | Errno::NOTSUP)
-                    ) =>
-                {
-                    if fs::symlink_metadata(to).is_ok() {
-                        return Err(MaildirError::NameTaken { path: to.to_owned() });
+            Err(error) if is_one_of(&error, &[Errno::INVAL, Errno::NOSYS, Errno::NOTSUP]) => {
+                match cms_disk::hard_link(from, to) {
+                    Ok(()) => cms_disk::remove_file(from).map_err(failed),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => finish_linked(from, to),
+                    // Nor hard links: what is left is to look first. The name holds our own base name, so nobody else
+                    // has a reason to take it in between.
+                    Err(error) if is_one_of(&error, &[Errno::PERM, Errno::NOTSUP]) => {
+                        if fs::symlink_metadata(to).is_ok() {
+                            return Err(MaildirError::NameTaken { path: to.to_owned() });
+                        }
+                        cms_disk::rename(from, to).map_err(failed)
                     }
-                    fs::rename(from, to).map_err(failed)
+                    Err(error) => Err(failed(error)),
                 }
-                Err(error) => Err(failed(error)),
-            },
-            Err(error) => Err(failed(error.into())),
+            }
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -134,12 +131,16 @@ impl Maildir {
     }
 }
 
+fn is_one_of(error: &io::Error, reasons: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|code| reasons.contains(&Errno::from_raw_os_error(code)))
+}
+
 /// Both names exist. If they name one file, a rename was begun as link and unlink, and the rest of it is done here.
 fn finish_linked(from: &Path, to: &Path) -> Result<(), MaildirError> {
     let facts = |path: &Path| facts_of(path).map_err(|error| MaildirError::io("inspect", path, error));
     match (facts(from)?, facts(to)?) {
         (Some(one), Some(other)) if one.is_same_file(&other) => {
-            fs::remove_file(from).map_err(|error| MaildirError::io("remove", from, error))
+            cms_disk::remove_file(from).map_err(|error| MaildirError::io("remove", from, error))
         }
         (None, _) => Err(MaildirError::Vanished { path: from.to_owned() }),
         _ => Err(MaildirError::NameTaken { path: to.to_owned() }),

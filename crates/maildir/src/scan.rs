@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use cms_disk::Deed;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, openat};
 
 use crate::file_name::is_helper;
@@ -102,9 +103,10 @@ fn changed(stat: &rustix::fs::Stat) -> ChangeTime {
 fn read_directory(path: &Path, place: Place, scan: &mut Scan) -> Result<Change, MaildirError> {
     let failed = |error: rustix::io::Errno| MaildirError::io("read", path, error);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+    let opened = cms_disk::step(Deed::List(path), || Ok(openat(CWD, path, flags, Mode::empty())?));
+    let directory = opened.map_err(|error| MaildirError::io("read", path, error))?;
     let before = changed(&fstat(&directory).map_err(failed)?);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = cms_disk::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let last_change =
         Duration::new(u64::try_from(before.0).unwrap_or_default(), u32::try_from(before.1).unwrap_or_default());
     let mut buffer = vec![MaybeUninit::uninit(); 128 * 1024];

@@ -9,9 +9,8 @@
 //!
 //! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::fs::{self, File};
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use cms_engine::{ContentHash, HashSet, RemoteId};
@@ -54,12 +53,7 @@ impl Store {
     pub fn incoming(&self, id: &RemoteId) -> Result<Incoming, StoreError> {
         let part = self.mark_of(id).with_extension("part");
         remove(&part)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&part)
-            .map_err(|error| StoreError::io("create", &part, error))?;
+        let file = cms_disk::create_new(&part).map_err(|error| StoreError::io("create", &part, error))?;
         Ok(Incoming { store: self.clone(), file, part, progress: Progress::default(), converted: Vec::new() })
     }
 
@@ -141,7 +135,7 @@ impl Incoming {
     /// by content. The name is durable after the next [`Store::flush`].
     pub fn finish(mut self) -> Result<Stored, StoreError> {
         self.check()?;
-        self.file.sync_all().map_err(|error| StoreError::io("flush", &self.part, error))?;
+        cms_disk::sync_file(&self.file, &self.part).map_err(|error| StoreError::io("flush", &self.part, error))?;
         self.place()
     }
 
@@ -176,12 +170,13 @@ impl Incoming {
         let hex = hash.to_string();
         let (directory, name) = hex.split_at(2);
         let target = Path::new("../messages").join(directory).join(name);
-        symlink(target, &mark).map_err(|error| StoreError::io("create", &mark, error))
+        cms_disk::symlink(&target, &mark).map_err(|error| StoreError::io("create", &mark, error))
     }
 
     fn append(&mut self) -> Result<(), StoreError> {
         let bytes = &self.converted;
-        self.file.write_all(bytes).map_err(|error| StoreError::io("write", &self.part, error))?;
+        cms_disk::write_all(&mut self.file, &self.part, bytes)
+            .map_err(|error| StoreError::io("write", &self.part, error))?;
         self.progress.hasher.update(bytes);
         self.progress.size += bytes.len() as u64;
         let wanted = message_start::ENOUGH.saturating_sub(self.progress.start.len()).min(bytes.len());
@@ -193,6 +188,6 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         // After `finish` the file has another name, and this finds nothing.
-        let _ = fs::remove_file(&self.part);
+        let _ = cms_disk::remove_file(&self.part);
     }
 }

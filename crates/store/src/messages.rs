@@ -1,10 +1,10 @@
 //! The files of messages, named by their content.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use cms_disk::Deed;
 use cms_engine::ContentHash;
 use rustix::io::Errno;
 
@@ -87,7 +87,7 @@ impl Store {
         }
         let part = self.incoming_dir().join(format!("{hash}.adopted.part"));
         remove(&part)?;
-        match fs::hard_link(file, &part) {
+        match cms_disk::hard_link(file, &part) {
             Ok(()) => {}
             Err(error) if needs_copy(&error) => copy(file, &part)?,
             Err(error) => return Err(StoreError::io("link", file, error)),
@@ -97,7 +97,7 @@ impl Store {
 
     /// Reads a message's header: all before the first empty line, at most 1 MiB of it.
     pub fn header(&self, hash: &ContentHash) -> io::Result<Vec<u8>> {
-        let mut file = BufReader::new(File::open(self.path_of(hash))?.take(LONGEST_HEADER));
+        let mut file = BufReader::new(cms_disk::open(&self.path_of(hash))?.take(LONGEST_HEADER));
         let mut header = Vec::new();
         loop {
             let start = header.len();
@@ -122,8 +122,7 @@ impl Store {
     /// Makes all that was stored so far survive a power failure, names included, and with it all else on that file
     /// system. One call for a batch costs far less than one for each file.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let directory = File::open(&self.state_dir).map_err(|error| StoreError::io("flush", &self.state_dir, error))?;
-        rustix::fs::syncfs(&directory).map_err(|error| StoreError::io("flush", &self.state_dir, error))
+        cms_disk::sync_file_system(&self.state_dir).map_err(|error| StoreError::io("flush", &self.state_dir, error))
     }
 
     /// Whether files of the store can be linked into this Maildir, found out by doing it.
@@ -131,10 +130,10 @@ impl Store {
         let name = format!("probe-{}.part", std::process::id());
         let here = self.incoming_dir().join(&name);
         let there = maildir.join("tmp").join(format!(".cms-{name}"));
-        let linked = File::create(&here).and_then(|_| fs::hard_link(&here, &there)).is_ok();
-        let _ = fs::remove_file(&here);
+        let linked = cms_disk::create_new(&here).and_then(|_| cms_disk::hard_link(&here, &there)).is_ok();
+        let _ = cms_disk::remove_file(&here);
         if linked {
-            let _ = fs::remove_file(&there);
+            let _ = cms_disk::remove_file(&there);
         }
         linked
     }
@@ -162,7 +161,7 @@ impl Store {
         if let Some(directory) = target.parent() {
             create_private(directory)?;
         }
-        fs::rename(part, &target).map_err(|error| StoreError::io("store", &target, error))
+        cms_disk::rename(part, &target).map_err(|error| StoreError::io("store", &target, error))
     }
 
     /// How many names a message's file has, in Maildirs and here; nothing if it isn't here.
@@ -179,16 +178,12 @@ impl Store {
 
 /// Makes a directory, and those above it, for this user alone (mode 0700).
 pub(crate) fn create_private(directory: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| StoreError::io("create", directory, error))
+    cms_disk::create_private_directories(directory).map_err(|error| StoreError::io("create", directory, error))
 }
 
 /// Removes a file; what is gone already is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    match cms_disk::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
         _ => Ok(()),
     }
@@ -204,7 +199,7 @@ pub(crate) fn marked_hash(mark: &Path) -> Option<ContentHash> {
 
 pub(crate) fn hash_of(path: &Path) -> io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(cms_disk::open(path)?)?;
     Ok(ContentHash::new(*hasher.finalize().as_bytes()))
 }
 
@@ -218,15 +213,11 @@ pub(crate) fn file_size(path: &Path) -> io::Result<Option<u64>> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let mut source = File::open(from).map_err(|error| StoreError::io("read", from, error))?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)
+    let mut source = cms_disk::open(from).map_err(|error| StoreError::io("read", from, error))?;
+    cms_disk::create_new(to)
         .and_then(|mut target| {
-            io::copy(&mut source, &mut target)?;
-            target.sync_all()
+            cms_disk::step(Deed::Write(to), || io::copy(&mut source, &mut target))?;
+            cms_disk::sync_file(&target, to)
         })
         .map_err(|error| StoreError::io("write", to, error))
 }

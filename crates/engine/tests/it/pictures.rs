@@ -1,6 +1,6 @@
 //! Small scenes, each a sentence; those with a number are stories that once cost somebody mail.
 
-use cms_engine::{Absence, Busy, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds};
+use cms_engine::{Absence, Busy, HashSet, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds};
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
 
@@ -226,7 +226,7 @@ fn f27_a_message_that_is_being_downloaded_may_be_the_one_that_went() {
         let mut world = scene("a S S .");
         let id = RemoteId::new("new");
         world.cloud.insert(id.clone(), Message { known, blocked, ..message(1, "S") });
-        let busy = Busy { ids: if blocked { [].into() } else { [id].into() } };
+        let busy = Busy { ids: if blocked { HashSet::default() } else { std::iter::once(id).collect() } };
         assert!(world.plan(&Scope::All, &busy).ops.is_empty());
     }
 }

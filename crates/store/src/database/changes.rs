@@ -1,5 +1,6 @@
 //! Writing: a batch of changes is one transaction.
 
+use cms_disk::Deed;
 use rusqlite::{Transaction, params};
 
 use super::{Change, CloudRecord, Database, ReportedNote, SyncedRecord};
@@ -13,11 +14,17 @@ impl Database {
         }
         let path = &self.path;
         let failed = |error| StoreError::database(path, error);
-        let transaction = self.connection.transaction().map_err(failed)?;
-        for change in changes {
-            make(&transaction, change).map_err(failed)?;
-        }
-        transaction.commit().map_err(failed)
+        let mut committed = Ok(());
+        cms_disk::step(Deed::Commit(path), || {
+            committed = (|| {
+                let transaction = self.connection.transaction()?;
+                changes.iter().try_for_each(|change| make(&transaction, change))?;
+                transaction.commit()
+            })();
+            Ok(())
+        })
+        .map_err(|error| StoreError::io("write", path, error))?;
+        committed.map_err(failed)
     }
 }
 
