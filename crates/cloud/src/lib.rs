@@ -7,4 +7,4 @@ pub mod contract;
 mod http;
 pub mod office365;
 
-pub use http::{RetryPolicy, Timeouts};
+pub use http::{RetryPolicy, Timeouts, Transport};

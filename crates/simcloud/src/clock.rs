@@ -1,9 +1,26 @@
 //! Dates as Microsoft Graph writes them: UTC, whole seconds, `Z`.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+thread_local! {
+    /// What this thread takes the time of day to have been, and when.
+    static PINNED: Cell<Option<(i64, Instant)>> = const { Cell::new(None) };
+}
+
+/// Says what time of day it is now, in seconds since 1970. From here on this thread's time of day goes by
+/// [`tokio::time`], which a test may hold still.
+pub fn pin_clock(seconds: i64) {
+    PINNED.with(|pinned| pinned.set(Some((seconds, Instant::now()))));
+}
 
 /// Seconds since 1970, now.
 pub(crate) fn now() -> i64 {
+    if let Some((seconds, since)) = PINNED.with(Cell::get) {
+        return seconds + i64::try_from(since.elapsed().as_secs()).unwrap_or_default();
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok()).unwrap_or_default()
 }
 

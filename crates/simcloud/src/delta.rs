@@ -6,7 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::ops::Bound;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -129,7 +129,7 @@ struct Arrival {
 }
 
 impl Arrival {
-    fn new(request: &Request<Incoming>) -> Self {
+    fn new<B>(request: &Request<B>) -> Self {
         let headers: Vec<(String, String)> = request
             .headers()
             .iter()
@@ -159,10 +159,11 @@ struct Departure {
     reset: bool,
 }
 
-async fn respond(
+/// Answers one request. An error is a connection that ends without an answer.
+pub(crate) async fn respond<B: RequestBody>(
     cloud: &Cloud,
     reset: &AtomicBool,
-    request: Request<Incoming>,
+    request: Request<B>,
 ) -> Result<Response<ReplyBody>, io::Error> {
     let arrival = Arrival::new(&request);
     let inner = cloud.inner();
@@ -202,17 +203,24 @@ async fn respond(
     Ok(response)
 }
 
-async fn collect(request: Request<Incoming>) -> Result<Bytes, io::Error> {
+/// The body of a request, off the wire or from memory.
+pub(crate) trait RequestBody: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send {}
+
+impl<B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send> RequestBody for B {}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn collect<B: RequestBody>(request: Request<B>) -> Result<Bytes, io::Error> {
     request.into_body().collect().await.map(http_body_util::Collected::to_bytes).map_err(io::Error::other)
 }
 
 type Outcome = Result<(Answer, Departure, Option<Slot>), io::Error>;
 
-async fn sign_in_request(
+async fn sign_in_request<B: RequestBody>(
     inner: &Arc<Inner>,
     knobs: &Knobs,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<B>,
 ) -> (&'static str, Outcome) {
     let kind = sign_in::kind(&arrival.path);
     inner.tally.request(kind.to_owned());
@@ -242,11 +250,11 @@ async fn sign_in_request(
     (kind, Ok((answer, departure, None)))
 }
 
-async fn graph_request(
+async fn graph_request<B: RequestBody>(
     inner: &Arc<Inner>,
     knobs: &Knobs,
     arrival: &Arrival,
-    request: Request<Incoming>,
+    request: Request<B>,
     user: &mut String,
 ) -> (&'static str, Outcome) {
     let path = arrival.path.get(5..).unwrap_or_default();
@@ -305,7 +313,7 @@ async fn graph_request(
     }
     let latency = Duration::from_millis(knobs.latency_ms);
     if !latency.is_zero() {
-        tokio::time::sleep_until((arrival.at + latency / 2).into()).await;
+        tokio::time::sleep_until(arrival.at + latency / 2).await;
     }
     let act = || match batch {
         Some(Ok(batch)) => batch::run(inner, knobs, &call, &account, &slot, &batch),
@@ -314,7 +322,7 @@ async fn graph_request(
     };
     let (answer, departure) = with_fault(inner, Some(&account), action, act).await;
     if !latency.is_zero() {
-        tokio::time::sleep_until((arrival.at + latency).into()).await;
+        tokio::time::sleep_until(arrival.at + latency).await;
     }
     (kind, Ok((answer, departure, Some(slot))))
 }

@@ -55,6 +55,7 @@ mod visit;
 mod well_known;
 mod writes;
 
+pub use clock::pin_clock;
 pub use cloud::{Actor, AdminError, Cloud, Deletion, FlagChange, NewMessage};
 pub use counters::{Counters, RequestRecord};
 pub use entra::{
@@ -65,6 +66,7 @@ pub use faults::{Action, BodyKind, Fault, FaultState, RetryAfter};
 pub use google::{DEFAULT_GOOGLE_CLIENT_ID, DEFAULT_GOOGLE_CLIENT_SECRET, GoogleClient};
 pub use knobs::{Knobs, RetryAfterStyle};
 pub use mailbox::{AccountMode, FlagStatus};
-pub use server::{Options, Server, serve};
+pub use reply::ReplyBody;
+pub use server::{Options, Server, in_process, serve};
 pub use state::{FolderState, MailboxState, MessageState, StateQuery};
 pub use visit::{VisitError, visit, visit_as};

@@ -1,7 +1,7 @@
 //! A mailbox: folders, messages, and the log of changes that delta is read from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;

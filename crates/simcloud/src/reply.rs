@@ -111,7 +111,7 @@ pub(crate) enum End {
 }
 
 /// A body on its way out.
-pub(crate) struct ReplyBody {
+pub struct ReplyBody {
     rest: Bytes,
     /// The largest piece handed over at once.
     piece: usize,

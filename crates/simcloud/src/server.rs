@@ -78,6 +78,11 @@ pub async fn serve(options: Options) -> io::Result<Server> {
     Ok(Server { address, cloud, task })
 }
 
+/// A simulation that nobody can reach over the network: see [`Cloud::exchange`].
+pub fn in_process(options: Options) -> io::Result<Cloud> {
+    Cloud::new(options)
+}
+
 impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::failure::{Failure, ServiceError, json_error};
 use super::gate::{Gate, Permit, Urgency};
 use super::pace::Pace;
-use super::policy::{RetryPolicy, Timeouts};
+use super::policy::RetryPolicy;
 use super::retries::Retries;
+use super::transport::Transport;
 
 /// No answer that is held in memory as a whole comes near this: a page of a thousand messages without bodies is 1 MB.
 const LARGEST_JSON_BYTES: usize = 64 << 20;
@@ -27,7 +28,6 @@ const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// What [`Http`] is made of.
 pub(crate) struct HttpOptions {
     pub(crate) policy: RetryPolicy,
-    pub(crate) timeouts: Timeouts,
     /// How many requests may be in flight.
     pub(crate) parallel: usize,
     /// How many requests a span of time may hold, and how many of those only urgent calls may use.
@@ -35,13 +35,12 @@ pub(crate) struct HttpOptions {
     pub(crate) reserve: usize,
     /// Gives a number from 0 up to 1 for each wait.
     pub(crate) random: Arc<dyn Fn() -> f64 + Send + Sync>,
-    /// Whether the service is on this machine, which no proxy leads to.
-    pub(crate) loopback: bool,
+    pub(crate) transport: Arc<dyn Transport>,
 }
 
 /// One account's way to its service.
 pub(crate) struct Http {
-    client: reqwest::Client,
+    transport: Arc<dyn Transport>,
     tokens: Arc<dyn AccessTokens>,
     gate: Gate,
     pace: Mutex<Pace>,
@@ -102,21 +101,10 @@ pub(crate) struct Answer {
 pub(crate) type Failed = (Failure, Option<AccessToken>);
 
 impl Http {
-    pub(crate) fn new(options: HttpOptions, tokens: Arc<dyn AccessTokens>) -> Result<Self, reqwest::Error> {
-        // A second installation is refused, and the first one is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("cloud-maildir-sync/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.timeouts.connect)
-            .read_timeout(options.timeouts.read)
-            // A token goes where it was addressed to and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if options.loopback {
-            builder = builder.no_proxy();
-        }
+    pub(crate) fn new(options: HttpOptions, tokens: Arc<dyn AccessTokens>) -> Self {
         let now = Instant::now();
-        Ok(Self {
-            client: builder.build()?,
+        Self {
+            transport: options.transport,
             tokens,
             gate: Gate::new(options.parallel),
             pace: Mutex::new(Pace::new(options.budget.0, options.budget.1)),
@@ -126,7 +114,7 @@ impl Http {
             policy: options.policy,
             random: options.random,
             reserve: options.reserve,
-        })
+        }
     }
 
     pub(crate) fn policy(&self) -> &RetryPolicy {
@@ -154,7 +142,7 @@ impl Http {
         let token = self.tokens.access_token().await.map_err(|error| (Failure::Auth(error), None))?;
         let failed = |failure| (failure, Some(token.clone()));
         let request = make_request(call, &token).map_err(failed)?;
-        let mut response = self.client.execute(request).await.map_err(|error| failed(error.into()))?;
+        let mut response = self.transport.carry(request).await.map_err(|error| failed(Failure::Network(error)))?;
         let status = response.status();
         if status.is_success() {
             return Ok(Answer { response, token, _permit: permit });

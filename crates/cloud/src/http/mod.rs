@@ -9,6 +9,7 @@ mod gate;
 mod pace;
 mod policy;
 mod retries;
+mod transport;
 
 pub(crate) use client::{Answer, Call, Http, HttpOptions};
 pub(crate) use failure::{Failure, ServiceError, challenged_claims};
@@ -16,3 +17,5 @@ pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};
 pub use policy::{RetryPolicy, Timeouts};
 pub(crate) use retries::{Retries, not_accepted};
+pub(crate) use transport::Network;
+pub use transport::Transport;

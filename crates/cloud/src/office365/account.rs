@@ -15,7 +15,7 @@ use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink,
     Outcome, Whereabouts,
 };
-use crate::http::{Http, HttpOptions, RetryPolicy, Timeouts};
+use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport};
 
 /// Ids that stay the same when a message moves (Outlook immutable identifiers).
 pub(super) const IMMUTABLE: &str = "IdType=\"ImmutableId\"";
@@ -43,6 +43,8 @@ pub struct Options {
     pub retry: RetryPolicy,
     /// How long silence is taken for work.
     pub timeouts: Timeouts,
+    /// What carries the requests; nothing for the network.
+    pub transport: Option<Arc<dyn Transport>>,
     /// The time, which is written beside a reply mark.
     pub now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
     /// A number from 0 up to 1, which spreads the waits between tries.
@@ -59,6 +61,7 @@ impl Options {
             rate_limit: RATE_LIMIT,
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
+            transport: None,
             now: Arc::new(|| {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
@@ -97,18 +100,24 @@ impl Account {
             .map_err(|()| CloudError::Unexpected(format!("{graph_url} can't be Microsoft Graph")))?
             .pop_if_empty()
             .push("v1.0");
+        let transport = match options.transport {
+            Some(transport) => transport,
+            None => Arc::new(
+                Network::new(options.timeouts, cms_auth::is_loopback(graph_url))
+                    .map_err(|error| CloudError::Unreachable(Box::new(error)))?,
+            ),
+        };
         let rate_limit = usize::try_from(options.rate_limit.max(1)).unwrap_or(usize::MAX);
         let http = HttpOptions {
             policy: options.retry,
-            timeouts: options.timeouts,
             parallel: PARALLEL,
             budget: (rate_limit - rate_limit / 100, RATE_WINDOW),
             reserve: rate_limit / 50,
             random: options.random,
-            loopback: cms_auth::is_loopback(graph_url),
+            transport,
         };
         let name = options.user.unwrap_or_else(|| tokens.account().to_owned());
-        let http = Http::new(http, tokens).map_err(|error| CloudError::Unreachable(Box::new(error)))?;
+        let http = Http::new(http, tokens);
         let page_size = options.page_size.max(1);
         Ok(Self {
             http,

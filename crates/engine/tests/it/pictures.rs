@@ -1,6 +1,8 @@
 //! Small scenes, each a sentence; those with a number are stories that once cost somebody mail.
 
-use cms_engine::{Absence, Busy, HashSet, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds};
+use cms_engine::{
+    Absence, Busy, HashSet, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds,
+};
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
 

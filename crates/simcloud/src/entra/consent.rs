@@ -1,6 +1,6 @@
 //! Consent: whether a user may let an application in, wants to, and has.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use serde::{Deserialize, Serialize};
 

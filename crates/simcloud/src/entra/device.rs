@@ -1,6 +1,7 @@
 //! The device code flow (RFC 8628): a code for the program, a short one for a person at any browser.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use rand::Rng as _;
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! What was issued, and what it can be redeemed for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use serde_json::Value;
 

@@ -1,6 +1,7 @@
 //! Tokens as their holders and administrators meet them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use super::claims::Challenged;
 use super::grants::{Access, Age, Grant};
