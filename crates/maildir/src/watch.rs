@@ -187,6 +187,13 @@ impl Watcher {
         Ok(self.pending.drain(..).collect())
     }
 
+    /// Takes in what the kernel has to tell and returns what was heard so far, in the order in which it happened; perhaps
+    /// nothing. Doesn't wait.
+    pub fn heard(&mut self) -> Result<Vec<WatchEvent>, MaildirError> {
+        self.read_available()?;
+        Ok(self.pending.drain(..).collect())
+    }
+
     /// Waits until the kernel has something to tell and takes it in.
     async fn wait(&mut self) -> Result<(), MaildirError> {
         self.inotify

@@ -12,7 +12,7 @@ use super::Context;
 use crate::configuration::{Configuration, Office365AccountConfig};
 use crate::problem::{ExitStatus, Problem};
 use crate::sign_in::{Invitation, SignInOptions, SignIns};
-use crate::sync::{Driver, Listener, MailboxSetup, Route, Setup, Start, Summary};
+use crate::sync::{Driver, Listener, MailboxSetup, Route, Setup, Start, Summary, Surroundings};
 
 /// How long somebody may take to sign in, where something waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -169,6 +169,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         on_change: configuration.on_change.clone(),
         start,
         dry_run: run.dry_run,
+        surroundings: Surroundings::default(),
         progress: context.progress.clone(),
         listener: run.listener,
         board: Some(accounts.sign_ins.board().clone()),

@@ -13,7 +13,7 @@ mod writing;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
 use cms_engine::{FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
@@ -31,7 +31,7 @@ use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
 use crate::sync::tasks::Event;
 use crate::sync::world::World;
-use crate::sync::{Setup, Start, SyncError};
+use crate::sync::{Setup, Start, Surroundings, SyncError};
 
 /// How long a file that went may take to turn up under another name: mutt writes the copy first, an indexer renames,
 /// but two programs on one Maildir may need a moment.
@@ -124,6 +124,7 @@ pub(crate) struct Driver {
     accounts: Vec<Arc<dyn CloudAccount>>,
     mailboxes: Vec<Mailbox>,
     routing: Routing,
+    surroundings: Surroundings,
     host: String,
     start: Start,
     max_deletions: Option<u32>,
@@ -337,7 +338,8 @@ impl Driver {
         if self.watching && self.scan_at <= now {
             self.rescan(None);
         }
-        self.world.unblock_due(unix_now());
+        let time_of_day = self.now();
+        self.world.unblock_due(time_of_day);
         self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
         self.report_local_only(REPORT_AFTER);
         self.run_hook(now);
@@ -349,7 +351,7 @@ impl Driver {
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
         let polls = self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none()).map(|mailbox| mailbox.next_poll);
-        let retry = self.world.next_retry(unix_now()).map(|wait| now + wait);
+        let retry = self.world.next_retry(self.now()).map(|wait| now + wait);
         let rest = [
             self.plan_at,
             self.vanish_settles_at,
@@ -441,6 +443,11 @@ impl Driver {
         Ok(std::mem::take(&mut self.summary))
     }
 
+    /// The time of day, for what is written down.
+    fn now(&self) -> UnixSeconds {
+        (self.surroundings.now)()
+    }
+
     fn mailbox_mut(&mut self, id: MailboxId) -> Option<&mut Mailbox> {
         self.mailboxes.iter_mut().find(|mailbox| mailbox.id == id)
     }
@@ -464,10 +471,4 @@ impl Driver {
 /// How long to wait after so many failures in a row, in seconds: 5, 10, 20 … 300.
 fn backoff(failures: u32) -> Duration {
     Duration::from_secs((5_u64 << failures.min(6)).min(300))
-}
-
-/// The time of day, for what is written down.
-pub(crate) fn unix_now() -> UnixSeconds {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    UnixSeconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }

@@ -8,6 +8,7 @@ mod local;
 mod report;
 mod routing;
 mod saved_copy;
+mod surroundings;
 mod tasks;
 mod world;
 
@@ -26,6 +27,7 @@ pub(crate) use driver::Driver;
 pub(crate) use local::LocalError;
 pub(crate) use report::{Listener, Notice, Summary};
 pub(crate) use routing::Route;
+pub(crate) use surroundings::Surroundings;
 
 /// What a run needs to know.
 pub(crate) struct Setup {
@@ -45,6 +47,7 @@ pub(crate) struct Setup {
     pub(crate) start: Start,
     /// Whether nothing outside the state directory may be touched.
     pub(crate) dry_run: bool,
+    pub(crate) surroundings: Surroundings,
     pub(crate) progress: Progress,
     pub(crate) listener: Option<Arc<Listener>>,
     /// What the page shows of the mailboxes.

@@ -12,6 +12,8 @@ use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 
+use crate::sync::Surroundings;
+
 /// Everything that can wake the loop, but for time and the wish to stop.
 pub(crate) enum Event {
     /// A mailbox's folder was found.
@@ -122,17 +124,19 @@ pub(crate) async fn look_up(
 pub(crate) async fn fetch(
     account: Arc<dyn CloudAccount>,
     store: Arc<Store>,
+    surroundings: Surroundings,
     id: RemoteId,
     version: RemoteId,
     events: Sender<Event>,
 ) {
-    let result = download(account, store, &id, &version).await;
+    let result = download(account, store, &surroundings, &id, &version).await;
     let _ = events.send(Event::Fetched { id, version, result }).await;
 }
 
 async fn download(
     account: Arc<dyn CloudAccount>,
     store: Arc<Store>,
+    surroundings: &Surroundings,
     id: &RemoteId,
     version: &RemoteId,
 ) -> Result<Stored, FetchError> {
@@ -149,9 +153,9 @@ async fn download(
     }
     // It is made durable together with others. What is left to do waits for the disk all the same; the connection is
     // free again meanwhile.
-    match tokio::task::spawn_blocking(move || incoming.finish_unflushed()).await {
+    match surroundings.aside(move || incoming.finish_unflushed()).await {
         Ok(finished) => Ok(finished?),
-        Err(error) => Err(CloudError::Sink(io::Error::other(error)).into()),
+        Err(error) => Err(CloudError::Sink(error).into()),
     }
 }
 
@@ -194,9 +198,18 @@ pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(30);
 
 /// Hears of changes in the Maildirs until the loop ends.
-pub(crate) async fn watch(mut watcher: Watcher, events: Sender<Event>) {
+pub(crate) async fn watch(mut watcher: Watcher, surroundings: Surroundings, events: Sender<Event>) {
     loop {
-        let batch = watcher.next_batch(SETTLE).await;
+        let batch = match &surroundings.deaf_for {
+            None => watcher.next_batch(SETTLE).await,
+            Some(deaf_for) => {
+                tokio::time::sleep(deaf_for()).await;
+                watcher.heard()
+            }
+        };
+        if batch.as_ref().is_ok_and(Vec::is_empty) {
+            continue;
+        }
         let failed = batch.is_err();
         if events.send(Event::Watched(batch)).await.is_err() || failed {
             return;

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::problem::with_causes;
 use crate::sync::SyncError;
-use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff, unix_now};
+use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff};
 use crate::sync::tasks::{self, FetchError};
 
 impl Driver {
@@ -26,12 +26,14 @@ impl Driver {
             };
             self.downloads_running += 1;
             let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
+            let surroundings = self.surroundings.clone();
             let version = self.world.version(&id);
-            self.tasks.spawn(tasks::fetch(account, store, id, version, events));
+            self.tasks.spawn(tasks::fetch(account, store, surroundings, id, version, events));
         }
     }
 
     pub(super) fn fetched(&mut self, id: &RemoteId, version: &RemoteId, result: Result<Stored, FetchError>) {
+        let now = self.now();
         self.downloads_running -= 1;
         self.downloading.remove(id);
         match result {
@@ -55,7 +57,7 @@ impl Driver {
                 self.world.end(id);
                 // If it turns out to be there all the same, asking for its bytes again at once makes no sense.
                 self.world.block(id, "the cloud lists it, but doesn't give it".to_owned(), |attempts| {
-                    UnixSeconds(unix_now().0 + (60_i64 << attempts.min(10)).min(86_400))
+                    UnixSeconds(now.0 + (60_i64 << attempts.min(10)).min(86_400))
                 });
                 self.ask(None, vec![id.clone()]);
             }
@@ -81,7 +83,7 @@ impl Driver {
                 self.world.end(id);
                 self.world.block(id, why, |attempts| {
                     let first = if never { 3600 } else { 300 };
-                    UnixSeconds(unix_now().0 + (first << (attempts - 1).min(8)).min(86_400))
+                    UnixSeconds(now.0 + (first << (attempts - 1).min(8)).min(86_400))
                 });
             }
         }

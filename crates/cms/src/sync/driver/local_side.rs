@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
-use crate::sync::driver::{Driver, PAIRING_WINDOW, SAFETY_SCAN, unix_now};
+use crate::sync::driver::{Driver, PAIRING_WINDOW, SAFETY_SCAN};
 use crate::sync::local::{LocalError, LocalSide};
 use crate::sync::tasks;
 use crate::sync::world::World;
@@ -62,7 +62,7 @@ impl Driver {
                 watcher.add(id, maildir).map_err(SyncError::Maildir)?;
             }
         }
-        let task = self.tasks.spawn(tasks::watch(watcher, self.events.0.clone()));
+        let task = self.tasks.spawn(tasks::watch(watcher, self.surroundings.clone(), self.events.0.clone()));
         if let Some(before) = self.watch_task.replace(task) {
             before.abort();
         }
@@ -136,7 +136,8 @@ impl Driver {
 
     /// Does one local step. Returns whether the next one makes sense now.
     pub(super) fn act_here(&mut self, op: &Op) -> bool {
-        match self.local.perform(&mut self.world, &self.store, op, unix_now()) {
+        let now = self.now();
+        match self.local.perform(&mut self.world, &self.store, op, now) {
             Ok(()) => {
                 debug!(%op, "Done");
                 self.looked_again = 0;

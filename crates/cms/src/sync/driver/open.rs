@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, unix_now};
+use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
 use crate::sync::local::LocalSide;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
@@ -58,7 +58,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
             warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
         }
     }
-    tidy(&store, &mut database, &world, setup.keep_deleted_days);
+    tidy(&store, &mut database, &world, (setup.surroundings.now)(), setup.keep_deleted_days);
 
     let store = Arc::new(store);
     let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
@@ -71,6 +71,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         database,
         state_dir: setup.state_dir,
         _lock: lock,
+        surroundings: setup.surroundings,
         accounts: setup.accounts,
         mailboxes,
         host: host_name(),
@@ -126,8 +127,7 @@ const SEARCHES: i64 = 7 * 86_400;
 const SEARCHED: &str = "store searched at";
 
 /// Lets go of what was deleted long ago. That this fails keeps nobody from their mail.
-fn tidy(store: &Store, database: &mut Database, world: &World, keep_deleted_days: u32) {
-    let now = unix_now();
+fn tidy(store: &Store, database: &mut Database, world: &World, now: UnixSeconds, keep_deleted_days: u32) {
     // Most starts have nothing to let go of, and need no list of what is in use.
     let in_use: LazyCell<HashSet<ContentHash>, _> = LazyCell::new(|| world.hashes().collect());
     let keep = |hash: &ContentHash| in_use.contains(hash);

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::page::Trouble;
 use crate::problem::{remedy, with_causes};
 use crate::sync::SyncError;
-use crate::sync::driver::{DeleteTarget, Driver, Round, backoff, unix_now};
+use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
 use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
 
@@ -244,7 +244,7 @@ impl Driver {
         if self.loose_questions > 0 || !self.ask_after.is_empty() {
             return;
         }
-        let poll_interval = self.poll_interval;
+        let (poll_interval, now) = (self.poll_interval, self.now());
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else {
             return;
@@ -262,7 +262,7 @@ impl Driver {
         let name = mailbox.name.clone();
         mailbox.failures = 0;
         mailbox.polled = true;
-        mailbox.synced_at = Some(unix_now());
+        mailbox.synced_at = Some(now);
         mailbox.trouble = None;
         mailbox.next_poll = Instant::now() + poll_interval;
         mailbox.cursor.clone_from(&round.finished);

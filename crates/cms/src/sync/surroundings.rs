@@ -1,0 +1,40 @@
+//! What a run finds around it besides the disk and the clouds: the time of day, ears, threads. A simulation has its own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cms_engine::UnixSeconds;
+
+/// What a run finds around it.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// The time of day.
+    pub(crate) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
+    /// How long until the watcher's next look at what it heard; nothing where the kernel wakes it.
+    pub(crate) deaf_for: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
+    /// Whether one thread does everything, so that a run can be repeated exactly.
+    pub(crate) single_thread: bool,
+}
+
+impl Default for Surroundings {
+    /// The system's.
+    fn default() -> Self {
+        Self { now: Arc::new(system_time), deaf_for: None, single_thread: false }
+    }
+}
+
+impl Surroundings {
+    /// Does what waits for the disk where nothing else has to wait for it.
+    pub(crate) async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        if self.single_thread {
+            return Ok(work());
+        }
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+    }
+}
+
+fn system_time() -> UnixSeconds {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    UnixSeconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
