@@ -26,6 +26,8 @@ pub mod page;
 pub mod problem;
 pub mod progress;
 mod sign_in;
+#[cfg(test)]
+mod simulation;
 pub mod stop;
 mod sync;
 

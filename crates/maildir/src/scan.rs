@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -109,8 +108,8 @@ fn read_directory(path: &Path, place: Place, scan: &mut Scan) -> Result<Change, 
     let now = cms_disk::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let last_change =
         Duration::new(u64::try_from(before.0).unwrap_or_default(), u32::try_from(before.1).unwrap_or_default());
-    let mut buffer = vec![MaybeUninit::uninit(); 128 * 1024];
-    let mut names = RawDir::new(&directory, &mut buffer);
+    let mut buffer = Vec::<u8>::with_capacity(128 * 1024);
+    let mut names = RawDir::new(&directory, buffer.spare_capacity_mut());
     while let Some(entry) = names.next() {
         let entry = entry.map_err(failed)?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -208,8 +207,8 @@ impl Watcher {
     fn read_available(&mut self) -> Result<(), MaildirError> {
         let mut heard = Vec::new();
         {
-            let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
-            let mut reader = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
+            let mut buffer = Vec::<u8>::with_capacity(64 * 1024);
+            let mut reader = inotify::Reader::new(self.inotify.get_ref(), buffer.spare_capacity_mut());
             loop {
                 match reader.next() {
                     Ok(event) => heard.push((

@@ -127,14 +127,13 @@ impl Store {
 
     /// Whether files of the store can be linked into this Maildir, found out by doing it.
     pub fn probe_same_file_system(&self, maildir: &Path) -> bool {
-        let name = format!("probe-{}.part", std::process::id());
-        let here = self.incoming_dir().join(&name);
-        let there = maildir.join("tmp").join(format!(".cms-{name}"));
+        let here = self.incoming_dir().join("probe.part");
+        let there = maildir.join("tmp").join(".cms-probe");
+        // A process that was killed may have left them.
+        let clear = || [&here, &there].into_iter().for_each(|path| drop(cms_disk::remove_file(path)));
+        clear();
         let linked = cms_disk::create_new(&here).and_then(|_| cms_disk::hard_link(&here, &there)).is_ok();
-        let _ = cms_disk::remove_file(&here);
-        if linked {
-            let _ = cms_disk::remove_file(&there);
-        }
+        clear();
         linked
     }
 

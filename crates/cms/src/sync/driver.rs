@@ -253,6 +253,7 @@ impl Driver {
             self.poll_due();
             let wake_at = self.next_deadline();
             tokio::select! {
+                biased;
                 () = stop.requested() => break,
                 Some(event) = self.events.1.recv() => self.handle(event),
                 () = sleep_until(wake_at) => {}
@@ -424,6 +425,7 @@ impl Driver {
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.changing > 0 {
             tokio::select! {
+                biased;
                 Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. }) { self.handle(event) },
                 () = sleep_until(deadline) => break,
             }

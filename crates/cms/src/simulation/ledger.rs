@@ -1,0 +1,258 @@
+//! What must be in the end: who wanted what of each message, and which outcomes are right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cms_engine::{ContentHash, Flags};
+
+/// The flags that are changed and compared.
+pub(super) const FLAGS: [Flags; 2] = [Flags::SEEN, Flags::FLAGGED];
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spot {
+    /// In this one of the mailboxes that are kept in a Maildir.
+    Box(usize),
+    /// In the folder of deleted messages, where that isn't among them.
+    Deleted,
+    /// In another folder of the account.
+    Elsewhere,
+    /// Gone for good.
+    Nowhere,
+}
+
+/// One message that the cloud has, or had.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Its immutable id.
+    pub(super) id: String,
+    pub(super) hash: ContentHash,
+    pub(super) is_draft: bool,
+    /// Where it was when both sides were last the same, or where it arrived.
+    pub(super) spot: Spot,
+    /// Its flags then.
+    pub(super) flags: Flags,
+    /// Where it was put since, on each side.
+    pub(super) put_there: Vec<Spot>,
+    pub(super) put_here: Vec<Spot>,
+    /// Whether what was done here may not have been seen, so that it may have no effect.
+    pub(super) unsure: bool,
+    /// Which values each flag was given since, on each side.
+    pub(super) flagged_there: Vec<(Flags, bool)>,
+    pub(super) flagged_here: Vec<(Flags, bool)>,
+    /// Copies that a move by copying made of it since.
+    pub(super) copies: usize,
+}
+
+/// A file that another program delivered, which the cloud never has.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    pub(super) hash: ContentHash,
+    /// In which Maildir it must be; nothing once its user removed it.
+    pub(super) maildir: Option<usize>,
+}
+
+/// Everything that anybody wanted.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) messages: Vec<Message>,
+    pub(super) foreign: Vec<Foreign>,
+    /// Contents of which the user made copies, and how many more files than messages there may be.
+    pub(super) copied: BTreeMap<ContentHash, usize>,
+    /// Whether the state was lost, so that what was done here may have no effect.
+    pub(super) lost_state: bool,
+}
+
+/// A message as the cloud has it, or a file as a Maildir has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Item {
+    pub(super) hash: ContentHash,
+    pub(super) flags: Flags,
+}
+
+/// What is in the end.
+pub(super) struct Outcome {
+    /// Of each message by id: where it is, its flags and content.
+    pub(super) cloud: BTreeMap<String, (Spot, Item)>,
+    /// Of each Maildir: its files.
+    pub(super) here: Vec<Vec<Item>>,
+}
+
+impl Ledger {
+    /// Whether this content stands for more than one message, so that nobody can tell them apart.
+    pub(super) fn is_ambiguous(&self, hash: &ContentHash) -> bool {
+        self.copied.get(hash).is_some_and(|copies| *copies > 0)
+            || self.messages.iter().filter(|message| message.hash == *hash).count() > 1
+    }
+
+    /// The messages with that content.
+    pub(super) fn of_content(&mut self, hash: ContentHash) -> impl Iterator<Item = &mut Message> {
+        self.messages.iter_mut().filter(move |message| message.hash == hash)
+    }
+
+    pub(super) fn foreign_mut(&mut self, hash: &ContentHash) -> Option<&mut Foreign> {
+        self.foreign.iter_mut().find(|file| file.hash == *hash)
+    }
+
+    /// Everything that isn't as it must be.
+    pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (at, files) in outcome.here.iter().enumerate() {
+            self.compare(at, files, outcome, &mut problems);
+        }
+        for message in &self.messages {
+            self.judge(message, outcome, &mut problems);
+        }
+        for foreign in &self.foreign {
+            let places: Vec<usize> = outcome
+                .here
+                .iter()
+                .enumerate()
+                .flat_map(|(at, files)| files.iter().filter(|file| file.hash == foreign.hash).map(move |_| at))
+                .collect();
+            if places != foreign.maildir.into_iter().collect::<Vec<_>>() {
+                problems.push(format!(
+                    "a file delivered by another program ({}) is in {places:?}, not in {:?}",
+                    foreign.hash, foreign.maildir
+                ));
+            }
+        }
+        problems
+    }
+
+    /// Compares one mailbox of the cloud with its Maildir.
+    fn compare(&self, at: usize, files: &[Item], outcome: &Outcome, problems: &mut Vec<String>) {
+        let mut there: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
+        for (spot, item) in outcome.cloud.values() {
+            if *spot == Spot::Box(at) {
+                there.entry(item.hash).or_default().push(item.flags);
+            }
+        }
+        let mut here: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
+        for file in files {
+            if !self.foreign.iter().any(|foreign| foreign.hash == file.hash) {
+                here.entry(file.hash).or_default().push(file.flags);
+            }
+        }
+        let all: BTreeSet<ContentHash> = there.keys().chain(here.keys()).copied().collect();
+        for hash in all {
+            let mut there = there.remove(&hash).unwrap_or_default();
+            let mut here = here.remove(&hash).unwrap_or_default();
+            there.sort_unstable();
+            here.sort_unstable();
+            if there == here {
+                continue;
+            }
+            let spare = self.spare(&hash);
+            if here.len() < there.len() || here.len() > there.len() + spare {
+                problems.push(format!(
+                    "mailbox {at}: {} in the cloud, {} files here of {hash} (up to {spare} more would do)",
+                    there.len(),
+                    here.len()
+                ));
+            } else if !contains_all(&here, &there) {
+                problems.push(format!("mailbox {at}: flags {here:?} here, {there:?} in the cloud, of {hash}"));
+            }
+        }
+    }
+
+    /// How many more files than messages there may be.
+    fn spare(&self, hash: &ContentHash) -> usize {
+        let moved_by_copying: usize = self
+            .messages
+            .iter()
+            .filter(|message| message.hash == *hash && (!message.put_there.is_empty() || self.is_unsure(message)))
+            .map(|message| message.copies)
+            .sum();
+        self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying
+    }
+
+    fn is_unsure(&self, message: &Message) -> bool {
+        message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
+    }
+
+    /// Judges where one message is, and its flags.
+    fn judge(&self, message: &Message, outcome: &Outcome, problems: &mut Vec<String>) {
+        let found = outcome.cloud.get(&message.id);
+        let spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);
+        let spots = self.right_spots(message);
+        if !spots.contains(&spot) {
+            problems.push(format!("{} is in {spot:?}, not in one of {spots:?}: {message:?}", message.hash));
+        }
+        let (Some((Spot::Box(_), item)), false) = (found, self.is_ambiguous(&message.hash)) else { return };
+        for flag in FLAGS {
+            let is = item.flags.contains(flag);
+            if !self.right_values(message, flag).contains(&is) {
+                problems.push(format!("{flag} of {} is {is}: {message:?}", message.hash));
+            }
+        }
+    }
+
+    fn right_spots(&self, message: &Message) -> BTreeSet<Spot> {
+        let (there, here) = (&message.put_there, &message.put_here);
+        match (there.last(), here.last()) {
+            (None, None) if self.is_ambiguous(&message.hash) => {
+                let twins = self.messages.iter().filter(|other| other.hash == message.hash);
+                let mut spots: BTreeSet<Spot> =
+                    twins.flat_map(|other| other.put_here.iter().copied().chain([other.spot])).collect();
+                spots.insert(message.spot);
+                spots
+            }
+            (None, None) => [message.spot].into(),
+            (Some(last), None) if !self.is_ambiguous(&message.hash) => [*last].into(),
+            (None, Some(last)) if !self.is_unsure(message) => [*last].into(),
+            _ => there.iter().chain(here).copied().chain([message.spot]).collect(),
+        }
+    }
+
+    fn right_values(&self, message: &Message, flag: Flags) -> BTreeSet<bool> {
+        let last = |changes: &[(Flags, bool)]| changes.iter().rev().find(|(its, _)| *its == flag).map(|(_, on)| *on);
+        let was = message.flags.contains(flag);
+        // What is out of sight has no file that could keep a change.
+        let left = message.put_there.iter().any(|spot| !matches!(spot, Spot::Box(_)));
+        match (last(&message.flagged_there), last(&message.flagged_here)) {
+            (None, None) => [was].into(),
+            (Some(there), None) => [there].into(),
+            (None, Some(here)) if !left && !self.is_unsure(message) => [here].into(),
+            (None, Some(here)) => [was, here].into(),
+            (Some(there), Some(here)) => [there, here].into(),
+        }
+    }
+
+    /// Takes what is for what was, once it was found right.
+    pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
+        self.lost_state = false;
+        for message in &mut self.messages {
+            let found = outcome.cloud.get(&message.id);
+            message.spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);
+            if let Some((_, item)) = found {
+                message.flags = item.flags;
+            }
+            message.put_there.clear();
+            message.put_here.clear();
+            message.flagged_there.clear();
+            message.flagged_here.clear();
+            message.unsure = false;
+            message.copies = 0;
+        }
+        let mut spare: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        for file in outcome.here.iter().flatten() {
+            *spare.entry(file.hash).or_default() += 1;
+        }
+        for (spot, item) in outcome.cloud.values() {
+            if let (Spot::Box(_), Some(files)) = (spot, spare.get_mut(&item.hash)) {
+                *files = files.saturating_sub(1);
+            }
+        }
+        for foreign in &self.foreign {
+            spare.remove(&foreign.hash);
+        }
+        spare.retain(|_, files| *files > 0);
+        self.copied = spare;
+    }
+}
+
+/// Whether a sorted list holds all of another.
+fn contains_all(list: &[Flags], wanted: &[Flags]) -> bool {
+    let mut rest = list.to_vec();
+    wanted.iter().all(|flags| rest.iter().position(|found| found == flags).map(|at| rest.swap_remove(at)).is_some())
+}

@@ -1,0 +1,525 @@
+//! One simulated machine: the program on it is started, stopped, killed and started again, while everybody acts.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudAccount, DeleteAction};
+use cms_cloud::office365;
+use cms_engine::{Flags, UnixSeconds};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use simcloud::{Action, Cloud, Fault, Knobs, RetryAfter};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::disk::{Disk, DiskState};
+use super::people::{Pair, People};
+use super::power::{Power, Shared};
+use super::trace::Trace;
+use super::wire::{SignedIn, Weather, Wire};
+use super::{Failure, Flaw};
+use crate::progress::{Kind, Progress};
+use crate::stop::Stop;
+use crate::sync::{Driver, MailboxSetup, Setup, Start, Summary, Surroundings};
+
+/// When the simulated world begins, in seconds since 1970.
+const BEGINNING: i64 = 1_790_100_000;
+
+/// How long both sides may take to be the same again, once everybody holds still.
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+
+type Running = Pin<Box<dyn Future<Output = Result<Summary, String>>>>;
+
+/// Everything that one seed makes.
+pub(super) struct Machine {
+    random: ChaCha8Rng,
+    root: PathBuf,
+    cloud: Cloud,
+    account: Arc<dyn CloudAccount>,
+    weather: Arc<Mutex<Weather>>,
+    power: Arc<Power>,
+    disk: Rc<Disk>,
+    people: Shared<People>,
+    trace: Trace,
+    pairs: Vec<Pair>,
+    flaw: Option<Flaw>,
+    /// The program, while it runs, and the wish that it ends.
+    running: Option<(Running, Stop)>,
+    /// When it is started again.
+    start_at: Option<Instant>,
+    /// Whether what wasn't flushed is lost when the power goes.
+    cuts_power: bool,
+    pub(super) starts: u64,
+    pub(super) actions: u64,
+}
+
+/// What happens at some time of a time of agitation.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Act,
+    FinishOne,
+    Kill,
+    Stop,
+    KillAtDeed(i64),
+    KillAtRequest(i64),
+    LoseCursors,
+    NetworkDown(bool),
+    DiskFull(bool),
+    LoseState,
+    ExpireTokens,
+}
+
+impl Machine {
+    pub(super) fn new(seed: u64, root: &Path, trace: Trace, flaw: Option<Flaw>) -> Result<Self, Failure> {
+        let failed = |what: &str| Failure::broken(format!("the simulation can't begin: {what}"));
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        simcloud::pin_clock(BEGINNING);
+        let noisy = random.random_bool(0.6);
+        let knobs = Knobs { gzip: false, ..if noisy { Knobs::default() } else { Knobs::calm() } };
+        let cloud = simcloud::in_process(simcloud::Options { seed, knobs, ..simcloud::Options::default() })
+            .map_err(|_| failed("cloud"))?;
+        let mut folders = vec!["Inbox", "Archive", "Work"];
+        folders.truncate(random.random_range(1..=3));
+        let trash = random.random_bool(0.25).then_some(folders.len());
+        folders.extend(trash.map(|_| "Deleted Items"));
+        let drafts = random.random_bool(0.3).then_some(folders.len());
+        folders.extend(drafts.map(|_| "Drafts"));
+        for folder in folders.iter().chain(&["Private"]) {
+            cloud.create_folder("", folder, false).map_err(|_| failed("folder"))?;
+        }
+        let pairs: Vec<Pair> =
+            folders.iter().map(|folder| Pair { folder, maildir: root.join(folder.replace(' ', "")) }).collect();
+        let power = Power::new();
+        let fork = |random: &mut ChaCha8Rng| ChaCha8Rng::seed_from_u64(random.random());
+        let weather =
+            Arc::new(Mutex::new(Weather { random: fork(&mut random), slowest_ms: 50, loss_percent: 0, down: false }));
+        let wire = Wire {
+            cloud: cloud.clone(),
+            weather: Arc::clone(&weather),
+            power: Arc::clone(&power),
+            trace: trace.clone(),
+        };
+        let mut options = office365::Options::new("http://127.0.0.1".parse().map_err(|_| failed("address"))?);
+        options.transport = Some(Arc::new(wire));
+        let jitter = Mutex::new(fork(&mut random));
+        options.random = Arc::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).random_range(0.0..1.0));
+        let began = Instant::now();
+        options.now = Arc::new(move || time_of_day(began));
+        options.page_size = random.random_range(2..20);
+        let account = office365::Account::new(options, Arc::new(SignedIn(cloud.clone())));
+        let account = Arc::new(account.map_err(|_| failed("account"))?);
+        let disk = Rc::new(Disk {
+            power: Arc::clone(&power),
+            trace: trace.clone(),
+            root: root.to_owned(),
+            deeds_left: Rc::new(Cell::new(0)),
+            state: RefCell::new(DiskState::new(fork(&mut random))),
+            meddler: RefCell::new(None),
+        });
+        disk.state.borrow_mut().lying = flaw == Some(Flaw::FlushesNothing);
+        let people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
+        let people = Rc::new(RefCell::new(people));
+        let meddler = {
+            let (people, disk) = (Rc::downgrade(&people), Rc::downgrade(&disk));
+            move || {
+                if let (Some(people), Some(disk)) = (people.upgrade(), disk.upgrade())
+                    && let Ok(mut people) = people.try_borrow_mut()
+                {
+                    people.act();
+                    disk.somebody_changed_names();
+                }
+            }
+        };
+        *disk.meddler.borrow_mut() = Some(Box::new(meddler));
+        cms_disk::interpose(Some(disk.clone()));
+        Ok(Self {
+            cuts_power: false,
+            random,
+            root: root.to_owned(),
+            cloud,
+            account,
+            weather,
+            power,
+            disk,
+            people,
+            trace,
+            pairs,
+            flaw,
+            running: None,
+            start_at: None,
+            starts: 0,
+            actions: 0,
+        })
+    }
+
+    fn setup(&self) -> Setup {
+        let began = Instant::now();
+        let now = time_of_day(began).0;
+        let start = simulated_now(now, began);
+        let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
+        let mailboxes = self.pairs.iter().map(|pair| MailboxSetup {
+            account: 0,
+            name: pair.folder.to_owned(),
+            position: None,
+            delete_action: DeleteAction::Trash,
+        });
+        Setup {
+            state_dir: self.root.join("state"),
+            accounts: vec![Arc::clone(&self.account)],
+            account_names: vec!["simulated".to_owned()],
+            mailboxes: mailboxes.collect(),
+            maildirs: self.pairs.iter().map(|pair| pair.maildir.clone()).collect(),
+            route: Some(Arc::new(|mailbox, _: &[u8], _: Flags| Ok(mailbox))),
+            poll_interval: Duration::from_secs(60),
+            keep_deleted_days: 14,
+            max_deletions: None,
+            on_change: None,
+            start: Start::Merge,
+            dry_run: false,
+            surroundings: Surroundings {
+                now: start,
+                deaf_for: Some(Arc::new(move || {
+                    let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);
+                    Duration::from_millis(deaf.random_range(20..900))
+                })),
+                single_thread: true,
+            },
+            progress: Progress::new(Kind::Silent),
+            listener: None,
+            board: None,
+        }
+    }
+
+    fn start(&mut self, once: bool) {
+        self.starts += 1;
+        self.power.turn_on();
+        self.disk.deeds_left.set(0);
+        self.trace.line("---- the program starts");
+        let stop = Stop::new();
+        let (setup, wish) = (self.setup(), stop.clone());
+        let run = async move {
+            let mut driver = Driver::open(setup).map_err(|error| format!("{error:?}"))?;
+            driver.run(once, &wish).await.map_err(|error| format!("{error:?}"))
+        };
+        self.running = Some((Box::pin(run), stop));
+        self.people.borrow_mut().watched = true;
+        self.start_at = None;
+    }
+
+    /// The program ends at once: nothing that it still wants to do is done.
+    async fn kill(&mut self) {
+        self.power.turn_off();
+        self.running = None;
+        // Its tasks are dropped when the runtime next looks at them.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.trace.line("---- the program is killed");
+        if self.cuts_power {
+            self.disk.fail_power();
+        }
+        self.ended();
+    }
+
+    fn ended(&mut self) {
+        self.running = None;
+        self.people.borrow_mut().watched = false;
+        let pause = self.random.random_range(0..40_000);
+        self.start_at = Some(Instant::now() + Duration::from_millis(pause));
+    }
+
+    /// Lets time pass until `until`, with the program started and started again as it ends.
+    async fn live(&mut self, until: Instant) {
+        loop {
+            let start_at = self.start_at;
+            let running = self.running.is_some();
+            tokio::select! {
+                biased;
+                () = self.power.gone(), if running => self.kill().await,
+                ended = wait_for(&mut self.running) => {
+                    match ended {
+                        Ok(summary) => self.trace.line(format_args!("---- the program ends: {summary}")),
+                        Err(error) => self.trace.line(format_args!("---- the program fails: {error}")),
+                    }
+                    self.ended();
+                }
+                () = sleep_until(start_at.unwrap_or(until)), if start_at.is_some_and(|at| at < until) => self.start(false),
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
+    /// A time in which everybody acts and much goes wrong.
+    pub(super) async fn agitate(&mut self) {
+        let length = Duration::from_secs(self.random.random_range(5..400));
+        let actions = self.random.random_range(2..18);
+        let mut happenings: Vec<(Duration, Happening)> = Vec::new();
+        let mut add = |random: &mut ChaCha8Rng, what: Happening| {
+            happenings.push((length.mul_f64(random.random_range(0.0..1.0)), what));
+        };
+        for _ in 0..actions {
+            add(&mut self.random, Happening::Act);
+        }
+        for _ in 0..self.random.random_range(0..3) {
+            add(&mut self.random, Happening::FinishOne);
+        }
+        for _ in 0..self.random.random_range(0..4) {
+            let what = match self.random.random_range(0..12) {
+                0 | 1 => Happening::Kill,
+                2 => Happening::Stop,
+                3 | 4 => Happening::KillAtDeed(self.random.random_range(1..60)),
+                5 | 6 => Happening::KillAtRequest(self.random.random_range(1..12)),
+                7 => Happening::LoseCursors,
+                8 => Happening::NetworkDown(true),
+                9 => Happening::DiskFull(true),
+                10 => Happening::ExpireTokens,
+                _ => Happening::LoseState,
+            };
+            add(&mut self.random, what);
+            match what {
+                Happening::NetworkDown(true) => add(&mut self.random, Happening::NetworkDown(false)),
+                Happening::DiskFull(true) => add(&mut self.random, Happening::DiskFull(false)),
+                _ => {}
+            }
+        }
+        happenings.sort_by_key(|(at, _)| *at);
+        self.make_trouble();
+        if self.running.is_none() && self.random.random_bool(0.8) {
+            self.start_at = Some(Instant::now());
+        }
+        let began = Instant::now();
+        for (at, what) in happenings {
+            self.live(began + at).await;
+            self.happen(what).await;
+        }
+        self.live(began + length).await;
+    }
+
+    /// Lets the network, the service and the disk be as bad as they like.
+    fn make_trouble(&mut self) {
+        {
+            let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+            weather.slowest_ms = [5, 50, 400, 3000][self.random.random_range(0..4)];
+            weather.loss_percent = [0, 0, 3, 15][self.random.random_range(0..4)];
+        }
+        for _ in 0..[0, 0, 1, 3][self.random.random_range(0..4)] {
+            let fault = self.fault();
+            self.trace.line(format_args!("trouble: {fault:?}"));
+            self.cloud.inject(fault);
+        }
+        let (lag, generations) = (self.random.random_range(0..4), self.random.random_range(2..4));
+        let conflicts = if self.random.random_bool(0.2) { 0.2 } else { 0.0 };
+        self.cloud.turn(|knobs| {
+            knobs.delta_lag_ms = [0, 0, 500, 5000][lag];
+            knobs.delta_generations = generations;
+            knobs.patch_conflict = conflicts;
+        });
+        let mut state = self.disk.state.borrow_mut();
+        state.failures_per_mille = [0, 0, 3, 20][self.random.random_range(0..4)];
+        state.meddling_per_mille = [0, 5, 20, 0][self.random.random_range(0..4)];
+        self.cuts_power = self.random.random_bool(0.35) || self.flaw == Some(Flaw::FlushesNothing);
+        state.remembers = self.cuts_power;
+    }
+
+    fn fault(&mut self) -> Fault {
+        let kinds = ["", "delta", "value", "batch", "batch-item:*", "get", "batch-item:patch", "batch-item:move"];
+        let kind = kinds[self.random.random_range(0..kinds.len())];
+        let in_batch = kind.starts_with("batch-item");
+        let status = [429, 500, 502, 503, 504, 429][self.random.random_range(0..6)];
+        let wait = self.random.random_range(1..20);
+        let retry_after = (status == 429 || self.random.random_bool(0.3)).then_some(RetryAfter::Seconds(wait));
+        let plain = Action::Status {
+            status,
+            body: simcloud::BodyKind::default(),
+            code: String::new(),
+            message: String::new(),
+            retry_after,
+        };
+        let action = match self.random.random_range(0..9) {
+            _ if in_batch => plain,
+            0 => Action::ResetBefore,
+            1 => Action::ResetAfter,
+            2 => Action::StatusAfter { status: [500, 503, 504][self.random.random_range(0..3)] },
+            3 => Action::Hang,
+            4 => Action::Truncate { after: self.random.random_range(0..400) },
+            5 => Action::Stall { after: self.random.random_range(0..400) },
+            6 => Action::Html,
+            _ => plain,
+        };
+        Fault {
+            count: Some(self.random.random_range(1..12)),
+            probability: self.random.random_range(0.05..1.0),
+            skip: self.random.random_range(0..6),
+            seed: self.random.random(),
+            ..Fault::always(kind, action)
+        }
+    }
+
+    async fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Act => {
+                self.actions += 1;
+                self.people.borrow_mut().act();
+                self.disk.somebody_changed_names();
+            }
+            Happening::FinishOne => {
+                self.people.borrow_mut().finish_one();
+                self.disk.somebody_changed_names();
+            }
+            Happening::Kill if self.running.is_some() => self.kill().await,
+            Happening::Stop => {
+                if let Some((_, stop)) = &self.running {
+                    stop.request();
+                }
+            }
+            Happening::KillAtDeed(deeds) => self.disk.deeds_left.set(deeds),
+            Happening::KillAtRequest(requests) => self.power.go_after_requests(requests),
+            Happening::LoseCursors => {
+                self.trace.line("trouble: all delta tokens are forgotten");
+                drop(self.cloud.kill_delta_tokens(""));
+            }
+            Happening::NetworkDown(down) => {
+                self.trace.line(format_args!("trouble: network down: {down}"));
+                self.weather.lock().unwrap_or_else(PoisonError::into_inner).down = down;
+            }
+            Happening::DiskFull(full) => {
+                self.trace.line(format_args!("trouble: disk full: {full}"));
+                self.disk.state.borrow_mut().full = full;
+            }
+            Happening::ExpireTokens => self.cloud.expire_access_tokens(),
+            Happening::LoseState => {
+                if self.running.is_some() {
+                    self.kill().await;
+                }
+                self.trace.line("trouble: the state is lost");
+                for suffix in ["", "-wal", "-shm"] {
+                    drop(fs::remove_file(self.root.join(format!("state/state.sqlite{suffix}"))));
+                }
+                self.people.borrow_mut().ledger.lost_state = true;
+            }
+            Happening::Kill => {}
+        }
+    }
+
+    /// Everybody holds still, everything works, and the program has time: then both sides must be as they should be.
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+        self.trace.line("---- everybody holds still");
+        {
+            let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+            weather.down = false;
+            weather.loss_percent = 0;
+            weather.slowest_ms = 40;
+        }
+        self.cloud.clear_faults();
+        self.cloud.turn(|knobs| {
+            knobs.delta_lag_ms = 0;
+            knobs.patch_conflict = 0.0;
+        });
+        {
+            let mut state = self.disk.state.borrow_mut();
+            state.failures_per_mille = 0;
+            state.meddling_per_mille = 0;
+            state.full = false;
+        }
+        self.disk.deeds_left.set(0);
+        self.power.go_after_requests(-1);
+        self.people.borrow_mut().finish_all();
+        if self.running.is_none() {
+            self.start_at = Some(Instant::now());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut right_for = 0;
+        let mut step = Duration::from_secs(5);
+        loop {
+            self.live(Instant::now() + step).await;
+            let outcome = self.people.borrow().outcome();
+            let problems = self.people.borrow().ledger.problems(&outcome);
+            if problems.is_empty() {
+                right_for += 1;
+                // What is right by chance, before a late observation, doesn't last.
+                if right_for == 3 {
+                    self.people.borrow_mut().ledger.turn_the_page(&outcome);
+                    return Ok(());
+                }
+                step = Duration::from_secs(70);
+                continue;
+            }
+            right_for = 0;
+            if Instant::now() > deadline {
+                return Err(Failure::wrong(problems));
+            }
+            step = (step * 2).min(Duration::from_secs(900));
+        }
+    }
+
+    /// A stop and a single run: there must be nothing left to do.
+    pub(super) async fn prove_rest(&mut self) -> Result<(), Failure> {
+        if let Some((_, stop)) = &self.running {
+            stop.request();
+        }
+        if let Some((run, _)) = self.running.take() {
+            run.await.map_err(|error| Failure::broken(format!("stopping failed: {error}")))?;
+        }
+        let names = self.people.borrow().names();
+        self.start(true);
+        let Some((run, _)) = self.running.take() else { return Ok(()) };
+        let summary = run.await.map_err(|error| Failure::broken(format!("the last run failed: {error}")))?;
+        let did = summary.delivered
+            + summary.removed
+            + summary.renamed
+            + summary.downloaded
+            + summary.flagged_there
+            + summary.moved_there
+            + summary.deleted_there;
+        if did > 0 || self.people.borrow().names() != names {
+            return Err(Failure::wrong(vec![format!("a run with nothing to do did something: {summary}")]));
+        }
+        Ok(())
+    }
+
+    /// Begins with some mail.
+    pub(super) fn populate(&mut self) {
+        for _ in 0..self.random.random_range(0..7) {
+            self.people.borrow_mut().arrive();
+        }
+    }
+
+    /// How many times everybody is agitated.
+    pub(super) fn rounds(&mut self) -> u32 {
+        self.random.random_range(1..=3)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.power.turn_off();
+        self.running = None;
+        cms_disk::interpose(None);
+    }
+}
+
+/// Waits for the program's end; for ever if it doesn't run.
+async fn wait_for(running: &mut Option<(Running, Stop)>) -> Result<Summary, String> {
+    match running {
+        Some((run, _)) => run.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn time_of_day(began: Instant) -> UnixSeconds {
+    UnixSeconds(BEGINNING + i64::try_from(began.elapsed().as_secs()).unwrap_or_default())
+}
+
+fn simulated_now(from: i64, began: Instant) -> Arc<dyn Fn() -> UnixSeconds + Send + Sync> {
+    Arc::new(move || UnixSeconds(from + i64::try_from(began.elapsed().as_secs()).unwrap_or_default()))
+}
+
+/// Lets one last moment pass, so that what was dropped is gone.
+pub(super) async fn let_go() {
+    sleep(Duration::from_millis(1)).await;
+}

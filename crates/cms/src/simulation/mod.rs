@@ -1,0 +1,187 @@
+//! One seed, one world: the real driver, store, Maildirs and client of the service in one thread, with simulated time,
+//! a simulated cloud in the same process, a file system in memory, and everything that can happen to them.
+//!
+//! From a seed come the mailboxes, what their users do on both sides, how the network, the service and the disk fail,
+//! and when the program or the machine is killed. Then everybody holds still, and [`ledger`] says whether both sides are
+//! the same and as they were last wanted. What a seed makes is the same each time: a failure is replayed by its number.
+//!
+//! * `CMS_SIMULATION_SEEDS=1000000 cargo test --release -p cms --lib simulation::many` runs so many
+//!   (`CMS_SIMULATION_FROM` says from which on),
+//! * `CMS_SIMULATION_SEED=42 cargo test -p cms --lib simulation::replay -- --nocapture` shows one, step by step.
+
+mod disk;
+mod ledger;
+mod machine;
+mod people;
+mod power;
+mod trace;
+mod wire;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use machine::Machine;
+use trace::Trace;
+
+/// A mistake that is made on purpose, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// Flushing does nothing.
+    FlushesNothing,
+}
+
+/// Why a seed failed.
+#[derive(Debug)]
+struct Failure {
+    problems: Vec<String>,
+}
+
+impl Failure {
+    fn broken(what: String) -> Self {
+        Self { problems: vec![what] }
+    }
+
+    fn wrong(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n  "))
+    }
+}
+
+/// What came of a seed.
+struct Report {
+    result: Result<(), Failure>,
+    hash: blake3::Hash,
+    lines: Vec<String>,
+    starts: u64,
+    actions: u64,
+}
+
+/// Makes the world of a seed and lets it run.
+fn simulate(seed: u64, flaw: Option<Flaw>, keep_lines: bool) -> Report {
+    let directory = scratch();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let report = runtime.block_on(async {
+        let trace = Trace::new(keep_lines);
+        let mut machine = match Machine::new(seed, directory.path(), trace.clone(), flaw) {
+            Ok(machine) => machine,
+            Err(failure) => panic!("{failure}"),
+        };
+        machine.populate();
+        let mut result = Ok(());
+        for _ in 0..machine.rounds() {
+            machine.agitate().await;
+            result = machine.settle().await;
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            result = machine.prove_rest().await;
+        }
+        let (starts, actions) = (machine.starts, machine.actions);
+        drop(machine);
+        machine::let_go().await;
+        Report { result, hash: trace.hash(), lines: trace.lines(), starts, actions }
+    });
+    drop(runtime);
+    report
+}
+
+/// A directory in memory, where there is one.
+fn scratch() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on all cores until `stop` says so, and returns the failures, lowest seed first.
+fn run_seeds(from: u64, seeds: u64, flaw: Option<Flaw>, stop_at_first: bool) -> (Vec<(u64, String)>, u64) {
+    let next = AtomicU64::new(from);
+    let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let (starts, actions) = (AtomicU64::new(0), AtomicU64::new(0));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let failed = !failures.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+                    if seed >= from + seeds || failed && stop_at_first {
+                        return;
+                    }
+                    let report = simulate(seed, flaw, false);
+                    starts.fetch_add(report.starts, Ordering::Relaxed);
+                    actions.fetch_add(report.actions, Ordering::Relaxed);
+                    let mut problem = report.result.err().map(|failure| failure.to_string());
+                    // A second look at some: the same seed must be the same world.
+                    if seed % 100 == 0 && simulate(seed, flaw, false).hash != report.hash {
+                        problem = Some("a second run of the same seed took another course".to_owned());
+                    }
+                    if let Some(problem) = problem {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push((seed, problem));
+                    }
+                }
+            });
+        }
+    });
+    let ran = next.into_inner().min(from + seeds) - from;
+    println!("{ran} seeds: {} starts, {} actions", starts.into_inner(), actions.into_inner());
+    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort();
+    (failures, ran)
+}
+
+#[test]
+fn many_seeds_end_with_both_sides_the_same_and_nothing_lost() {
+    let seeds = number("CMS_SIMULATION_SEEDS").unwrap_or(300);
+    let from = number("CMS_SIMULATION_FROM").unwrap_or(1);
+    let began = Instant::now();
+    let (failures, ran) = run_seeds(from, seeds, None, false);
+    println!("{ran} seeds from {from} in {:.0} s", began.elapsed().as_secs_f64());
+    for (seed, problem) in failures.iter().take(10) {
+        println!("seed {seed}:\n  {problem}");
+    }
+    assert!(
+        failures.is_empty(),
+        "{} seeds failed; see the first with CMS_SIMULATION_SEED={} cargo test -p cms --lib simulation::replay -- --nocapture",
+        failures.len(),
+        failures[0].0
+    );
+}
+
+/// Shows one seed step by step, if one is named.
+#[test]
+fn replay() {
+    let Some(seed) = number("CMS_SIMULATION_SEED") else { return };
+    if std::env::var_os("CMS_SIMULATION_LOG").is_some() {
+        let _ =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).without_time().try_init();
+    }
+    let report = simulate(seed, None, true);
+    for line in &report.lines {
+        println!("{line}");
+    }
+    println!("trace {}", report.hash);
+    if let Err(failure) = report.result {
+        panic!("seed {seed}:\n  {failure}");
+    }
+}
+
+#[test]
+fn flushing_nothing_is_found() {
+    let (failures, ran) =
+        run_seeds(1, number("CMS_SIMULATION_SEEDS").unwrap_or(3000), Some(Flaw::FlushesNothing), true);
+    println!("found after {ran} seeds");
+    assert!(!failures.is_empty(), "nothing was missed when nothing was flushed");
+}

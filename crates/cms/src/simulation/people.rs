@@ -1,0 +1,553 @@
+//! Those who use the mailbox: somebody with Outlook, somebody with a mail program on the Maildirs, senders of mail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use cms_engine::{BaseName, ContentHash, Flags};
+use cms_maildir::{FileName, Place};
+use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
+use rand_chacha::ChaCha8Rng;
+use simcloud::{Cloud, Deletion, FlagChange, FlagStatus, NewMessage};
+
+use super::ledger::{FLAGS, Foreign, Item, Ledger, Message, Outcome, Spot};
+use super::trace::Trace;
+
+/// A mailbox of the cloud and the Maildir that it is kept in.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    /// The folder's path in the cloud.
+    pub(super) folder: &'static str,
+    pub(super) maildir: PathBuf,
+}
+
+/// A file in a Maildir, as somebody who lists it sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    maildir: usize,
+    place: Place,
+    name: FileName,
+    hash: ContentHash,
+}
+
+/// The second half of something that a mail program does in two steps.
+#[derive(Clone, Debug)]
+enum Rest {
+    /// Flag the original as trashed, whose copy went into that Maildir.
+    Trash { original: Seen, to: usize },
+    /// Remove the original, whose further name went into that Maildir.
+    Unlink { original: Seen, to: usize },
+    /// Mount the Maildir again.
+    Mount(usize),
+}
+
+/// Everybody.
+pub(super) struct People {
+    pub(super) random: ChaCha8Rng,
+    pub(super) cloud: Cloud,
+    pub(super) trace: Trace,
+    pub(super) pairs: Vec<Pair>,
+    /// Which of them is the folder of deleted messages.
+    pub(super) trash: Option<usize>,
+    pub(super) drafts: Option<usize>,
+    pub(super) ledger: Ledger,
+    /// Whether the program is running, so that it may see a file go.
+    pub(super) watched: bool,
+    rest: Vec<Rest>,
+    serial: u64,
+}
+
+const DELETED: &str = "Deleted Items";
+const ELSEWHERE: &str = "Private";
+
+impl People {
+    pub(super) fn new(
+        random: ChaCha8Rng,
+        cloud: Cloud,
+        trace: Trace,
+        pairs: Vec<Pair>,
+        trash: Option<usize>,
+        drafts: Option<usize>,
+    ) -> Self {
+        Self {
+            random,
+            cloud,
+            trace,
+            pairs,
+            trash,
+            drafts,
+            ledger: Ledger::default(),
+            watched: false,
+            rest: Vec::new(),
+            serial: 0,
+        }
+    }
+
+    fn deleted_spot(&self) -> Spot {
+        self.trash.map_or(Spot::Deleted, Spot::Box)
+    }
+
+    fn folder_of(&self, spot: Spot) -> &'static str {
+        match spot {
+            Spot::Box(at) => self.pairs[at].folder,
+            Spot::Deleted => DELETED,
+            Spot::Elsewhere | Spot::Nowhere => ELSEWHERE,
+        }
+    }
+
+    fn spot_of(&self, folder: &str) -> Spot {
+        match self.pairs.iter().position(|pair| pair.folder == folder) {
+            Some(at) => Spot::Box(at),
+            None if folder == DELETED => Spot::Deleted,
+            None if folder == ELSEWHERE => Spot::Elsewhere,
+            None => Spot::Nowhere,
+        }
+    }
+
+    fn dice(&mut self, below: u32) -> u32 {
+        self.random.random_range(0..below)
+    }
+
+    /// Somebody does something, anything, on either side.
+    pub(super) fn act(&mut self) {
+        if self.dice(100) < 45 { self.act_there() } else { self.act_here() }
+    }
+
+    fn message_bytes(&mut self, what: &str) -> Vec<u8> {
+        self.serial += 1;
+        let serial = self.serial;
+        let lines = self.dice(6) as usize;
+        let body = "A line of some length, and another one.\n".repeat(lines);
+        format!("From: Ann <ann@example.org>\nSubject: {what} {serial}\nMessage-ID: <{serial}@example.org>\n\n{body}{serial}\n")
+            .into_bytes()
+    }
+
+    /// Somebody does something in the cloud.
+    pub(super) fn act_there(&mut self) {
+        let dice = self.dice(100);
+        if dice < 22 || self.ledger.messages.is_empty() {
+            return self.arrive();
+        }
+        let at = self.dice(u32::try_from(self.ledger.messages.len()).unwrap_or(1)) as usize;
+        let id = self.ledger.messages[at].id.clone();
+        let Some((now, _)) = self.outcome_there().remove(&id) else { return };
+        match dice {
+            22..58 => self.flag_there(at, &id),
+            58..70 => {
+                // Deleting what is deleted already is for good.
+                let (how, to) = match self.dice(6) {
+                    0 => (Deletion::Purge, Spot::Nowhere),
+                    1 => (Deletion::Soft, Spot::Nowhere),
+                    _ if now == self.deleted_spot() => return,
+                    _ => (Deletion::Trash, self.deleted_spot()),
+                };
+                self.trace.line(format_args!("there delete {id} {how:?}"));
+                if self.cloud.delete_message("", &id, how).is_ok() {
+                    self.ledger.messages[at].put_there.push(to);
+                }
+            }
+            70..86 => {
+                let to = match self.dice(10) {
+                    0 => Spot::Elsewhere,
+                    1 => self.deleted_spot(),
+                    _ => Spot::Box(self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize),
+                };
+                if to == now || to == self.drafts.map_or(Spot::Nowhere, Spot::Box) {
+                    return;
+                }
+                self.trace.line(format_args!("there move {id} to {to:?}"));
+                if self.cloud.move_message("", &id, self.folder_of(to)).is_ok() {
+                    self.ledger.messages[at].put_there.push(to);
+                }
+            }
+            86..91 => {
+                self.trace.line(format_args!("there move {id} away and back"));
+                if self.cloud.move_away_and_back("", &id, ELSEWHERE).is_ok() {
+                    self.ledger.messages[at].put_there.extend([Spot::Elsewhere, now]);
+                }
+            }
+            _ if self.ledger.messages[at].is_draft => {
+                let bytes = self.message_bytes("draft");
+                self.trace.line(format_args!("there edit {id}"));
+                if self.cloud.edit_draft("", &id, &bytes).is_ok() {
+                    self.ledger.messages[at].hash = ContentHash::of(&bytes);
+                }
+            }
+            _ => self.flag_there(at, &id),
+        }
+    }
+
+    fn flag_there(&mut self, at: usize, id: &str) {
+        let flag = FLAGS[self.dice(2) as usize];
+        let on = self.dice(2) == 0;
+        let change = if flag == Flags::SEEN {
+            FlagChange { is_read: Some(on), ..FlagChange::default() }
+        } else {
+            let status = if on { FlagStatus::Flagged } else { FlagStatus::NotFlagged };
+            FlagChange { flag: Some(status), ..FlagChange::default() }
+        };
+        self.trace.line(format_args!("there {id} {flag} {on}"));
+        let now = self.outcome_there().get(id).map(|(_, item)| item.flags.contains(flag));
+        // To say again what is said already is no change.
+        if now.is_some_and(|now| now != on) && self.cloud.set_flags("", id, change).is_ok() {
+            self.ledger.messages[at].flagged_there.push((flag, on));
+        }
+    }
+
+    /// New mail, now and then twice the same, or a new draft.
+    pub(super) fn arrive(&mut self) {
+        let draft = self.drafts.filter(|_| self.dice(5) == 0);
+        let to = draft.unwrap_or_else(|| {
+            let ordinary: Vec<usize> =
+                (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
+            ordinary.choose(&mut self.random).copied().unwrap_or_default()
+        });
+        let bytes = self.message_bytes(if draft.is_some() { "draft" } else { "mail" });
+        let received = 1_790_000_000 + i64::from(self.dice(5));
+        let times = if draft.is_none() && self.dice(12) == 0 { 2 } else { 1 };
+        for _ in 0..times {
+            let is_read = self.dice(3) == 0;
+            let new = NewMessage {
+                received: Some(received),
+                is_read,
+                is_draft: draft.is_some(),
+                ..NewMessage::mime(self.pairs[to].folder, bytes.clone())
+            };
+            let Ok(id) = self.cloud.add_message("", new) else { return };
+            let hash = ContentHash::of(&bytes);
+            self.trace.line(format_args!("there arrives {id} in {to}: {hash}"));
+            self.ledger.messages.push(Message {
+                id,
+                hash,
+                is_draft: draft.is_some(),
+                spot: Spot::Box(to),
+                flags: if is_read { Flags::SEEN } else { Flags::NONE },
+                put_there: Vec::new(),
+                put_here: Vec::new(),
+                unsure: false,
+                flagged_there: Vec::new(),
+                flagged_here: Vec::new(),
+                copies: 0,
+            });
+        }
+    }
+
+    /// All that is in the Maildirs, sorted.
+    fn files(&self) -> Vec<Seen> {
+        let mut files = Vec::new();
+        for (maildir, pair) in self.pairs.iter().enumerate() {
+            for place in [Place::New, Place::Cur] {
+                let directory = pair.maildir.join(place.directory());
+                let Ok(entries) = fs::read_dir(&directory) else { continue };
+                let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+                names.sort();
+                for name in names {
+                    let Ok(bytes) = fs::read(directory.join(&name)) else { continue };
+                    if let Some(name) = FileName::parse(&name) {
+                        files.push(Seen { maildir, place, name, hash: ContentHash::of(&bytes) });
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    fn path(&self, seen: &Seen) -> PathBuf {
+        self.directory(seen.maildir, seen.place).join(seen.name.on_disk())
+    }
+
+    fn directory(&self, maildir: usize, place: Place) -> PathBuf {
+        self.pairs[maildir].maildir.join(place.directory())
+    }
+
+    /// Somebody does something in the Maildirs.
+    pub(super) fn act_here(&mut self) {
+        let files = self.files();
+        let dice = self.dice(100);
+        let Some(seen) = files.choose(&mut self.random).cloned() else { return self.deliver() };
+        let path = self.path(&seen);
+        let others: Vec<usize> = (0..self.pairs.len())
+            .filter(|at| *at != seen.maildir && Some(*at) != self.drafts && Some(*at) != self.trash)
+            .filter(|at| self.pairs[*at].maildir.join("cur").is_dir())
+            .collect();
+        let to = others.choose(&mut self.random).copied();
+        match (dice, to) {
+            (0..38, _) => self.flag_here(&seen, &path),
+            (38..48, _) => self.rename_here(&seen, &path, seen.name.flags | Flags::TRASHED),
+            (48..52, _) if seen.name.flags.contains(Flags::TRASHED) => {
+                self.rename_here(&seen, &path, seen.name.flags - Flags::TRASHED);
+            }
+            (52..57, _) => self.unlink(&seen, &path),
+            (57..69, Some(to)) if !self.is_draft(&seen) => self.move_here(&seen, &path, to),
+            (69..75, Some(to)) if !self.is_draft(&seen) => self.copy_then(&seen, &path, to),
+            (75..79, Some(to)) if !self.is_draft(&seen) => self.link_then(&seen, &path, to),
+            (79..85, _) => self.rename_by_an_indexer(&seen, &path),
+            (85..88, _) if !self.is_draft(&seen) => self.duplicate(&seen, &path),
+            (88..94, _) => self.deliver(),
+            (94..97, _) => self.unmount(),
+            _ => self.flag_here(&seen, &path),
+        }
+    }
+
+    fn is_draft(&self, seen: &Seen) -> bool {
+        self.ledger.messages.iter().any(|message| message.is_draft && message.hash == seen.hash)
+            || Some(seen.maildir) == self.drafts
+    }
+
+    fn flag_here(&mut self, seen: &Seen, path: &Path) {
+        let flag = FLAGS[self.dice(2) as usize];
+        self.rename_here(seen, path, seen.name.flags ^ flag);
+    }
+
+    /// Gives a file other flags, as a mail program does.
+    fn rename_here(&mut self, seen: &Seen, path: &Path, flags: Flags) {
+        let name = seen.name.with_flags(flags);
+        let to = self.directory(seen.maildir, Place::Cur).join(name.on_disk());
+        if to.exists() || fs::rename(path, &to).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here {} in {} gets {flags}", seen.name.on_disk(), seen.maildir));
+        let changed = flags ^ seen.name.flags;
+        let is_deletion = (changed & flags).contains(Flags::TRASHED);
+        let is_rescue = (changed - flags).contains(Flags::TRASHED);
+        let deleted = if Some(seen.maildir) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
+        for message in self.ledger.of_content(seen.hash) {
+            for flag in FLAGS.into_iter().filter(|flag| changed.contains(*flag)) {
+                message.flagged_here.push((flag, flags.contains(flag)));
+            }
+            if is_deletion {
+                message.put_here.push(deleted);
+            }
+            if is_rescue {
+                message.put_here.push(Spot::Box(seen.maildir));
+                message.unsure = true;
+            }
+        }
+    }
+
+    fn unlink(&mut self, seen: &Seen, path: &Path) {
+        if fs::remove_file(path).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here {} in {} is unlinked", seen.name.on_disk(), seen.maildir));
+        if let Some(foreign) = self.ledger.foreign_mut(&seen.hash) {
+            foreign.maildir = None;
+        }
+        let deleted = if Some(seen.maildir) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
+        let watched = self.watched;
+        for message in self.ledger.of_content(seen.hash) {
+            message.unsure = true;
+            // Where nobody sees it, it comes back.
+            message.put_here.push(if watched { deleted } else { Spot::Box(seen.maildir) });
+        }
+    }
+
+    /// Notes that the only file of a content was filed into another Maildir.
+    fn note_move(&mut self, hash: ContentHash, to: usize) {
+        if let Some(foreign) = self.ledger.foreign_mut(&hash) {
+            foreign.maildir = Some(to);
+        }
+        for message in self.ledger.of_content(hash) {
+            message.put_here.push(Spot::Box(to));
+        }
+    }
+
+    fn move_here(&mut self, seen: &Seen, path: &Path, to: usize) {
+        let target = self.directory(to, Place::Cur).join(seen.name.with_flags(seen.name.flags).on_disk());
+        if target.exists() || fs::rename(path, &target).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here {} moves from {} to {to}", seen.name.on_disk(), seen.maildir));
+        self.note_move(seen.hash, to);
+    }
+
+    fn fresh_name(&mut self, flags: Flags) -> FileName {
+        self.serial += 1;
+        FileName::new(BaseName::new(format!("1790000000.P1Q{}.reader", self.serial)), flags, "")
+    }
+
+    /// mutt's way of filing: a copy, and the original is flagged as trashed.
+    fn copy_then(&mut self, seen: &Seen, path: &Path, to: usize) {
+        if seen.name.flags.contains(Flags::TRASHED) {
+            return;
+        }
+        let name = self.fresh_name(seen.name.flags);
+        let target = self.directory(to, Place::Cur).join(name.on_disk());
+        if fs::copy(path, &target).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here {} is copied from {} to {to}", seen.name.on_disk(), seen.maildir));
+        *self.ledger.copied.entry(seen.hash).or_default() += 1;
+        self.rest.push(Rest::Trash { original: seen.clone(), to });
+        self.perhaps_at_once();
+    }
+
+    fn link_then(&mut self, seen: &Seen, path: &Path, to: usize) {
+        let target = self.directory(to, Place::Cur).join(seen.name.with_flags(seen.name.flags).on_disk());
+        if target.exists() || fs::hard_link(path, &target).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here {} is linked from {} to {to}", seen.name.on_disk(), seen.maildir));
+        *self.ledger.copied.entry(seen.hash).or_default() += 1;
+        self.rest.push(Rest::Unlink { original: seen.clone(), to });
+        self.perhaps_at_once();
+    }
+
+    fn perhaps_at_once(&mut self) {
+        if self.dice(3) > 0 {
+            self.finish_one();
+        }
+    }
+
+    /// Does the second half of something.
+    pub(super) fn finish_one(&mut self) {
+        if self.rest.is_empty() {
+            return;
+        }
+        let at = self.dice(u32::try_from(self.rest.len()).unwrap_or(1)) as usize;
+        let rest = self.rest.remove(at);
+        match &rest {
+            Rest::Mount(at) => {
+                let maildir = self.pairs[*at].maildir.clone();
+                let back = fs::rename(maildir.with_extension("away"), &maildir).is_ok();
+                self.trace.line(format_args!("here Maildir {at} is mounted again: {back}"));
+            }
+            Rest::Trash { original, to } | Rest::Unlink { original, to } => {
+                // A program finds its message again by its base name.
+                let found = self.files().into_iter().find(|seen| {
+                    seen.maildir == original.maildir
+                        && seen.name.base_name == original.name.base_name
+                        && seen.hash == original.hash
+                });
+                let done = found.is_some_and(|found| {
+                    let path = self.path(&found);
+                    if let Rest::Unlink { .. } = rest {
+                        return fs::remove_file(path).is_ok();
+                    }
+                    let name = found.name.with_flags(found.name.flags | Flags::TRASHED);
+                    fs::rename(path, self.directory(found.maildir, Place::Cur).join(name.on_disk())).is_ok()
+                });
+                self.trace.line(format_args!("here the second half of {rest:?}: {done}"));
+                if !done {
+                    return;
+                }
+                let is_foreign = self.ledger.foreign_mut(&original.hash).is_some();
+                if is_foreign && matches!(rest, Rest::Trash { .. }) {
+                    // A file that the cloud never had stays where it is, flag or not.
+                    return self.adopt_foreign_copies(original.hash);
+                }
+                if let Some(copies) = self.ledger.copied.get_mut(&original.hash) {
+                    *copies = copies.saturating_sub(1);
+                }
+                let watched = self.watched;
+                for message in self.ledger.of_content(original.hash) {
+                    message.copies += 1;
+                    // What is unlinked unseen, with a further name elsewhere, is a move all the same.
+                    message.unsure |= !watched && matches!(rest, Rest::Unlink { .. });
+                }
+                self.note_move(original.hash, *to);
+            }
+        }
+    }
+
+    /// Two files of another program with the same content: nobody counts on how many there are.
+    fn adopt_foreign_copies(&mut self, hash: ContentHash) {
+        self.ledger.foreign.retain(|foreign| foreign.hash != hash);
+        self.ledger.copied.insert(hash, 9);
+    }
+
+    /// An indexer gives the same file another name.
+    fn rename_by_an_indexer(&mut self, seen: &Seen, path: &Path) {
+        let name = self.fresh_name(seen.name.flags);
+        let target = self.directory(seen.maildir, Place::Cur).join(name.on_disk());
+        if fs::rename(path, target).is_ok() {
+            self.trace.line(format_args!(
+                "here {} in {} becomes {}",
+                seen.name.on_disk(),
+                seen.maildir,
+                name.on_disk()
+            ));
+        }
+    }
+
+    fn duplicate(&mut self, seen: &Seen, path: &Path) {
+        let name = self.fresh_name(seen.name.flags - Flags::TRASHED);
+        let target = self.directory(seen.maildir, Place::Cur).join(name.on_disk());
+        if fs::copy(path, target).is_ok() {
+            self.trace.line(format_args!("here {} in {} is duplicated", seen.name.on_disk(), seen.maildir));
+            if self.ledger.foreign_mut(&seen.hash).is_some() {
+                self.adopt_foreign_copies(seen.hash);
+            } else {
+                *self.ledger.copied.entry(seen.hash).or_default() += 1;
+            }
+        }
+    }
+
+    /// Another program delivers a message that the cloud doesn't have.
+    fn deliver(&mut self) {
+        let ordinary: Vec<usize> =
+            (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
+        let Some(to) = ordinary.choose(&mut self.random).copied() else { return };
+        let bytes = self.message_bytes("local");
+        let name = FileName::bare(self.fresh_name(Flags::NONE).base_name);
+        let temporary = self.pairs[to].maildir.join("tmp").join(name.on_disk());
+        let target = self.directory(to, Place::New).join(name.on_disk());
+        if fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, &target)).is_ok() {
+            let hash = ContentHash::of(&bytes);
+            self.trace.line(format_args!("here {} is delivered into {to}: {hash}", name.on_disk()));
+            self.ledger.foreign.push(Foreign { hash, maildir: Some(to) });
+        }
+    }
+
+    /// A Maildir's disk goes away.
+    fn unmount(&mut self) {
+        let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
+        let maildir = self.pairs[at].maildir.clone();
+        if fs::rename(&maildir, maildir.with_extension("away")).is_ok() {
+            self.trace.line(format_args!("here Maildir {at} is unmounted"));
+            self.rest.push(Rest::Mount(at));
+        }
+    }
+
+    /// Everybody finishes what they began.
+    pub(super) fn finish_all(&mut self) {
+        while !self.rest.is_empty() {
+            self.finish_one();
+        }
+    }
+
+    fn outcome_there(&self) -> BTreeMap<String, (Spot, Item)> {
+        let Ok(state) = self.cloud.state("") else { return BTreeMap::new() };
+        let mut found = BTreeMap::new();
+        for message in state.messages() {
+            let spot = self.spot_of(&message.folder);
+            let Some(hash) = ContentHash::from_hex(&message.blake3_lf) else { continue };
+            let mut flags = if message.is_read { Flags::SEEN } else { Flags::NONE };
+            if message.flag == FlagStatus::Flagged {
+                flags |= Flags::FLAGGED;
+            }
+            if spot != Spot::Nowhere {
+                found.insert(message.id.clone(), (spot, Item { hash, flags }));
+            }
+        }
+        found
+    }
+
+    /// What is on both sides.
+    pub(super) fn outcome(&self) -> Outcome {
+        let mut here = vec![Vec::new(); self.pairs.len()];
+        let known = FLAGS.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+        for seen in self.files() {
+            here[seen.maildir].push(Item { hash: seen.hash, flags: seen.name.flags & known });
+        }
+        Outcome { cloud: self.outcome_there(), here }
+    }
+
+    /// Which files there are, by inode and name: a run that does nothing leaves them alone.
+    pub(super) fn names(&self) -> Vec<(u64, String)> {
+        let inode = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.ino()).unwrap_or_default();
+        self.files().iter().map(|seen| (inode(&self.path(seen)), seen.name.on_disk())).collect()
+    }
+}
