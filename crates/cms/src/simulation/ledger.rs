@@ -26,6 +26,8 @@ pub(super) struct Message {
     /// Its immutable id.
     pub(super) id: String,
     pub(super) hash: ContentHash,
+    /// What it was before it was edited.
+    pub(super) old_hashes: Vec<ContentHash>,
     pub(super) is_draft: bool,
     /// Where it was when both sides were last the same, or where it arrived.
     pub(super) spot: Spot,
@@ -41,6 +43,8 @@ pub(super) struct Message {
     pub(super) flagged_here: Vec<(Flags, bool)>,
     /// Copies that a move by copying made of it since.
     pub(super) copies: usize,
+    /// Where such copies went, each of which may stand for the message if the move isn't finished.
+    pub(super) copied_to: Vec<Spot>,
 }
 
 /// A file that another program delivered, which the cloud never has.
@@ -86,7 +90,7 @@ impl Ledger {
 
     /// The messages with that content.
     pub(super) fn of_content(&mut self, hash: ContentHash) -> impl Iterator<Item = &mut Message> {
-        self.messages.iter_mut().filter(move |message| message.hash == hash)
+        self.messages.iter_mut().filter(move |message| message.hash == hash || message.old_hashes.contains(&hash))
     }
 
     pub(super) fn foreign_mut(&mut self, hash: &ContentHash) -> Option<&mut Foreign> {
@@ -163,7 +167,11 @@ impl Ledger {
             .filter(|message| message.hash == *hash && (!message.put_there.is_empty() || self.is_unsure(message)))
             .map(|message| message.copies)
             .sum();
-        self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying
+        // Without a base nothing is removed here.
+        let gone_unseen = self.messages.iter().filter(|message| {
+            message.hash == *hash && self.lost_state && !(message.put_there.is_empty() && message.put_here.is_empty())
+        });
+        self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying + gone_unseen.count()
     }
 
     fn is_unsure(&self, message: &Message) -> bool {
@@ -192,15 +200,12 @@ impl Ledger {
         match (there.last(), here.last()) {
             (None, None) if self.is_ambiguous(&message.hash) => {
                 let twins = self.messages.iter().filter(|other| other.hash == message.hash);
-                let mut spots: BTreeSet<Spot> =
-                    twins.flat_map(|other| other.put_here.iter().copied().chain([other.spot])).collect();
-                spots.insert(message.spot);
-                spots
+                twins.flat_map(|other| other.put_here.iter().chain(&other.copied_to).copied().chain([other.spot])).collect()
             }
             (None, None) => [message.spot].into(),
             (Some(last), None) if !self.is_ambiguous(&message.hash) => [*last].into(),
             (None, Some(last)) if !self.is_unsure(message) => [*last].into(),
-            _ => there.iter().chain(here).copied().chain([message.spot]).collect(),
+            _ => there.iter().chain(here).chain(&message.copied_to).copied().chain([message.spot]).collect(),
         }
     }
 
@@ -233,6 +238,13 @@ impl Ledger {
             message.flagged_here.clear();
             message.unsure = false;
             message.copies = 0;
+            message.old_hashes.clear();
+            message.copied_to.clear();
+            for (at, files) in outcome.here.iter().enumerate() {
+                if files.iter().any(|file| file.hash == message.hash) {
+                    message.copied_to.push(Spot::Box(at));
+                }
+            }
         }
         let mut spare: BTreeMap<ContentHash, usize> = BTreeMap::new();
         for file in outcome.here.iter().flatten() {

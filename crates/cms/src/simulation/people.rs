@@ -172,7 +172,11 @@ impl People {
                 let bytes = self.message_bytes("draft");
                 self.trace.line(format_args!("there edit {id}"));
                 if self.cloud.edit_draft("", &id, &bytes).is_ok() {
-                    self.ledger.messages[at].hash = ContentHash::of(&bytes);
+                    let message = &mut self.ledger.messages[at];
+                    message.old_hashes.push(message.hash);
+                    message.hash = ContentHash::of(&bytes);
+                    // An edit holds against a deletion.
+                    message.put_there.push(now);
                 }
             }
             _ => self.flag_there(at, &id),
@@ -221,6 +225,7 @@ impl People {
             self.ledger.messages.push(Message {
                 id,
                 hash,
+                old_hashes: Vec::new(),
                 is_draft: draft.is_some(),
                 spot: Spot::Box(to),
                 flags: if is_read { Flags::SEEN } else { Flags::NONE },
@@ -230,6 +235,7 @@ impl People {
                 flagged_there: Vec::new(),
                 flagged_here: Vec::new(),
                 copies: 0,
+                copied_to: Vec::new(),
             });
         }
     }
@@ -238,6 +244,10 @@ impl People {
     fn files(&self) -> Vec<Seen> {
         let mut files = Vec::new();
         for (maildir, pair) in self.pairs.iter().enumerate() {
+            // What is made in its place is hidden once it is mounted again.
+            if self.rest.iter().any(|rest| matches!(rest, Rest::Mount(at) if *at == maildir)) {
+                continue;
+            }
             for place in [Place::New, Place::Cur] {
                 let directory = pair.maildir.join(place.directory());
                 let Ok(entries) = fs::read_dir(&directory) else { continue };
@@ -270,7 +280,7 @@ impl People {
         let path = self.path(&seen);
         let others: Vec<usize> = (0..self.pairs.len())
             .filter(|at| *at != seen.maildir && Some(*at) != self.drafts && Some(*at) != self.trash)
-            .filter(|at| self.pairs[*at].maildir.join("cur").is_dir())
+            .filter(|_| !self.is_unmounted())
             .collect();
         let to = others.choose(&mut self.random).copied();
         match (dice, to) {
@@ -313,7 +323,9 @@ impl People {
         let is_deletion = (changed & flags).contains(Flags::TRASHED);
         let is_rescue = (changed - flags).contains(Flags::TRASHED);
         let deleted = if Some(seen.maildir) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
+        let ambiguous = self.ledger.is_ambiguous(&seen.hash);
         for message in self.ledger.of_content(seen.hash) {
+            message.unsure |= ambiguous;
             for flag in FLAGS.into_iter().filter(|flag| changed.contains(*flag)) {
                 message.flagged_here.push((flag, flags.contains(flag)));
             }
@@ -349,14 +361,17 @@ impl People {
         if let Some(foreign) = self.ledger.foreign_mut(&hash) {
             foreign.maildir = Some(to);
         }
+        let ambiguous = self.ledger.is_ambiguous(&hash);
         for message in self.ledger.of_content(hash) {
+            message.unsure |= ambiguous;
             message.put_here.push(Spot::Box(to));
         }
     }
 
     fn move_here(&mut self, seen: &Seen, path: &Path, to: usize) {
         let target = self.directory(to, Place::Cur).join(seen.name.with_flags(seen.name.flags).on_disk());
-        if target.exists() || fs::rename(path, &target).is_err() {
+        // Who moves what is trashed already wants two things at once.
+        if seen.name.flags.contains(Flags::TRASHED) || target.exists() || fs::rename(path, &target).is_err() {
             return;
         }
         self.trace.line(format_args!("here {} moves from {} to {to}", seen.name.on_disk(), seen.maildir));
@@ -370,7 +385,7 @@ impl People {
 
     /// mutt's way of filing: a copy, and the original is flagged as trashed.
     fn copy_then(&mut self, seen: &Seen, path: &Path, to: usize) {
-        if seen.name.flags.contains(Flags::TRASHED) {
+        if seen.name.flags.contains(Flags::TRASHED) || self.is_unmounted() {
             return;
         }
         let name = self.fresh_name(seen.name.flags);
@@ -379,20 +394,27 @@ impl People {
             return;
         }
         self.trace.line(format_args!("here {} is copied from {} to {to}", seen.name.on_disk(), seen.maildir));
-        *self.ledger.copied.entry(seen.hash).or_default() += 1;
+        self.note_copy(seen.hash, to);
         self.rest.push(Rest::Trash { original: seen.clone(), to });
         self.perhaps_at_once();
     }
 
     fn link_then(&mut self, seen: &Seen, path: &Path, to: usize) {
         let target = self.directory(to, Place::Cur).join(seen.name.with_flags(seen.name.flags).on_disk());
-        if target.exists() || fs::hard_link(path, &target).is_err() {
+        if seen.name.flags.contains(Flags::TRASHED) || target.exists() || fs::hard_link(path, &target).is_err() {
             return;
         }
         self.trace.line(format_args!("here {} is linked from {} to {to}", seen.name.on_disk(), seen.maildir));
-        *self.ledger.copied.entry(seen.hash).or_default() += 1;
+        self.note_copy(seen.hash, to);
         self.rest.push(Rest::Unlink { original: seen.clone(), to });
         self.perhaps_at_once();
+    }
+
+    fn note_copy(&mut self, hash: ContentHash, to: usize) {
+        *self.ledger.copied.entry(hash).or_default() += 1;
+        for message in self.ledger.of_content(hash) {
+            message.copied_to.push(Spot::Box(to));
+        }
     }
 
     fn perhaps_at_once(&mut self) {
@@ -411,6 +433,12 @@ impl People {
         match &rest {
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
+                if maildir.exists() {
+                    // What was made there meanwhile is hidden, as under a mount.
+                    self.serial += 1;
+                    let under = maildir.with_extension(format!("under{}", self.serial));
+                    drop(fs::rename(&maildir, under));
+                }
                 let back = fs::rename(maildir.with_extension("away"), &maildir).is_ok();
                 self.trace.line(format_args!("here Maildir {at} is mounted again: {back}"));
             }
@@ -490,6 +518,9 @@ impl People {
         let ordinary: Vec<usize> =
             (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
         let Some(to) = ordinary.choose(&mut self.random).copied() else { return };
+        if self.is_unmounted() {
+            return;
+        }
         let bytes = self.message_bytes("local");
         let name = FileName::bare(self.fresh_name(Flags::NONE).base_name);
         let temporary = self.pairs[to].maildir.join("tmp").join(name.on_disk());
@@ -501,8 +532,16 @@ impl People {
         }
     }
 
+    fn is_unmounted(&self) -> bool {
+        self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_)))
+    }
+
     /// A Maildir's disk goes away.
     fn unmount(&mut self) {
+        // Who has just copied something there waits for it.
+        if !self.rest.is_empty() {
+            return;
+        }
         let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
         let maildir = self.pairs[at].maildir.clone();
         if fs::rename(&maildir, maildir.with_extension("away")).is_ok() {

@@ -72,6 +72,7 @@ impl<'a> Deciding<'a> {
             }
             // A move in two steps: once the trashed original is out of the way, the copy is found as the row's own file.
             (Here::Copied { old, .. }, _, _) => {
+                self.plan.waiting.push(*row);
                 self.plan.ops.push(Op::Remove { row: None, file: old.clone(), trashed: true });
             }
             (Here::Absent(_), There::Absent, _) => self.plan.ops.push(Op::Forget { row: *row }),
@@ -281,6 +282,13 @@ impl<'a> Deciding<'a> {
         base.flags = Sides { local: flags, cloud: flags };
         base.inode = seen.inode;
         base.revision.clone_from(&message.revision);
+        let belongs = |mailbox: MailboxId| self.policy.router.maildir_for(mailbox, &hash, message.flags);
+        if belongs(message.mailbox) != Some(file.maildir)
+            && let Some(left) = self.policy.mailboxes.iter().find(|mailbox| belongs(**mailbox) == Some(file.maildir))
+        {
+            // It was moved in the cloud since it was delivered; the next plan finds that so and brings the file home.
+            base.mailbox = *left;
+        }
         self.plan.ops.push(Op::Record { row: None, base });
     }
 

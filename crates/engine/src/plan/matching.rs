@@ -253,10 +253,11 @@ fn find_files(rows: &[(RowId, &Row)], local: &LocalTree, strangers: &mut Strange
         let Here::At(old) = place else { continue };
         let Some(seen) = local.files.get(old) else { continue };
         let as_it_was = seen.hash.is_none_or(|hash| hash == row.hash);
-        if newly_trashed(row, seen) && as_it_was && *old == row.file {
+        let is_own = *old == row.file || row.inode != 0 && seen.inode == row.inode;
+        if newly_trashed(row, seen) && as_it_was && is_own {
             let copy = strangers.take(&row.hash, |_, flags, _| (!flags.contains(Flags::TRASHED)).then_some(0));
             if let Some(to) = copy {
-                *place = Here::Copied { to, old: row.file.clone() };
+                *place = Here::Copied { to, old: old.clone() };
             }
         }
     }
@@ -337,7 +338,8 @@ fn find_messages(
     messages
 }
 
-/// The file that a delivery of this message leaves, if it is there and holds what the message holds.
+/// The file that a delivery of this message leaves, if it is there and holds what the message holds: in the Maildir
+/// that the message belongs to, or in another one, from where it was moved in the cloud while nobody knew of it.
 fn take_own_file(
     id: &RemoteId,
     cloud: &CloudTree,
@@ -350,8 +352,8 @@ fn take_own_file(
         return None;
     }
     let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
-    let own = FileKey::new(maildir, BaseName::for_message(message.received, id, policy.host));
-    strangers.take(&hash, |file, _, _| (*file == own).then_some(0))
+    let own = BaseName::for_message(message.received, id, policy.host);
+    strangers.take(&hash, |file, _, _| (file.base_name == own).then_some(u8::from(file.maildir != maildir)))
 }
 
 /// A file of the same content in the Maildir that the message belongs to.
