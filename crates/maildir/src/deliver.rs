@@ -81,7 +81,9 @@ impl Maildir {
         self.remember(base_name);
         let facts = match facts_of(&target) {
             Ok(Some(facts)) => facts,
-            // A reader took it at once, or deleted it.
+            // A reader moved it or deleted it at once. It was delivered all the same, and what became of it will show: to
+            // deliver it again would make two of one that was moved.
+            Ok(None) if how == How::Linked => facts,
             Ok(None) => return Err(self.vanished(&target)),
             Err(error) => return Err(MaildirError::io("inspect", &target, error)),
         };

@@ -98,7 +98,10 @@ impl Maildir {
     pub fn sync_directories(&self) -> Result<(), MaildirError> {
         for place in [Place::New, Place::Cur] {
             let path = self.directory(place);
-            cms_disk::sync_directory(&path).map_err(|error| MaildirError::io("flush", &path, error))?;
+            cms_disk::sync_directory(&path).map_err(|error| {
+                let missing = (error.kind() == io::ErrorKind::NotFound).then(|| self.must_be_there().err()).flatten();
+                missing.unwrap_or_else(|| MaildirError::io("flush", &path, error))
+            })?;
         }
         Ok(())
     }

@@ -175,7 +175,9 @@ impl Ledger {
     }
 
     fn is_unsure(&self, message: &Message) -> bool {
-        message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
+        // Who trashes again what has just gone to the deleted ones may be taken to have done it once.
+        let again = message.put_here.contains(&Spot::Nowhere) && message.put_here.len() > 1;
+        again || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
     }
 
     /// Judges where one message is, and its flags.
@@ -200,7 +202,9 @@ impl Ledger {
         match (there.last(), here.last()) {
             (None, None) if self.is_ambiguous(&message.hash) => {
                 let twins = self.messages.iter().filter(|other| other.hash == message.hash);
-                twins.flat_map(|other| other.put_here.iter().chain(&other.copied_to).copied().chain([other.spot])).collect()
+                twins
+                    .flat_map(|other| other.put_here.iter().chain(&other.copied_to).copied().chain([other.spot]))
+                    .collect()
             }
             (None, None) => [message.spot].into(),
             (Some(last), None) if !self.is_ambiguous(&message.hash) => [*last].into(),
@@ -213,7 +217,8 @@ impl Ledger {
         let last = |changes: &[(Flags, bool)]| changes.iter().rev().find(|(its, _)| *its == flag).map(|(_, on)| *on);
         let was = message.flags.contains(flag);
         // What is out of sight has no file that could keep a change.
-        let left = message.put_there.iter().any(|spot| !matches!(spot, Spot::Box(_)));
+        let mut put = message.put_there.iter().chain(&message.put_here);
+        let left = put.any(|spot| !matches!(spot, Spot::Box(_)));
         match (last(&message.flagged_there), last(&message.flagged_here)) {
             (None, None) => [was].into(),
             (Some(there), None) => [there].into(),

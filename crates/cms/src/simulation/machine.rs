@@ -244,7 +244,11 @@ impl Machine {
                 ended = wait_for(&mut self.running) => {
                     match ended {
                         Ok(summary) => self.trace.line(format_args!("---- the program ends: {summary}")),
-                        Err(error) => self.trace.line(format_args!("---- the program fails: {error}")),
+                        Err(error) => {
+                            // The directory has another name each time.
+                            let error = error.replace(&*self.root.to_string_lossy(), "");
+                            self.trace.line(format_args!("---- the program fails: {error}"));
+                        }
                     }
                     self.ended();
                 }

@@ -459,6 +459,9 @@ impl People {
                 });
                 self.trace.line(format_args!("here the second half of {rest:?}: {done}"));
                 if !done {
+                    if self.ledger.foreign_mut(&original.hash).is_some() {
+                        self.adopt_foreign_copies(original.hash);
+                    }
                     return;
                 }
                 let is_foreign = self.ledger.foreign_mut(&original.hash).is_some();

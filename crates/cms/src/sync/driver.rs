@@ -163,6 +163,7 @@ pub(crate) struct Driver {
     paused_until: Option<Instant>,
     downloads_paused_until: Option<Instant>,
     reopen_at: Option<Instant>,
+    routing_retry_at: Option<Instant>,
     scan_at: Instant,
     hook_at: Option<Instant>,
 
@@ -333,6 +334,11 @@ impl Driver {
             self.world.touch_everything();
             self.plan_at = Some(now);
         }
+        if self.routing_retry_at.is_some_and(|at| at <= now) {
+            self.routing_retry_at = None;
+            self.world.touch_everything();
+            self.plan_at = Some(now);
+        }
         if self.downloads_paused_until.is_some_and(|at| at <= now) {
             self.downloads_paused_until = None;
         }
@@ -359,6 +365,7 @@ impl Driver {
             self.paused_until,
             self.downloads_paused_until,
             self.reopen_at,
+            self.routing_retry_at,
             self.hook_at,
             self.watching.then_some(self.scan_at),
             retry,

@@ -402,9 +402,9 @@ impl LocalSide {
         Ok(())
     }
 
-    /// Makes what was done in the Maildirs durable.
-    pub(crate) fn sync_directories(&self, touched: impl IntoIterator<Item = MaildirId>) -> Result<(), MaildirError> {
-        touched.into_iter().filter_map(|id| self.maildir(id)).try_for_each(Maildir::sync_directories)
+    /// Makes what was done in a Maildir durable.
+    pub(crate) fn sync_directories(&self, id: MaildirId) -> Result<(), MaildirError> {
+        self.maildir(id).map_or(Ok(()), Maildir::sync_directories)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which Maildir a message belongs to: the configuration's `direct_message`, asked with the header from the store.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use cms_engine::{ContentHash, Flags, HashMap, MailboxId, MaildirId, Router};
@@ -20,6 +20,8 @@ pub(crate) struct Routing {
     maildirs: Vec<MaildirId>,
     /// A stored message never changes, so that one answer holds for good.
     known: RefCell<HashMap<(MailboxId, ContentHash, Flags), Option<MaildirId>>>,
+    /// Whether a question went unanswered since somebody last asked.
+    failed: Cell<bool>,
 }
 
 /// Answers kept at the most; a run over a large mailbox asks once for each message.
@@ -32,7 +34,12 @@ impl Routing {
         mailboxes: Vec<MailboxId>,
         maildirs: Vec<MaildirId>,
     ) -> Self {
-        Self { route, store, mailboxes, maildirs, known: RefCell::default() }
+        Self { route, store, mailboxes, maildirs, known: RefCell::default(), failed: Cell::new(false) }
+    }
+
+    /// Whether a question went unanswered since this was last asked, so that it must be put again.
+    pub(crate) fn take_failed(&self) -> bool {
+        self.failed.take()
     }
 
     fn ask(&self, route: &Route, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId> {
@@ -62,6 +69,7 @@ impl Router for Routing {
             return *answer;
         }
         let answer = self.ask(route.as_ref(), mailbox, content, flags);
+        self.failed.set(self.failed.get() || answer.is_none());
         let mut known = self.known.borrow_mut();
         if known.len() >= KNOWN_MAX {
             known.clear();

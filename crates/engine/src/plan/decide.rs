@@ -19,6 +19,16 @@ pub(super) struct Deciding<'a> {
     claimed: HashSet<FileKey>,
 }
 
+/// What the user meant by moving a message's file to another Maildir.
+enum Filed {
+    /// To file the message into that mailbox.
+    Into(MailboxId),
+    /// The message belongs there as it is, or no mailbox leads there: it is filed here and nowhere else.
+    HereOnly,
+    /// Which Maildir it belongs to can't be told now.
+    NobodyKnows,
+}
+
 /// A row with its message.
 #[derive(Clone, Copy)]
 struct Known<'a> {
@@ -177,13 +187,18 @@ impl<'a> Deciding<'a> {
                 Some(maildir) => after.file.maildir = maildir,
                 None => return self.plan.waiting.push(row),
             }
-        } else if file.maildir != base.file.maildir
-            && let Some(mailbox) = self.mailbox_filed_into(base, message, file.maildir)
-        {
-            // The place alone moves with this op; flags that changed too are told next, to the message in its new place.
-            after.mailbox = mailbox;
-            self.plan.ops.push(Op::MoveInCloud { row, to: mailbox, base: after, deletes: false });
-            return;
+        } else if file.maildir != base.file.maildir {
+            match self.mailbox_filed_into(base, message, file.maildir) {
+                Filed::Into(mailbox) => {
+                    // The place alone moves with this op; flags that changed too are told next, to the message in its
+                    // new place.
+                    after.mailbox = mailbox;
+                    self.plan.ops.push(Op::MoveInCloud { row, to: mailbox, base: after, deletes: false });
+                    return;
+                }
+                Filed::NobodyKnows => return self.plan.waiting.push(row),
+                Filed::HereOnly => {}
+            }
         }
         if edited_there {
             after.revision.clone_from(&message.revision);
@@ -316,15 +331,21 @@ impl<'a> Deciding<'a> {
         self.local.readable.contains(&maildir).then_some(maildir)
     }
 
-    /// The mailbox that the user filed a message into by moving its file to that Maildir; nothing if the message belongs
-    /// there as it is, or if no mailbox leads there: then the user's filing is kept here and nowhere else.
-    fn mailbox_filed_into(&self, base: &Row, message: &CloudMessage, maildir: MaildirId) -> Option<MailboxId> {
-        let leads_there = |mailbox| self.policy.router.maildir_for(mailbox, &base.hash, message.flags) == Some(maildir);
-        if leads_there(base.mailbox) {
-            return None;
+    /// What the user meant by moving a message's file to that Maildir.
+    fn mailbox_filed_into(&self, base: &Row, message: &CloudMessage, maildir: MaildirId) -> Filed {
+        let leads_to = |mailbox| self.policy.router.maildir_for(mailbox, &base.hash, message.flags);
+        match leads_to(base.mailbox) {
+            None => return Filed::NobodyKnows,
+            Some(its) if its == maildir => return Filed::HereOnly,
+            Some(_) => {}
         }
-        let reachable = |mailbox| mailbox != base.mailbox && (self.policy.same_account)(base.mailbox, mailbox);
-        self.policy.mailboxes.iter().copied().find(|mailbox| reachable(*mailbox) && leads_there(*mailbox))
+        let mut reachable = self.policy.mailboxes.iter().copied();
+        let found = reachable.find(|mailbox| {
+            *mailbox != base.mailbox
+                && (self.policy.same_account)(base.mailbox, *mailbox)
+                && leads_to(*mailbox) == Some(maildir)
+        });
+        found.map_or(Filed::HereOnly, Filed::Into)
     }
 
     /// A place in a Maildir under that name, or under the first numbered form of it that is free: no file is there, no

@@ -103,6 +103,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         paused_until: None,
         downloads_paused_until: None,
         reopen_at: None,
+        routing_retry_at: None,
         scan_at: Instant::now() + SAFETY_SCAN,
         hook_at: None,
         told: HashSet::default(),

@@ -1,11 +1,17 @@
 //! From touched trees to steps: the planner's policy, and who carries out what it says.
 
 use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Side};
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::sync::Start;
+
 use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
 use crate::sync::report::HeldDeletions;
+
+/// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
+const ROUTING_RETRY: Duration = Duration::from_secs(30);
 
 impl Driver {
     pub(super) fn plan(&mut self) -> Plan {
@@ -44,6 +50,10 @@ impl Driver {
             return;
         }
         let plan = self.plan();
+        if self.routing.take_failed() {
+            // What waits for an answer is asked for again by time alone.
+            self.routing_retry_at = Some(Instant::now() + ROUTING_RETRY);
+        }
         if self.must_look_twice(&plan.ops) {
             self.plan_at = Some(Instant::now());
             return;

@@ -1,7 +1,7 @@
 //! Rounds of polling: pages come in, what is doubtful is asked about, and only then is the cursor saved.
 
 use cms_cloud::contract::{CloudError, Folder, Next, Page, Seen, Whereabouts};
-use cms_engine::{MailboxId, RemoteId};
+use cms_engine::{CloudMessage, MailboxId, RemoteId};
 use cms_store::Change;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -114,12 +114,10 @@ impl Driver {
         round.finished = Some(cursor);
         let mut gone: Vec<RemoteId> = round.removals.iter().cloned().collect();
         let seen = whole.then(|| std::mem::take(&mut round.seen));
-        // A removal of a message that was never seen is asked about too: it may be all that is ever told of one that
-        // came and was moved away and back. That our own deletions are told back needs no question.
-        gone.retain(|gone| match self.world.cloud.messages.get(gone) {
-            Some(message) => message.mailbox == id,
-            None => !self.own_writes.contains_key(gone),
-        });
+        // A removal of a message that isn't known is asked about too, even if we deleted it ourselves: it may be all that is
+        // ever told of one that was moved away and back.
+        let message_is_here = |message: &CloudMessage| message.mailbox == id;
+        gone.retain(|gone| self.world.cloud.messages.get(gone).is_none_or(message_is_here));
         if let Some(seen) = seen {
             // Only a complete round can say what is no longer there.
             let missing = self

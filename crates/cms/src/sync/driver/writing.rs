@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cms_maildir::MaildirError;
 use cms_store::StoreError;
 use tokio::time::Instant;
 use tracing::debug;
@@ -32,9 +33,19 @@ impl Driver {
             return Ok(());
         }
         let touched = std::mem::take(&mut self.touched_maildirs);
-        if let Err(error) = self.local.sync_directories(touched.iter().copied()) {
-            self.touched_maildirs.extend(touched);
-            return self.could_not_write(SyncError::Maildir(error));
+        for id in touched.iter().copied() {
+            match self.local.sync_directories(id) {
+                Ok(()) => {}
+                // There is nothing left to make durable, and what was in it is missing for no known reason.
+                Err(MaildirError::NotAMaildir { .. }) if self.watching => {
+                    self.local.close(&mut self.world, id);
+                    self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
+                }
+                Err(error) => {
+                    self.touched_maildirs.extend(touched);
+                    return self.could_not_write(SyncError::Maildir(error));
+                }
+            }
         }
         self.flush_downloads()?;
         if self.unflushed {
