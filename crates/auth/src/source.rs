@@ -129,6 +129,15 @@ impl TokenSource {
         held.refresh.is_some() || held.slots.iter().any(|slot| slot.access.as_ref().is_some_and(Access::is_good))
     }
 
+    /// Whether a sign-in is kept in the vault, good or not. Asks for no key.
+    pub async fn is_kept(&self) -> bool {
+        match &self.0.options.vault {
+            // What can't be read isn't there.
+            Some(vault) => vault.holds(&self.0.kept_as).await.unwrap_or(false),
+            None => false,
+        }
+    }
+
     /// What is known of the sign-in, without asking for anything.
     pub async fn report(&self) -> SignInReport {
         let held = self.0.held.lock().await;

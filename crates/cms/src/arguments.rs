@@ -11,6 +11,7 @@ Examples:
   cms check                  what works, what doesn't, and what to do
   cms plan                   what `cms sync` would change
   cms sign-in                sign in to every account that needs it
+  cms status                 how everything stands
   cms sync                   one full sync, then exit
   cms -c ~/work.cfg run -v   the daemon, with another configuration, telling more
 
@@ -81,6 +82,14 @@ pub enum Command {
     },
     /// Tell what a sync would change, and change nothing
     Plan,
+    /// Tell how everything stands: accounts, mailboxes, Maildirs, held deletions
+    Status {
+        /// Write one JSON object, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the deletions that wait for your word
+    Held,
     /// Check configuration, sign-in, folders and disk
     Check,
     /// Sign in to an account, in the browser or with a code

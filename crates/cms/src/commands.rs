@@ -8,15 +8,18 @@ use crate::problem::{ExitStatus, Problem};
 use crate::progress::Progress;
 use crate::stop::Stop;
 
+mod asking;
 pub mod check;
 pub mod completion;
 pub mod demo;
+pub mod held;
 pub mod man;
 pub mod plan;
 pub mod run;
 mod setup;
 pub mod sign_in;
 pub mod sign_out;
+pub mod status;
 pub mod sync;
 
 /// What every command is given.

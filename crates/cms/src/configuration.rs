@@ -12,6 +12,7 @@ use cms_cloud::contract::DeleteAction;
 use url::Url;
 
 pub use self::error::{ConfigurationError, Position};
+pub(crate) use self::header::value as header_value;
 pub use self::locate::locate;
 use self::router::Router;
 

@@ -20,6 +20,7 @@ use crate::stop::Stop;
 pub mod arguments;
 pub mod commands;
 pub mod configuration;
+mod control;
 pub mod logging;
 pub mod output;
 pub mod page;
@@ -62,6 +63,8 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
         | Command::Sync
         | Command::Demo { .. }
         | Command::Plan
+        | Command::Status { .. }
+        | Command::Held
         | Command::Check
         | Command::SignIn { .. }
         | Command::SignOut { .. } => {}
@@ -93,6 +96,8 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Sync => commands::sync::run(context).await,
         Command::Demo { once } => commands::demo::run(context, once).await,
         Command::Plan => commands::plan::run(context).await,
+        Command::Status { json } => commands::status::run(context, json).await,
+        Command::Held => commands::held::list(context).await,
         Command::Check => commands::check::run(context).await,
         Command::SignIn { account, device } => commands::sign_in::run(context, account.as_deref(), device).await,
         Command::SignOut { account } => commands::sign_out::run(context, &account).await,

@@ -111,6 +111,20 @@ impl Op {
         }
     }
 
+    /// The row that the step concerns, where there is one already.
+    pub fn row(&self) -> Option<RowId> {
+        match self {
+            Self::Fetch { .. } => None,
+            Self::Deliver { row, .. } | Self::Record { row, .. } | Self::Remove { row, .. } => *row,
+            Self::Replace { row, .. }
+            | Self::Rename { row, .. }
+            | Self::SetCloudFlags { row, .. }
+            | Self::MoveInCloud { row, .. }
+            | Self::DeleteInCloud { row, .. }
+            | Self::Forget { row } => Some(*row),
+        }
+    }
+
     /// Whether one side loses a message by this step without having asked for it, and in which mailbox.
     pub fn deletes_from(&self, synced: &SyncedTree) -> Option<(Side, MailboxId)> {
         match self {

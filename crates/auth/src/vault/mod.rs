@@ -89,6 +89,12 @@ impl Vault {
         store::fingerprint(&self.path)
     }
 
+    /// Whether something is kept of this account. Asks for no key, and so doesn't know whether it is still good.
+    pub async fn holds(&self, account: &str) -> Result<bool, VaultError> {
+        let seen = self.see().await?;
+        Ok(seen.and_then(|seen| seen.file.as_ref().map(|file| file.holds(account))).unwrap_or(false))
+    }
+
     /// What is kept of this account, if anything. Asks for no key unless something is.
     pub async fn load(&self, account: &str) -> Result<Option<KeptSignIn>, VaultError> {
         let Some(seen) = self.see().await? else {

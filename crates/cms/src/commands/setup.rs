@@ -101,6 +101,15 @@ fn source(
     TokenSource::new(options).map_err(could_not_set_up)
 }
 
+/// An account's sign-in that is looked at and not used.
+pub(super) fn idle_source(
+    configuration: &Configuration,
+    account: &Office365AccountConfig,
+    vault: &Arc<Vault>,
+) -> Result<TokenSource, Problem> {
+    source(configuration, account, Some(vault.clone()), Patience::None)
+}
+
 /// As what the program signs in to an account.
 fn registration(account: &Office365AccountConfig) -> Registration {
     let mut registration = Registration::microsoft(account.cloud, Some(&account.tenant), account.client_id.as_deref());
@@ -178,7 +187,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
 }
 
 /// What the account is called in the state: the user, where it was told, and the place where the mail is.
-fn account_name(account: &Office365AccountConfig) -> String {
+pub(super) fn account_name(account: &Office365AccountConfig) -> String {
     let user = account.user.as_deref().unwrap_or("me");
     format!("office365 {user}").to_lowercase()
 }
@@ -192,9 +201,14 @@ fn route(configuration: Configuration) -> Option<Arc<Route>> {
     }))
 }
 
-/// Opens the state for a run.
+/// Opens the state for a run. Commands can ask the process from then on, unless it only looks.
 pub(super) fn open(setup: Setup) -> Result<Driver, Problem> {
-    Driver::open(setup).map_err(Problem::from)
+    let only_looks = setup.dry_run;
+    let mut driver = Driver::open(setup)?;
+    if !only_looks {
+        driver.listen();
+    }
+    Ok(driver)
 }
 
 /// Tells what a run left for the user to look at, and how it ended.
@@ -205,8 +219,10 @@ pub(super) fn conclude(context: &Context, summary: &Summary) -> super::Ended {
     }
     for held in &summary.held {
         context.progress.println(&format!(
-            "held: {held}\nhint: if that is what you want, set `cfg.max_deletions = {}` in cms.cfg and run `cms sync` again",
-            held.count
+            "held: {held}\n  {}\n  {}\nhint: {}",
+            held.avoid(),
+            held.meant(),
+            held.safe()
         ));
     }
     if !summary.held.is_empty() {

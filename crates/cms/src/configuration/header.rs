@@ -4,7 +4,7 @@
 /// it. Encoded words (RFC 2047) stay encoded, and bytes that aren't UTF-8 become U+FFFD.
 ///
 /// Nothing in a header makes this fail: lines that aren't fields are passed over.
-pub(super) fn value(header: &[u8], name: &str) -> Option<String> {
+pub(crate) fn value(header: &[u8], name: &str) -> Option<String> {
     let mut lines = header
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))

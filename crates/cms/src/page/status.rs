@@ -1,6 +1,6 @@
 //! What the rest of the program tells the page.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// All that the page shows. It holds neither mail nor tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct AccountStatus {
 }
 
 /// How far the sign-in of an account is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum SignInStatus {
     /// Not looked at yet.
@@ -93,7 +93,7 @@ pub struct MailboxStatus {
 }
 
 /// What is going on in a mailbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Activity {
     /// Nothing: both sides are watched.
@@ -119,7 +119,7 @@ pub enum Activity {
 }
 
 /// Something in the way, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// What is wrong: a sentence.
     pub what: String,

@@ -1,6 +1,7 @@
 //! The loop that owns the trees: events come in, the planner says what to do, local steps are done at once and cloud
 //! steps are given to tasks. Nothing else changes the trees.
 
+mod asked;
 mod changes;
 mod downloads;
 mod local_side;
@@ -23,6 +24,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::control::Listening;
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
@@ -119,6 +121,8 @@ pub(crate) struct Driver {
     store: Arc<Store>,
     database: Database,
     state_dir: PathBuf,
+    /// Where commands ask. It goes before the lock does, for after that it may be another process'.
+    listening: Option<Listening>,
     /// Held until the end, so that no second process works on the same state.
     _lock: Lock,
     accounts: Vec<Arc<dyn CloudAccount>>,
@@ -168,6 +172,8 @@ pub(crate) struct Driver {
     hook_at: Option<Instant>,
 
     told: HashSet<String>,
+    /// Whether the database knows what is held.
+    held_told: bool,
     /// Files that only a Maildir has, of which the user wasn't told yet, and since when they were seen.
     unreported: HashMap<FileKey, Instant>,
     looked_again: u32,
@@ -293,6 +299,7 @@ impl Driver {
             Event::LookedUp { round, answers } => self.looked_up(round, answers),
             Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
             Event::Applied { results } => self.applied(results),
+            Event::Asked(asked) => self.asked(asked),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
                 warn!(%error, "Watching the Maildirs failed; starting to watch anew");

@@ -3,7 +3,9 @@
 //! [`Driver`] is the loop. It owns the trees ([`world`]); [`local`] and [`tasks`] are its hands on the disk and in the
 //! cloud; [`routing`] answers which Maildir a message belongs to. What it tells its user is in [`report`].
 
+mod at_rest;
 mod driver;
+mod headline;
 mod local;
 mod report;
 mod routing;
@@ -23,6 +25,7 @@ use cms_store::StoreError;
 use crate::page::Board;
 use crate::progress::Progress;
 
+pub(crate) use at_rest::{complete as complete_at_rest, unknown_mailbox};
 pub(crate) use driver::Driver;
 pub(crate) use local::LocalError;
 pub(crate) use report::{Listener, Notice, Summary};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use cms_engine::Op;
 
+use crate::control::HeldReport;
+
 /// Something that a run has just done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
@@ -42,39 +44,9 @@ pub(crate) struct Summary {
     /// Changes that the cloud refused for good, with the reason.
     pub(crate) refused: Vec<String>,
     /// Deletions that wait for the user's word.
-    pub(crate) held: Vec<HeldDeletions>,
+    pub(crate) held: Vec<HeldReport>,
     /// Files that only a Maildir has.
     pub(crate) local_only: u64,
-}
-
-/// Deletions that wait for the user's word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeldDeletions {
-    /// How many messages would go.
-    pub(crate) count: usize,
-    /// Of how many.
-    pub(crate) of: usize,
-    /// The mailbox, by its configured name.
-    pub(crate) mailbox: String,
-    /// Whether they would go from the Maildir rather than from the cloud.
-    pub(crate) from_maildir: bool,
-}
-
-impl fmt::Display for HeldDeletions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, of, mailbox, from_maildir } = self;
-        if *from_maildir {
-            write!(
-                f,
-                "{count} of {of} messages are gone from `{mailbox}` in the cloud; their files are kept until you say otherwise"
-            )
-        } else {
-            write!(
-                f,
-                "{count} of {of} messages of `{mailbox}` were deleted here; the cloud keeps them until you say otherwise"
-            )
-        }
-    }
 }
 
 impl Summary {

@@ -12,6 +12,7 @@ use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 
+use crate::control::Asked;
 use crate::sync::Surroundings;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
@@ -32,6 +33,8 @@ pub(crate) enum Event {
     Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended.
     Applied { results: Vec<(Op, Outcome)> },
+    /// A command asks something.
+    Asked(Asked),
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
 }

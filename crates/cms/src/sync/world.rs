@@ -304,7 +304,7 @@ impl World {
 
     /// Moves the base for a confirmed op, and the trees with it as far as the op says how they are now.
     pub(crate) fn confirm(&mut self, op: &Op, answer: &Answer) {
-        let before = op_row(op);
+        let before = op.row();
         let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| row.file.clone());
         // A message has one row: one that a new row takes the place of goes from the database first.
         let rivals = op_base(op).map(|base| [self.synced.by_remote(&base.remote), self.synced.by_file(&base.file)]);
@@ -328,7 +328,7 @@ impl World {
 
     /// Moves the base for an op that the cloud refused for good.
     pub(crate) fn refuse(&mut self, op: &Op) {
-        let Some(before) = op_row(op) else { return };
+        let Some(before) = op.row() else { return };
         let Some(old) = self.synced.get(before).cloned() else { return };
         let local = self.local.files.get(&old.file).map(|file| file.flags);
         let cloud = self.cloud.messages.get(&old.remote).map(|message| message.flags);
@@ -475,11 +475,21 @@ impl World {
 
     /// One line for each message that can't be downloaded for now.
     pub(crate) fn trouble_lines(&self) -> Vec<String> {
+        self.trouble_lines_where(|_| true)
+    }
+
+    /// One line for each message of a mailbox that can't be downloaded for now.
+    pub(crate) fn trouble_lines_of(&self, mailbox: MailboxId) -> Vec<String> {
+        self.trouble_lines_where(|its| its == mailbox)
+    }
+
+    fn trouble_lines_where(&self, wanted: impl Fn(MailboxId) -> bool) -> Vec<String> {
         let mut lines: Vec<String> = self
             .troubles
             .iter()
             .filter_map(|(id, trouble)| {
-                let received = self.cloud.messages.get(id)?.received;
+                let message = self.cloud.messages.get(id).filter(|message| wanted(message.mailbox))?;
+                let received = message.received;
                 Some(format!("the message received {} (id {id}): {}", rfc3339(received), trouble.why))
             })
             .collect();
@@ -498,12 +508,12 @@ impl World {
 
     /// Keeps a held deletion in the scope of every plan, so that none slips through alone later.
     pub(crate) fn keep_in_scope(&mut self, op: &Op) {
-        self.waiting.extend(op_row(op));
+        self.waiting.extend(op.row());
     }
 
     /// Marks what an op concerns as touched, so that it is planned again.
     pub(crate) fn touch_op(&mut self, op: &Op) {
-        self.touched.rows.extend(op_row(op));
+        self.touched.rows.extend(op.row());
         if let Some(id) = op.id(&self.synced) {
             self.touched.ids.insert(id.clone());
         }
@@ -514,7 +524,7 @@ impl World {
 }
 
 /// The note of [`World::report`] in the database.
-const ONLY_HERE: &str = "only here";
+pub(crate) const ONLY_HERE: &str = "only here";
 
 /// A time as RFC 3339 writes it, in UTC. Days are counted by Howard Hinnant's `civil_from_days`.
 pub(crate) fn rfc3339(at: UnixSeconds) -> String {
@@ -529,19 +539,6 @@ pub(crate) fn rfc3339(at: UnixSeconds) -> String {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-fn op_row(op: &Op) -> Option<RowId> {
-    match op {
-        Op::Fetch { .. } => None,
-        Op::Deliver { row, .. } | Op::Record { row, .. } | Op::Remove { row, .. } => *row,
-        Op::Replace { row, .. }
-        | Op::Rename { row, .. }
-        | Op::SetCloudFlags { row, .. }
-        | Op::MoveInCloud { row, .. }
-        | Op::DeleteInCloud { row, .. }
-        | Op::Forget { row } => Some(*row),
-    }
 }
 
 fn op_base(op: &Op) -> Option<&Row> {

@@ -20,6 +20,7 @@ mod redaction;
 mod shared;
 mod signing_in;
 mod start_policies;
+mod status;
 mod stop;
 mod stories;
 mod world;

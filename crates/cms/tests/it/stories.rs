@@ -139,11 +139,7 @@ fn f03_a_mailbox_that_was_emptied_is_held_until_the_user_says_so() {
             "{}",
             finished.stderr
         );
-        assert!(
-            finished.stderr.contains("hint: if that is what you want, set `cfg.max_deletions = 40`"),
-            "{}",
-            finished.stderr
-        );
+        assert!(finished.stderr.contains("hint: to keep the files: `cms held restore inbox`"), "{}", finished.stderr);
         assert_eq!(world.files("INBOX"), names);
     }
     let plan = world.cms(&["plan"]);

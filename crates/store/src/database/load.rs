@@ -21,6 +21,21 @@ impl Database {
         Ok(sizes)
     }
 
+    /// How many messages of the Cloud tree each mailbox has, and how many of them aren't downloaded.
+    pub fn mailbox_sizes(&self) -> Result<Vec<(MailboxId, u64, u64)>, StoreError> {
+        let mut sizes = Vec::new();
+        let sql = "SELECT mailbox, count(*), count(*) - count(hash) FROM cloud GROUP BY mailbox";
+        self.each_row(sql, |row| {
+            sizes.push((
+                MailboxId(row.get(0)?),
+                row.get::<_, i64>(1)?.cast_unsigned(),
+                row.get::<_, i64>(2)?.cast_unsigned(),
+            ));
+            Ok(())
+        })?;
+        Ok(sizes)
+    }
+
     /// Calls `take` with every message of the Cloud tree, in the order of their ids.
     pub fn load_cloud(&self, mut take: impl FnMut(CloudRecord)) -> Result<(), StoreError> {
         self.each_row(
@@ -84,6 +99,19 @@ impl Database {
     pub fn reported(&self) -> Result<Vec<ReportedNote>, StoreError> {
         let mut notes = Vec::new();
         self.each_row("SELECT maildir, base_name, what FROM reported", |row| {
+            notes.push(ReportedNote { maildir: MaildirId(row.get(0)?), base_name: row.get(1)?, what: row.get(2)? });
+            Ok(())
+        })?;
+        Ok(notes)
+    }
+
+    /// What the user was told about files that no row of the Synced tree has.
+    pub fn reported_without_row(&self) -> Result<Vec<ReportedNote>, StoreError> {
+        let mut notes = Vec::new();
+        let sql = "SELECT maildir, base_name, what FROM reported WHERE NOT EXISTS (
+                       SELECT 1 FROM synced
+                       WHERE synced.maildir = reported.maildir AND synced.base_name = reported.base_name)";
+        self.each_row(sql, |row| {
             notes.push(ReportedNote { maildir: MaildirId(row.get(0)?), base_name: row.get(1)?, what: row.get(2)? });
             Ok(())
         })?;

@@ -54,6 +54,23 @@ impl Database {
         Ok(Self { connection, path, is_new })
     }
 
+    /// Opens the database of a state directory for reading alone, beside whoever else works with it. Nothing if there is
+    /// none yet.
+    pub fn open_read_only(state_dir: &Path) -> Result<Option<Self>, StoreError> {
+        let path = Self::path(state_dir);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let failed = |error| StoreError::database(&path, error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        if !schema::is_known(&connection, &path)? {
+            return Ok(None);
+        }
+        Ok(Some(Self { connection, path, is_new: false }))
+    }
+
     /// Where the database of a state directory is.
     pub fn path(state_dir: &Path) -> PathBuf {
         state_dir.join(FILE_NAME)

@@ -27,6 +27,17 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, 
     Ok(found == 0)
 }
 
+/// Whether there is something in it that can be read. [`StoreError::NewerSchema`] if a newer version wrote it.
+pub(super) fn is_known(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    let found: u32 = version.map_err(|error| StoreError::database(path, error))?;
+    if found > known {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    Ok(found > 0)
+}
+
 /// Looks whether all tables are there and can be counted.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     for table in ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released"] {

@@ -1,14 +1,18 @@
 //! From touched trees to steps: the planner's policy, and who carries out what it says.
 
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Side};
 use std::time::Duration;
 
+use cms_engine::{Absence, Flags, Held, MailboxId, Op, Plan, Policy, Row, RowId, Side};
+use cms_store::Change;
 use tokio::time::Instant;
 
-use crate::sync::Start;
-
+use crate::control::HeldReport;
 use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
-use crate::sync::report::HeldDeletions;
+use crate::sync::headline::headline;
+use crate::sync::{Start, at_rest};
+
+/// Held messages of which more than the number is told.
+const SAMPLES: usize = 5;
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
@@ -122,25 +126,58 @@ impl Driver {
         message.and_then(|message| self.mailbox(message.mailbox)).is_some_and(|mailbox| mailbox.polled)
     }
 
+    /// Takes note of the deletions that wait for the user's word.
     pub(super) fn note_held(&mut self, plan: &Plan) {
-        let held: Vec<HeldDeletions> = plan
-            .held
-            .iter()
-            .map(|held| HeldDeletions {
-                count: held.ops.len(),
-                of: held.of,
-                mailbox: self.mailbox_name(held.mailbox),
-                from_maildir: held.on == Side::Local,
-            })
-            .collect();
-        for ops in plan.held.iter().map(|held| &held.ops) {
-            for op in ops {
-                self.world.keep_in_scope(op);
-            }
+        for op in plan.held.iter().flat_map(|held| &held.ops) {
+            self.world.keep_in_scope(op);
         }
+        let held: Vec<HeldReport> = plan.held.iter().map(|held| self.held_report(held)).collect();
         for deletions in &held {
             self.tell_once(&format!("held: {deletions}"));
         }
+        if held != self.summary.held || !self.held_told {
+            self.held_told = true;
+            // For `cms status` when nothing runs.
+            let json = serde_json::to_string(&held).unwrap_or_default();
+            self.world.note(Change::SetMeta { key: at_rest::HELD.to_owned(), value: json });
+        }
         self.summary.held = held;
+    }
+
+    fn held_report(&self, held: &Held) -> HeldReport {
+        let mut rows: Vec<(RowId, &Row)> = held
+            .ops
+            .iter()
+            .filter_map(Op::row)
+            .filter_map(|row| Some((row, self.world.synced.get(row)?)))
+            .collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let mut id = blake3::Hasher::new();
+        for (row, _) in &rows {
+            id.update(&row.0.to_le_bytes());
+        }
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.received));
+        let samples = rows.iter().take(SAMPLES).map(|(_, row)| {
+            // What can't be read now is a message all the same.
+            headline(&self.store.header(&row.hash).unwrap_or_default(), row.received)
+        });
+        let mailbox = self.mailbox_name(held.mailbox);
+        let (count, of) = (held.ops.len(), held.of);
+        let gone_from_cloud = held.on == Side::Local;
+        let cause = if gone_from_cloud {
+            format!("{count} of {of} messages are gone from `{mailbox}` in the cloud")
+        } else {
+            format!("{count} of {of} messages of `{mailbox}` were deleted here")
+        };
+        HeldReport {
+            id: id.finalize().to_hex()[..16].to_owned(),
+            account: self.mailbox(held.mailbox).map(|mailbox| mailbox.account).unwrap_or_default(),
+            mailbox,
+            gone_from_cloud,
+            count: count as u64,
+            of: of as u64,
+            cause,
+            samples: samples.collect(),
+        }
     }
 }

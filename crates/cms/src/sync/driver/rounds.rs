@@ -8,10 +8,10 @@ use tracing::{debug, info, warn};
 
 use crate::page::Trouble;
 use crate::problem::{remedy, with_causes};
-use crate::sync::SyncError;
 use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
 use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
+use crate::sync::{SyncError, at_rest};
 
 /// Messages asked for in one go.
 const QUESTIONS: usize = 80;
@@ -266,6 +266,7 @@ impl Driver {
         mailbox.cursor.clone_from(&round.finished);
         if let Some(cursor) = round.finished {
             self.world.note(Change::SetCursor { mailbox: id, cursor: Some(cursor.0), complete: true });
+            self.world.note(Change::SetMeta { key: at_rest::synced_at(id), value: now.0.to_string() });
         }
         if self.world.cloud.complete.insert(id) {
             info!(mailbox = %name, "Listed");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
 
+use crate::control::HeldReport;
 use crate::page::{Activity, MailboxStatus, Trouble};
 use crate::sync::driver::{Driver, Mailbox};
 
@@ -26,7 +27,7 @@ impl Driver {
         board.update(|status| status.mailboxes = mailboxes);
     }
 
-    fn mailbox_lines(&self) -> Vec<MailboxStatus> {
+    pub(super) fn mailbox_lines(&self) -> Vec<MailboxStatus> {
         let mut messages: HashMap<MailboxId, u64> = HashMap::default();
         for message in self.world.cloud.messages.values() {
             *messages.entry(message.mailbox).or_default() += 1;
@@ -44,7 +45,10 @@ impl Driver {
                 messages,
                 activity: self.activity(mailbox, messages, waiting),
                 synced_at: mailbox.synced_at.map(|at| at.0),
-                trouble: mailbox.trouble.clone().or_else(|| self.held_in(&mailbox.name)),
+                trouble: mailbox
+                    .trouble
+                    .clone()
+                    .or_else(|| self.held_in(mailbox.account, &mailbox.name).next().map(held)),
             }
         };
         self.mailboxes.iter().map(line).collect()
@@ -62,16 +66,9 @@ impl Driver {
             _ => Activity::Idle,
         }
     }
+}
 
-    /// Deletions that wait for the user's word.
-    fn held_in(&self, mailbox: &str) -> Option<Trouble> {
-        let held = self.summary.held.iter().find(|held| held.mailbox == mailbox)?;
-        Some(Trouble {
-            what: held.to_string(),
-            remedy: Some(format!(
-                "if that is what you want, set `cfg.max_deletions = {}` in cms.cfg and start cms again",
-                held.count
-            )),
-        })
-    }
+/// Deletions that wait for the user's word.
+fn held(held: &HeldReport) -> Trouble {
+    Trouble { what: held.to_string(), remedy: Some(held.safe()) }
 }

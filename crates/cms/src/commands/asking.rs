@@ -1,0 +1,105 @@
+//! Asking whoever holds the state; and if nobody does, answering from the state itself.
+
+#![allow(dead_code, reason = "`cms held apply` comes next")]
+
+use std::time::Duration;
+
+use cms_auth::Patience;
+use tokio::time::{Instant, sleep};
+
+use super::Context;
+use super::setup::{self, Manner, Run};
+use crate::configuration::Configuration;
+use crate::control::{Client, ControlError, Reply, Request};
+use crate::problem::{ExitStatus, Problem, with_causes};
+use crate::sync::{Driver, Summary, SyncError};
+
+/// For how long a process that has the lock may have no socket yet, or no more.
+const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
+
+/// What is to follow where no process answered that goes on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nothing: the answer is all.
+    Stop,
+    /// One full sync, which carries the answer out.
+    Sync,
+}
+
+/// An answer.
+pub(super) struct Answer {
+    /// What was answered.
+    pub(super) reply: Reply,
+    /// What the sync came to that followed; nothing if a running process carries the answer out.
+    pub(super) summary: Option<Summary>,
+}
+
+/// Asks the process that holds the state, if one listens.
+pub(super) async fn ask_process(configuration: &Configuration, request: &Request) -> Result<Option<Reply>, Problem> {
+    let asked = match Client::connect(&configuration.state_dir).await {
+        Ok(mut client) => client.ask(request.clone()).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok(Reply::Refused { what, hint }) => Err(Problem { hint, ..Problem::new(what) }),
+        Ok(reply) => Ok(Some(reply)),
+        Err(ControlError::NobodyThere { .. }) => Ok(None),
+        Err(error @ ControlError::OtherVersion { .. }) => {
+            Err(Problem::new(with_causes(&error))
+                .with_hint("stop the running cms, and start it again with this version"))
+        }
+        Err(error) => Err(Problem::from_error("couldn't ask the running cms", error)),
+    }
+}
+
+/// Asks the process that holds the state; if nobody does, opens it and answers by the same code.
+pub(super) async fn ask(
+    context: &Context,
+    command: &'static str,
+    request: &Request,
+    then: Then,
+) -> Result<Answer, Problem> {
+    let patience_ends = Instant::now() + BETWEEN_LOCK_AND_SOCKET;
+    loop {
+        let configuration = context.configuration()?;
+        if let Some(reply) = ask_process(&configuration, request).await? {
+            return Ok(Answer { reply, summary: None });
+        }
+        let manner = Manner::of(context, command, Patience::Once(setup::PATIENCE));
+        let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
+        let setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
+        let mut driver = match Driver::open(setup) {
+            Err(error) if error.is_locked() && Instant::now() < patience_ends => {
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            other => other?,
+        };
+        let answered = answer(context, &mut driver, request, then).await;
+        accounts.sign_ins.finish().await;
+        return answered;
+    }
+}
+
+async fn answer(context: &Context, driver: &mut Driver, request: &Request, then: Then) -> Result<Answer, Problem> {
+    let reply = match driver.consult(request)? {
+        Reply::Refused { what, hint } => return Err(Problem { hint, ..Problem::new(what) }),
+        reply => reply,
+    };
+    let summary = match then {
+        Then::Stop => None,
+        Then::Sync => Some(driver.run(true, &context.stop).await?),
+    };
+    Ok(Answer { reply, summary })
+}
+
+/// That an answer is of another kind than the question.
+pub(super) fn unexpected() -> Problem {
+    Problem::new("the running cms gave an answer to another question").with_exit(ExitStatus::Failed)
+}
+
+impl SyncError {
+    fn is_locked(&self) -> bool {
+        matches!(self, Self::Store(cms_store::StoreError::Locked { .. }))
+    }
+}

@@ -1,0 +1,63 @@
+//! What is asked and answered, as it goes over the socket.
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{HeldReport, Report};
+
+/// The version of the language: another one isn't understood, and says so.
+pub(super) const LANGUAGE: u32 = 1;
+
+/// Something that the holder of the state is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// How everything stands.
+    Status,
+    /// Which deletions wait for the user's word.
+    Held,
+}
+
+/// What comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Report>),
+    /// To [`Request::Held`].
+    Held {
+        /// What waits; nothing if nothing does.
+        held: Vec<HeldReport>,
+    },
+    /// It can't be done.
+    Refused {
+        /// Why, in words.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+/// A request on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Question {
+    pub(super) language: u32,
+    #[serde(flatten)]
+    pub(super) request: Request,
+}
+
+/// A reply on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) language: u32,
+    pub(super) version: String,
+    #[serde(flatten)]
+    pub(super) reply: Reply,
+}
+
+/// What every version can read of an answer, or of a question.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope {
+    pub(super) language: u32,
+    #[serde(default)]
+    pub(super) version: String,
+}

@@ -1,0 +1,87 @@
+//! How everything stands while nothing runs: what the last process wrote down. Nothing is changed, and nobody is asked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cms_maildir::Maildir;
+use cms_store::{Database, StoreError};
+
+use crate::control::{HeldReport, MailboxReport, MaildirReport, MaildirState, Report};
+use crate::sync::world::{ONLY_HERE, rfc3339};
+
+/// The key of the held deletions in the database, as JSON.
+pub(super) const HELD: &str = "held deletions";
+
+/// The key of the time at which a mailbox was last heard to the end, in seconds since 1970.
+pub(super) fn synced_at(mailbox: cms_engine::MailboxId) -> String {
+    format!("mailbox {} heard at", mailbox.0)
+}
+
+/// Adds what the state directory tells to a report that has the accounts, with their mailboxes, and the Maildirs.
+///
+/// `account_names` are what the accounts are called in the database.
+pub(crate) fn complete(report: &mut Report, state_dir: &Path, account_names: &[String]) -> Result<(), StoreError> {
+    let Some(database) = Database::open_read_only(state_dir)? else { return Ok(()) };
+    let known = database.mailboxes()?;
+    let sizes: BTreeMap<_, _> =
+        database.mailbox_sizes()?.into_iter().map(|(mailbox, all, waiting)| (mailbox, (all, waiting))).collect();
+    let held: Vec<HeldReport> =
+        database.meta(HELD)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let mut troubles: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    database.load_cloud(|record| {
+        if let Some(why) = record.trouble {
+            let line = format!("the message received {} (id {}): {why}", rfc3339(record.received), record.remote_id);
+            troubles.entry(record.mailbox).or_default().push(line);
+        }
+    })?;
+    for (account, (report, name)) in report.accounts.iter_mut().zip(account_names).enumerate() {
+        for mailbox in &mut report.mailboxes {
+            mailbox.held =
+                held.iter().filter(|held| held.account == account && held.mailbox == mailbox.name).cloned().collect();
+            let Some(stored) = known.iter().find(|known| known.account == *name && known.name == mailbox.name) else {
+                continue;
+            };
+            (mailbox.messages, mailbox.waiting) = sizes.get(&stored.id).copied().unwrap_or_default();
+            mailbox.synced_at = database.meta(&synced_at(stored.id))?.and_then(|at| at.parse().ok());
+            mailbox.not_downloadable = troubles.remove(&stored.id).unwrap_or_default();
+        }
+    }
+    maildirs(&mut report.maildirs, &database)
+}
+
+fn maildirs(reports: &mut [MaildirReport], database: &Database) -> Result<(), StoreError> {
+    let known = database.maildirs()?;
+    let only_here = database.reported_without_row()?;
+    let mut rows: BTreeMap<_, u64> = BTreeMap::new();
+    database.load_synced(|row| *rows.entry(row.maildir).or_default() += 1)?;
+    for report in reports {
+        let path = Path::new(&report.path);
+        let id = known.iter().find(|(_, known)| known == path).map(|(id, _)| *id);
+        let held_mail = id.is_some_and(|id| rows.contains_key(&id));
+        let Ok(scan) = Maildir::open(path).and_then(|maildir| maildir.scan()) else {
+            report.state = if held_mail { MaildirState::Missing } else { MaildirState::New };
+            continue;
+        };
+        report.state = MaildirState::Known;
+        let is_noted = |name: &str| {
+            only_here.iter().any(|note| Some(note.maildir) == id && note.what == ONLY_HERE && note.base_name == name)
+        };
+        report.local_only = scan.entries.iter().filter(|entry| is_noted(entry.name.base_name.as_str())).count() as u64;
+    }
+    Ok(())
+}
+
+/// A mailbox of which nothing is known yet.
+pub(crate) fn unknown_mailbox(name: &str) -> MailboxReport {
+    MailboxReport {
+        name: name.to_owned(),
+        messages: 0,
+        waiting: 0,
+        activity: None,
+        synced_at: None,
+        next_poll_at: None,
+        trouble: None,
+        not_downloadable: Vec::new(),
+        held: Vec::new(),
+    }
+}

@@ -1,0 +1,116 @@
+//! What commands ask, answered between two events of the loop.
+
+use cms_engine::MailboxId;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::control::{self, Asked, Listening, MailboxReport, MaildirReport, MaildirState, ProcessReport};
+use crate::control::{AccountReport, HeldReport, Reply, Report, Request};
+use crate::problem::with_causes;
+use crate::sync::SyncError;
+use crate::sync::driver::{Driver, Mailbox};
+use crate::sync::tasks::Event;
+
+impl Driver {
+    /// Lets commands ask at the control socket from now on. Without one everything else works.
+    pub(crate) fn listen(&mut self) {
+        match Listening::at(&self.state_dir) {
+            Ok((listening, listener)) => {
+                self.listening = Some(listening);
+                let events = self.events.0.clone();
+                self.tasks.spawn(control::serve(listener, move |asked| {
+                    let events = events.clone();
+                    async move { events.send(Event::Asked(asked)).await.is_ok() }
+                }));
+            }
+            Err(error) => warn!("commands can't ask this process: {}", with_causes(&error)),
+        }
+    }
+
+    /// Answers a command that found nobody at the socket and so has opened the state itself.
+    ///
+    /// No cloud is asked: what one said last is in the state. What follows from the answer is for a run to do.
+    #[allow(dead_code, reason = "`cms held apply` comes next")]
+    pub(crate) fn consult(&mut self, request: &Request) -> Result<Reply, SyncError> {
+        self.look_at_maildirs()?;
+        self.apply_start_policy();
+        self.world.touch_everything();
+        let plan = self.plan();
+        self.note_held(&plan);
+        self.world.touch_everything();
+        let reply = self.answer(request);
+        self.write_down()?;
+        Ok(reply)
+    }
+
+    pub(super) fn asked(&mut self, asked: Asked) {
+        let reply = self.answer(&asked.request);
+        // What was promised must survive a kill that comes right after the promise.
+        let reply = match self.write_down() {
+            Ok(()) => reply,
+            Err(error) => Reply::Refused { what: with_causes(&error), hint: None },
+        };
+        // Whoever asked may have gone away.
+        let _ = asked.reply.send(reply);
+    }
+
+    fn answer(&mut self, request: &Request) -> Reply {
+        match request {
+            Request::Status => Reply::Status(Box::new(self.report())),
+            Request::Held => Reply::Held { held: self.summary.held.clone() },
+        }
+    }
+
+    /// How everything stands.
+    fn report(&self) -> Report {
+        let status = self.board.as_ref().map(crate::page::Board::status).unwrap_or_default();
+        let lines = self.mailbox_lines();
+        let mailboxes = |account: usize| {
+            let own = self.mailboxes.iter().zip(&lines).filter(|(mailbox, _)| mailbox.account == account);
+            own.map(|(mailbox, line)| MailboxReport {
+                name: mailbox.name.clone(),
+                messages: line.messages,
+                waiting: self.waiting_in(mailbox.id),
+                activity: Some(line.activity.clone()),
+                synced_at: line.synced_at,
+                next_poll_at: Some(self.next_poll_at(mailbox)),
+                trouble: mailbox.trouble.clone(),
+                not_downloadable: self.world.trouble_lines_of(mailbox.id),
+                held: self.held_in(mailbox.account, &mailbox.name).cloned().collect(),
+            })
+            .collect()
+        };
+        let accounts = status.accounts.iter().enumerate().map(|(place, account)| AccountReport {
+            name: account.name.clone(),
+            service: account.service.clone(),
+            sign_in: account.sign_in.clone(),
+            mailboxes: mailboxes(place),
+        });
+        let maildirs = self.local.ids().into_iter().map(|id| MaildirReport {
+            path: self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default(),
+            state: if self.local.maildir(id).is_some() { MaildirState::Known } else { MaildirState::Missing },
+            local_only: self.world.strangers().filter(|key| key.maildir == id).count() as u64,
+        });
+        Report {
+            accounts: accounts.collect(),
+            maildirs: maildirs.collect(),
+            process: Some(ProcessReport { pid: status.pid, command: status.command, version: status.version }),
+        }
+    }
+
+    fn waiting_in(&self, mailbox: MailboxId) -> u64 {
+        let waits = |message: &&cms_engine::CloudMessage| message.mailbox == mailbox && message.hash.is_none();
+        self.world.cloud.messages.values().filter(waits).count() as u64
+    }
+
+    /// The deletions in a mailbox that wait for the user's word.
+    pub(super) fn held_in<'a>(&'a self, account: usize, mailbox: &'a str) -> impl Iterator<Item = &'a HeldReport> {
+        self.summary.held.iter().filter(move |held| held.account == account && held.mailbox == mailbox)
+    }
+
+    /// When a mailbox is asked for the next time, in seconds since 1970.
+    fn next_poll_at(&self, mailbox: &Mailbox) -> i64 {
+        let wait = mailbox.next_poll.saturating_duration_since(Instant::now());
+        self.now().0.saturating_add(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX))
+    }
+}
