@@ -29,6 +29,14 @@ Examples:
   cms sign-in anna@domain.com    this account, even if it is signed in
   cms sign-in --device           with a code, where there is no browser";
 
+const HELD_EXAMPLES: &str = "\
+Your word holds for the messages that are held now, and for no later ones.
+
+Examples:
+  cms held                   what is held, and why
+  cms held restore inbox     safe in every case: nothing is deleted on either side
+  cms held apply inbox       the deletions are meant";
+
 /// Keeps an Office 365 mailbox and local Maildirs the same, both ways
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cms", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -88,8 +96,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the deletions that wait for your word
-    Held,
+    /// List the deletions that wait for your word, or give it
+    #[command(after_help = HELD_EXAMPLES)]
+    Held {
+        /// What to do with them
+        #[command(subcommand)]
+        word: Option<HeldWord>,
+    },
     /// Check configuration, sign-in, folders and disk
     Check,
     /// Sign in to an account, in the browser or with a code
@@ -116,6 +129,22 @@ pub enum Command {
     /// Write the manual page
     #[command(hide = true)]
     Man,
+}
+
+/// What to do with held deletions.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum HeldWord {
+    /// They are meant: do them, on the side that still has the messages
+    Apply {
+        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX
+        mailbox: Option<String>,
+    },
+    /// They aren't meant: what was deleted here comes back, and what is gone from the cloud stays here and is brought
+    /// back there as far as that is possible
+    Restore {
+        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX
+        mailbox: Option<String>,
+    },
 }
 
 impl Arguments {

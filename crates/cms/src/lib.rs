@@ -64,7 +64,7 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
         | Command::Demo { .. }
         | Command::Plan
         | Command::Status { .. }
-        | Command::Held
+        | Command::Held { .. }
         | Command::Check
         | Command::SignIn { .. }
         | Command::SignOut { .. } => {}
@@ -97,7 +97,7 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Demo { once } => commands::demo::run(context, once).await,
         Command::Plan => commands::plan::run(context).await,
         Command::Status { json } => commands::status::run(context, json).await,
-        Command::Held => commands::held::list(context).await,
+        Command::Held { word } => commands::held::run(context, word).await,
         Command::Check => commands::check::run(context).await,
         Command::SignIn { account, device } => commands::sign_in::run(context, account.as_deref(), device).await,
         Command::SignOut { account } => commands::sign_out::run(context, &account).await,

@@ -11,5 +11,5 @@ pub use collections::{HashMap, HashSet};
 pub use flags::Flags;
 pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
 pub use op::{Answer, Op};
-pub use plan::{Busy, Held, Plan, Policy, Router, Scope, Touched, plan};
+pub use plan::{Busy, Deletions, Held, Plan, Policy, Reason, Router, Scope, Touched, Word, plan};
 pub use trees::{Absence, CloudMessage, CloudTree, LocalFile, LocalTree, Row, Side, Sides, SyncedTree};

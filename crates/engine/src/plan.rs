@@ -22,6 +22,10 @@
 //! "Gone" in the cloud counts only once every mailbox was listed to the end (it may have been moved), and not while a message that was received
 //! at the same second isn't downloaded: it may be the same one under a new id.
 //!
+//! Where the user has said of a held deletion that it isn't meant, a file that was trashed or seen to go counts as gone for no
+//! known reason, and one whose message is gone in the cloud stays, a local one from now on. Where the user has said that it
+//! is meant, a file that is gone was seen to go.
+//!
 //! A file that was found by its content alone, under another name and inode, may be a copy of the user's: it is never
 //! removed because the cloud's message is gone, and its Trash flag means nothing. A deletion here passes to no other id.
 //!
@@ -41,7 +45,7 @@
 mod decide;
 mod matching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId,
@@ -64,13 +68,33 @@ pub struct Policy<'a> {
     pub deleted_mailbox: &'a dyn Fn(MailboxId) -> Option<MailboxId>,
     /// Whose flags hold where no base is known.
     pub first_meeting: Side,
-    /// How many messages may be deleted from one mailbox, on one side, by one plan; nothing for the larger of 20
+    /// How many messages may be deleted from one mailbox, on one side, in one cycle; nothing for the larger of 20
     /// messages or a quarter of the mailbox.
     pub max_deletions: Option<u32>,
+    /// What was deleted in this cycle already, and not by the user's word: it counts, so that many small plans don't add
+    /// up to what one wouldn't be allowed.
+    pub deleted_lately: &'a Deletions,
+    /// What the user said of deletions that were held.
+    pub word: &'a dyn Fn(RowId) -> Option<Word>,
+    /// Whether a row is of a folder that was removed in the cloud and made again. That its message is gone there is held,
+    /// however few they are.
+    pub folder_was_removed: &'a dyn Fn(RowId) -> bool,
     /// Which Maildir a message belongs to.
     pub router: &'a dyn Router,
     /// The host part of new base names, without `/` and `:`.
     pub host: &'a str,
+}
+
+/// Rows whose messages were deleted, by the side that lost them and the mailbox that they were in.
+pub type Deletions = BTreeMap<(Side, MailboxId), BTreeSet<RowId>>;
+
+/// What the user said of a message whose deletion was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Word {
+    /// The deletion is meant.
+    Delete,
+    /// It isn't: what was deleted here comes back, and what is gone from the cloud stays here.
+    Keep,
 }
 
 /// Says which Maildir a message of a mailbox belongs to. Its answers depend on its arguments alone.
@@ -128,10 +152,23 @@ pub struct Held {
     pub on: Side,
     /// The mailbox.
     pub mailbox: MailboxId,
-    /// How many messages that mailbox has in the base.
+    /// How many messages that mailbox had in the base when the cycle began.
     pub of: usize,
+    /// How many of them were deleted in this cycle before.
+    pub before: usize,
+    /// Why.
+    pub reason: Reason,
     /// The deletions.
     pub ops: Vec<Op>,
+}
+
+/// Why deletions are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// They are too many.
+    Many,
+    /// The folder was removed in the cloud and made again.
+    FolderRemoved,
 }
 
 impl Plan {
@@ -168,14 +205,24 @@ pub fn plan(
 }
 
 /// Takes the deletions out of the plan where one mailbox would lose too many (failures of peers: a wiped disk, a
-/// server in maintenance that lists nothing). Compared with the base, not with zero.
+/// server in maintenance that lists nothing). Compared with the base, not with zero, and counted over a cycle. What the
+/// user has said is done, and what was begun goes on.
 fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>) {
-    let mut counts: BTreeMap<(Side, MailboxId), u32> = BTreeMap::new();
-    for (key, _) in plan.ops.iter().filter_map(|op| Some((op.deletes_from(synced)?, op))) {
-        *counts.entry(key).or_default() += 1;
+    let begun = |key, row| policy.deleted_lately.get(&key).is_some_and(|rows| rows.contains(&row));
+    let new = |op: &Op| {
+        let (key, row) = op.deletes_from(synced).zip(op.row())?;
+        let is_new = (policy.word)(row) != Some(Word::Delete) && !begun(key, row);
+        is_new.then_some((key, row))
+    };
+    let mut counts: BTreeMap<(Side, MailboxId), (usize, bool)> = BTreeMap::new();
+    for ((side, mailbox), row) in plan.ops.iter().filter_map(new) {
+        let (count, removed) = counts.entry((side, mailbox)).or_default();
+        *count += 1;
+        *removed |= side == Side::Local && (policy.folder_was_removed)(row);
     }
-    let least = policy.max_deletions.unwrap_or(20);
-    counts.retain(|_, count| *count > least);
+    let before = |key| policy.deleted_lately.get(&key).map_or(0, BTreeSet::len);
+    let least = policy.max_deletions.unwrap_or(20) as usize;
+    counts.retain(|key, (count, removed)| *removed || *count + before(*key) > least);
     if counts.is_empty() {
         return;
     }
@@ -183,14 +230,20 @@ fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>
     for (_, row) in synced.iter() {
         *sizes.entry(row.mailbox).or_default() += 1;
     }
-    for ((on, mailbox), count) in counts {
-        let of = sizes.get(&mailbox).copied().unwrap_or_default();
-        if policy.max_deletions.is_none() && count as usize <= of / 4 {
+    for (key @ (on, mailbox), (count, removed)) in counts {
+        let left = |row: &&RowId| synced.get(**row).is_none_or(|row| row.mailbox != mailbox);
+        let gone = policy.deleted_lately.get(&key).map_or(0, |rows| rows.iter().filter(left).count());
+        let of = sizes.get(&mailbox).copied().unwrap_or_default() + gone;
+        let most = policy.max_deletions.map_or_else(|| (of / 4).max(least), |most| most as usize);
+        let many = count + before(key) > most;
+        if !many && !removed {
             continue;
         }
-        let (held, kept) =
-            std::mem::take(&mut plan.ops).into_iter().partition(|op| op.deletes_from(synced) == Some((on, mailbox)));
+        let is_held =
+            |op: &Op| new(op).is_some_and(|(its, row)| its == key && (many || (policy.folder_was_removed)(row)));
+        let (held, kept) = std::mem::take(&mut plan.ops).into_iter().partition(is_held);
         plan.ops = kept;
-        plan.held.push(Held { on, mailbox, of, ops: held });
+        let reason = if removed { Reason::FolderRemoved } else { Reason::Many };
+        plan.held.push(Held { on, mailbox, of, before: before(key), reason, ops: held });
     }
 }

@@ -19,7 +19,7 @@ mod message_start;
 mod messages;
 mod prune;
 
-pub use database::{Change, CloudRecord, Database, MailboxRecord, ReportedNote, SyncedRecord};
+pub use database::{Change, CloudRecord, Database, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
 pub use error::StoreError;
 pub use incoming::{Incoming, Stored};
 pub use line_ends::LineEnds;

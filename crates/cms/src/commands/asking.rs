@@ -1,7 +1,5 @@
 //! Asking whoever holds the state; and if nobody does, answering from the state itself.
 
-#![allow(dead_code, reason = "`cms held apply` comes next")]
-
 use std::time::Duration;
 
 use cms_auth::Patience;
@@ -16,15 +14,6 @@ use crate::sync::{Driver, Summary, SyncError};
 
 /// For how long a process that has the lock may have no socket yet, or no more.
 const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
-
-/// What is to follow where no process answered that goes on by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Nothing: the answer is all.
-    Stop,
-    /// One full sync, which carries the answer out.
-    Sync,
-}
 
 /// An answer.
 pub(super) struct Answer {
@@ -52,13 +41,9 @@ pub(super) async fn ask_process(configuration: &Configuration, request: &Request
     }
 }
 
-/// Asks the process that holds the state; if nobody does, opens it and answers by the same code.
-pub(super) async fn ask(
-    context: &Context,
-    command: &'static str,
-    request: &Request,
-    then: Then,
-) -> Result<Answer, Problem> {
+/// Asks the process that holds the state, which then carries the answer out; if nobody does, opens the state, answers by
+/// the same code and does one full sync.
+pub(super) async fn ask(context: &Context, command: &'static str, request: &Request) -> Result<Answer, Problem> {
     let patience_ends = Instant::now() + BETWEEN_LOCK_AND_SOCKET;
     loop {
         let configuration = context.configuration()?;
@@ -75,21 +60,19 @@ pub(super) async fn ask(
             }
             other => other?,
         };
-        let answered = answer(context, &mut driver, request, then).await;
+        driver.listen();
+        let answered = answer(context, &mut driver, request).await;
         accounts.sign_ins.finish().await;
         return answered;
     }
 }
 
-async fn answer(context: &Context, driver: &mut Driver, request: &Request, then: Then) -> Result<Answer, Problem> {
+async fn answer(context: &Context, driver: &mut Driver, request: &Request) -> Result<Answer, Problem> {
     let reply = match driver.consult(request)? {
         Reply::Refused { what, hint } => return Err(Problem { hint, ..Problem::new(what) }),
         reply => reply,
     };
-    let summary = match then {
-        Then::Stop => None,
-        Then::Sync => Some(driver.run(true, &context.stop).await?),
-    };
+    let summary = Some(driver.run(true, &context.stop).await?);
     Ok(Answer { reply, summary })
 }
 

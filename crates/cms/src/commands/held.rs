@@ -1,13 +1,45 @@
-//! `cms held`: which deletions wait for the user's word.
+//! `cms held`: which deletions wait for the user's word, and the word itself.
 
-use super::asking::{ask_process, unexpected};
-use super::{Context, Ended, status};
-use crate::control::{HeldReport, Reply, Request};
+use super::asking::{Answer, ask, ask_process, unexpected};
+use super::{Context, Ended, setup, status};
+use crate::arguments::HeldWord;
+use crate::control::{HeldReport, Reply, Request, Which};
 use crate::output;
 use crate::problem::Problem;
 
+/// Lists what is held, or takes the user's word on it.
+pub async fn run(context: &Context, word: Option<HeldWord>) -> Result<Ended, Problem> {
+    let which = |mailbox: Option<String>| mailbox.map_or(Which::All, Which::Mailbox);
+    match word {
+        None => list(context).await,
+        Some(HeldWord::Apply { mailbox }) => give(context, Request::Apply { which: which(mailbox) }).await,
+        Some(HeldWord::Restore { mailbox }) => give(context, Request::Restore { which: which(mailbox) }).await,
+    }
+}
+
+/// Gives the user's word. A running process follows it; else a full sync does.
+async fn give(context: &Context, request: Request) -> Result<Ended, Problem> {
+    let Answer { reply, summary } = ask(context, "held", &request).await?;
+    let Reply::Ruled { held } = reply else { return Err(unexpected()) };
+    let apply = matches!(request, Request::Apply { .. });
+    for ruled in &held {
+        let HeldReport { count, mailbox, gone_from_cloud, .. } = ruled;
+        let what = match (apply, gone_from_cloud) {
+            (true, true) => "removed here too, and kept in the store for some days",
+            (true, false) => "deleted in the cloud too",
+            (false, true) => "kept here, and brought back in the cloud as far as that is possible",
+            (false, false) => "brought back here",
+        };
+        output::line(format_args!("{mailbox}: {count} messages are {what}"))?;
+    }
+    if held.is_empty() {
+        output::line("nothing is held")?;
+    }
+    Ok(summary.map_or(Ended::Done, |summary| setup::conclude(context, &summary)))
+}
+
 /// Lists what is held.
-pub async fn list(context: &Context) -> Result<Ended, Problem> {
+async fn list(context: &Context) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
     let held: Vec<HeldReport> = match ask_process(&configuration, &Request::Held).await? {
         Some(Reply::Held { held }) => held,

@@ -15,6 +15,31 @@ pub(crate) enum Request {
     Status,
     /// Which deletions wait for the user's word.
     Held,
+    /// The held deletions are meant: do them.
+    Apply {
+        /// Which of them.
+        #[serde(default)]
+        which: Which,
+    },
+    /// The held deletions aren't meant: what was deleted here comes back, and what is gone from the cloud stays here.
+    Restore {
+        /// Which of them.
+        #[serde(default)]
+        which: Which,
+    },
+}
+
+/// Which of the held deletions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Which {
+    /// All that there are.
+    #[default]
+    All,
+    /// Those of a mailbox, by its configured name, with its account's name and a colon before it where that is needed.
+    Mailbox(String),
+    /// Exactly those that were shown under this id.
+    Shown(String),
 }
 
 /// What comes back.
@@ -26,6 +51,11 @@ pub(crate) enum Reply {
     /// To [`Request::Held`].
     Held {
         /// What waits; nothing if nothing does.
+        held: Vec<HeldReport>,
+    },
+    /// To [`Request::Apply`] and [`Request::Restore`]: the word is kept, and will be followed even after a crash.
+    Ruled {
+        /// What it holds for; nothing if nothing was held.
         held: Vec<HeldReport>,
     },
     /// It can't be done.

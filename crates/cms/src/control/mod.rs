@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub(crate) use client::Client;
-pub(crate) use message::{Reply, Request};
+pub(crate) use message::{Reply, Request, Which};
 pub(crate) use report::{
     AccountReport, Headline, HeldReport, MailboxReport, MaildirReport, MaildirState, ProcessReport, Report,
 };

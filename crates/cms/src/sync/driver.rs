@@ -4,6 +4,7 @@
 mod asked;
 mod changes;
 mod downloads;
+mod holding;
 mod local_side;
 mod open;
 mod planning;
@@ -28,6 +29,7 @@ use crate::control::Listening;
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::sync::driver::holding::Holding;
 use crate::sync::local::LocalSide;
 use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
@@ -68,6 +70,8 @@ struct Mailbox {
     position: Option<String>,
     delete_action: DeleteAction,
     folder: Option<FolderId>,
+    /// The folder that it was when it was last there.
+    last_folder: Option<FolderId>,
     total_items: u64,
     cursor: Option<Cursor>,
     /// Where deleted messages go.
@@ -172,8 +176,7 @@ pub(crate) struct Driver {
     hook_at: Option<Instant>,
 
     told: HashSet<String>,
-    /// Whether the database knows what is held.
-    held_told: bool,
+    holding: Holding,
     /// Files that only a Maildir has, of which the user wasn't told yet, and since when they were seen.
     unreported: HashMap<FileKey, Instant>,
     looked_again: u32,
@@ -209,6 +212,7 @@ impl Driver {
         self.world.touch_everything();
         self.look_at_maildirs()?;
         self.apply_start_policy();
+        self.bring_back_the_rest();
         self.show_on_page(false);
         loop {
             self.poll_due();
@@ -237,6 +241,9 @@ impl Driver {
             }
             self.show_progress();
             let settled = self.is_settled();
+            if settled {
+                self.settle_held();
+            }
             self.show_on_page(settled);
             if once && (self.fatal.is_some() || settled) {
                 return self.finish_up().await;
@@ -299,6 +306,7 @@ impl Driver {
             Event::LookedUp { round, answers } => self.looked_up(round, answers),
             Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
             Event::Applied { results } => self.applied(results),
+            Event::BroughtBack { results } => self.brought_back(results),
             Event::Asked(asked) => self.asked(asked),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
@@ -323,6 +331,9 @@ impl Driver {
                 }
                 self.plan_at = Some(now);
             }
+        }
+        if self.bring_back_at().is_some_and(|at| at <= now) {
+            self.bring_back_the_rest();
         }
         if self.reopen_at.is_some_and(|at| at <= now) {
             self.reopen_at = None;
@@ -373,6 +384,7 @@ impl Driver {
             self.downloads_paused_until,
             self.reopen_at,
             self.routing_retry_at,
+            self.bring_back_at(),
             self.hook_at,
             self.watching.then_some(self.scan_at),
             retry,
@@ -429,6 +441,7 @@ impl Driver {
             && self.nothing_under_way()
             && self.asking == 0
             && self.postponed.is_empty()
+            && self.bring_back_at().is_none()
             && self.vanish_settles_at.is_none()
             && !self.world.is_touched()
             && self.plan_at.is_none()

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use cms_cloud::contract::{
-    Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next, Outcome, Page,
-    Whereabouts,
+    Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next,
+    Outcome, Page, Whereabouts,
 };
 use cms_engine::{MailboxId, Op, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
@@ -33,10 +33,22 @@ pub(crate) enum Event {
     Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended.
     Applied { results: Vec<(Op, Outcome)> },
+    /// Messages were to be brought back into the folder that they are gone from.
+    BroughtBack { results: Vec<(RemoteId, BroughtBack)> },
     /// A command asks something.
     Asked(Asked),
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
+}
+
+/// What came of bringing a message back.
+pub(crate) enum BroughtBack {
+    /// It is there again, under this id.
+    Back(RemoteId),
+    /// It can't be found, or can't be moved.
+    Lost,
+    /// Nobody can say yet.
+    Failed(CloudError),
 }
 
 /// Why a download didn't end in a stored message.
@@ -194,6 +206,38 @@ pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp
     let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().unzip();
     let outcomes = account.apply(&requests).await;
     let _ = events.send(Event::Applied { results: ops.into_iter().zip(outcomes).collect() }).await;
+}
+
+/// Moves messages back into the folder that they are gone from, as far as they can still be found.
+pub(crate) async fn bring_back(
+    account: Arc<dyn CloudAccount>,
+    ids: Vec<RemoteId>,
+    folder: FolderId,
+    events: Sender<Event>,
+) {
+    let found = account.look_up(&ids).await;
+    let mut results = Vec::new();
+    let mut ops = Vec::new();
+    for (id, found) in ids.into_iter().zip(found) {
+        match found {
+            Ok(Whereabouts::Here(seen)) if seen.folder.as_ref() == Some(&folder) => {
+                results.push((id.clone(), BroughtBack::Back(id)));
+            }
+            Ok(Whereabouts::Here(_)) => ops.push(CloudOp { id, change: CloudChange::Move { to: folder.clone() } }),
+            Ok(Whereabouts::Gone) => results.push((id, BroughtBack::Lost)),
+            Err(error) => results.push((id, BroughtBack::Failed(error))),
+        }
+    }
+    let outcomes = account.apply(&ops).await;
+    for (CloudOp { id, .. }, outcome) in ops.into_iter().zip(outcomes) {
+        let result = match outcome {
+            Outcome::Done { id: new, .. } => BroughtBack::Back(new.unwrap_or_else(|| id.clone())),
+            Outcome::Gone | Outcome::Refused(_) => BroughtBack::Lost,
+            Outcome::Later(error) => BroughtBack::Failed(error),
+        };
+        results.push((id, result));
+    }
+    let _ = events.send(Event::BroughtBack { results }).await;
 }
 
 /// How long the Maildirs must be quiet before changes are taken for complete: long enough for a program that renames

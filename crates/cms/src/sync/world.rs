@@ -506,6 +506,11 @@ impl World {
         }
     }
 
+    /// Whether the last plan left a row waiting for something to show.
+    pub(crate) fn is_waiting(&self, row: RowId) -> bool {
+        self.waiting.contains(&row)
+    }
+
     /// Keeps a held deletion in the scope of every plan, so that none slips through alone later.
     pub(crate) fn keep_in_scope(&mut self, op: &Op) {
         self.waiting.extend(op.row());

@@ -12,6 +12,7 @@ mod crossing;
 mod desktop;
 mod faults;
 mod first_sync;
+mod held;
 mod kills;
 mod mail_program;
 mod mutt;

@@ -2,7 +2,7 @@
 
 use crate::op::base as new_base;
 use crate::plan::matching::{Found, Here, There};
-use crate::plan::{Plan, Policy};
+use crate::plan::{Plan, Policy, Word};
 use crate::{
     Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree, MailboxId,
     MaildirId, Op, RemoteId, Row, RowId, Side, Sides, SyncedTree,
@@ -125,7 +125,7 @@ impl<'a> Deciding<'a> {
         let Some(seen) = self.local.files.get(file) else { return };
         // A file that was found by its content alone may as well be a copy that the user keeps.
         let is_own = file.base_name == base.file.base_name || (base.inode != 0 && seen.inode == base.inode);
-        if edited(base, seen) || !is_own {
+        if edited(base, seen) || !is_own || self.word(row) == Some(Word::Keep) {
             self.plan.ops.push(Op::Forget { row });
         } else {
             let trashed = seen.flags.contains(Flags::TRASHED);
@@ -133,12 +133,21 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    fn word(&self, row: RowId) -> Option<Word> {
+        (self.policy.word)(row)
+    }
+
     /// The file isn't there: a deletion to be told to the cloud, or a file that comes back.
     fn gone_here(&mut self, known: Known<'_>, absence: Absence) {
         let Known { row, base, message, .. } = known;
         let moved = message.mailbox != base.mailbox;
         let edited_there = draft_edited(base, message);
-        if absence == Absence::Observed && !moved && !edited_there {
+        let deleted = match self.word(row) {
+            Some(Word::Delete) => true,
+            Some(Word::Keep) => false,
+            None => absence == Absence::Observed,
+        };
+        if deleted && !moved && !edited_there {
             return self.delete_in_the_cloud(known);
         }
         let mut after = base_now(known);
@@ -171,7 +180,8 @@ impl<'a> Deciding<'a> {
         }
         let moved_there = message.mailbox != base.mailbox;
         let edited_there = draft_edited(base, message);
-        let trashed = (seen.flags - base.flags.local).contains(Flags::TRASHED);
+        let kept = self.word(row) == Some(Word::Keep);
+        let trashed = (seen.flags - base.flags.local).contains(Flags::TRASHED) && !kept;
         if trashed && !moved_there && !edited_there {
             return self.delete_in_the_cloud(known);
         }
@@ -207,7 +217,7 @@ impl<'a> Deciding<'a> {
         }
 
         let mut merged = merge(self.policy, base, seen.flags, message.flags);
-        if moved_there {
+        if moved_there || kept {
             // A message that the cloud moved was moved, not deleted: it lives on there.
             merged.local = merged.local - Flags::TRASHED;
         }

@@ -1,7 +1,10 @@
 //! Small scenes, each a sentence; those with a number are stories that once cost somebody mail.
 
+use std::collections::BTreeSet;
+
 use cms_engine::{
-    Absence, Busy, HashSet, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, SyncedTree, UnixSeconds,
+    Absence, Busy, HashSet, MailboxId, MaildirId, Op, Reason, RemoteId, Row, RowId, Scope, Side, Sides, SyncedTree,
+    UnixSeconds, Word,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -129,6 +132,96 @@ fn a_few_deletions_are_not_held() {
     let mut world = scene(&lines.join("\n"));
     world.max_deletions = None;
     check(world, "");
+}
+
+/// Fifty messages of which the first so many were trashed here.
+fn trashed(count: usize) -> World {
+    let lines: Vec<String> =
+        (0..50).map(|number| format!("m{number} S {} S", if number < count { "ST" } else { "S" })).collect();
+    let mut world = scene(&lines.join("\n"));
+    world.max_deletions = None;
+    world
+}
+
+fn row(world: &World, name: &str) -> RowId {
+    world.synced.by_remote(&RemoteId::new(name)).unwrap()
+}
+
+#[test]
+fn f04_deletions_a_few_at_a_time_add_up() {
+    let mut world = trashed(3);
+    let earlier: BTreeSet<RowId> = (30..48).map(|number| row(&world, &format!("m{number}"))).collect();
+    for id in 30..48 {
+        let id = RemoteId::new(format!("m{id}"));
+        world.cloud.remove(&id);
+        let row = world.synced.by_remote(&id).unwrap();
+        world.disk.remove(&world.synced.remove(row).unwrap().file);
+    }
+    world.deleted_lately.insert((Side::Cloud, MailboxId(0)), earlier.clone());
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+    assert_eq!((plan.held[0].of, plan.held[0].before, plan.held[0].ops.len()), (50, 18, 3), "compared with what was");
+    // The other side's losses, and another mailbox's, are counted apart.
+    world.deleted_lately.clear();
+    world.deleted_lately.insert((Side::Local, MailboxId(0)), earlier.clone());
+    world.deleted_lately.insert((Side::Cloud, MailboxId(1)), earlier);
+    assert!(world.plan(&Scope::All, &Busy::default()).held.is_empty());
+}
+
+#[test]
+fn f04_a_deletion_that_was_begun_is_gone_on_with_and_counted_once() {
+    let mut world = trashed(20);
+    let all = (0..20).map(|number| row(&world, &format!("m{number}"))).collect();
+    world.deleted_lately.insert((Side::Cloud, MailboxId(0)), all);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert_eq!((plan.ops.len(), plan.held.len()), (20, 0));
+}
+
+#[test]
+fn f04_the_users_word_holds_for_the_messages_that_it_was_said_of() {
+    let mut world = trashed(40);
+    for number in 0..30 {
+        let row = row(&world, &format!("m{number}"));
+        world.words.insert(row, Word::Delete);
+    }
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert_eq!((plan.ops.len(), plan.held.len()), (40, 0), "ten more are few");
+    world.disk.values_mut().for_each(|file| file.flags = flags("ST"));
+    world.max_deletions = Some(19);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert_eq!((plan.ops.len(), plan.held[0].ops.len()), (30, 20), "but twenty more aren't");
+}
+
+#[test]
+fn f04_what_was_not_meant_comes_back() {
+    let mut world = scene("a S ST S\nb S . S\nc S S .");
+    world.vanished.insert(key(0, "b"), Absence::Observed);
+    for name in ["a", "b", "c"] {
+        let row = row(&world, name);
+        world.words.insert(row, Word::Keep);
+    }
+    check(world, "0/a S, 0/b S, 0/c S, 0:a S, 0:b S");
+}
+
+#[test]
+fn f04_a_deletion_that_was_meant_is_done_after_a_restart_too() {
+    // Nobody remembers that the file was seen to go.
+    let mut world = scene("a S . S");
+    let row = row(&world, "a");
+    world.words.insert(row, Word::Delete);
+    check(world, "");
+}
+
+#[test]
+fn f35_what_went_with_a_folder_is_held_however_few_it_is() {
+    let mut world = scene("old S S .\nnew S S .");
+    world.max_deletions = None;
+    let old = row(&world, "old");
+    world.of_removed_folder.insert(old);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert_eq!((plan.ops.len(), plan.held[0].ops.len(), plan.held[0].reason), (1, 1, Reason::FolderRemoved));
+    world.words.insert(old, Word::Delete);
+    assert_eq!(world.plan(&Scope::All, &Busy::default()).ops.len(), 2);
 }
 
 #[test]

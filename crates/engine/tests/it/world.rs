@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cms_engine::{
-    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, LocalFile, LocalTree,
-    MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Router, RowId, Scope, Side, SyncedTree, UnixSeconds, plan,
+    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, Deletions, FileKey, Flags, LocalFile,
+    LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Router, RowId, Scope, Side, SyncedTree, UnixSeconds,
+    Word, plan,
 };
 
 /// `SplitMix64`: small, seeded and the same everywhere.
@@ -103,6 +104,10 @@ pub(crate) struct World {
     pub(crate) deleted: Option<MailboxId>,
     pub(crate) first_meeting: Side,
     pub(crate) max_deletions: Option<u32>,
+    pub(crate) deleted_lately: Deletions,
+    pub(crate) words: BTreeMap<RowId, Word>,
+    /// Rows of a folder that was removed and made again.
+    pub(crate) of_removed_folder: BTreeSet<RowId>,
     pub(crate) manners: Manners,
     pub(crate) losses: Losses,
     /// Whether the scan tells the hash of files that it knows by name.
@@ -133,6 +138,9 @@ impl World {
             deleted: None,
             first_meeting: Side::Cloud,
             max_deletions: Some(u32::MAX),
+            deleted_lately: Deletions::new(),
+            words: BTreeMap::new(),
+            of_removed_folder: BTreeSet::new(),
             manners: Manners::default(),
             losses: Losses::default(),
             hashes_all: false,
@@ -201,6 +209,9 @@ impl World {
             deleted_mailbox: &deleted,
             first_meeting: self.first_meeting,
             max_deletions: self.max_deletions,
+            deleted_lately: &self.deleted_lately,
+            word: &|row| self.words.get(&row).copied(),
+            folder_was_removed: &|row| self.of_removed_folder.contains(&row),
             router: &Routes(&self.routes),
             host: "vm",
         };

@@ -1,9 +1,10 @@
 //! Writing: a batch of changes is one transaction.
 
 use cms_disk::Deed;
+use cms_engine::{Side, Word};
 use rusqlite::{Transaction, params};
 
-use super::{Change, CloudRecord, Database, ReportedNote, SyncedRecord};
+use super::{Change, CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord};
 use crate::StoreError;
 
 impl Database {
@@ -59,7 +60,30 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> 
             "INSERT INTO released (hash, at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
             params![hash.as_bytes(), at.0],
         ),
+        Change::Deleted(DeletedNote { row, side, mailbox, at }) => execute(
+            "INSERT INTO deleted (row_id, side, mailbox, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![row.0.cast_signed(), side_number(*side), mailbox.0, at.0],
+        ),
+        Change::ForgetDeleted { row, side } => execute(
+            "DELETE FROM deleted WHERE row_id = ?1 AND side = ?2",
+            params![row.0.cast_signed(), side_number(*side)],
+        ),
+        Change::SetWord { row, word: Some(word) } => execute(
+            "INSERT INTO words (row_id, word) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET word = excluded.word",
+            params![row.0.cast_signed(), *word == Word::Delete],
+        ),
+        Change::SetWord { row, word: None } => {
+            execute("DELETE FROM words WHERE row_id = ?1", params![row.0.cast_signed()])
+        }
         Change::Unreleased { hash } => execute("DELETE FROM released WHERE hash = ?1", params![hash.as_bytes()]),
+    }
+}
+
+/// A side as the tables have it.
+fn side_number(side: Side) -> u8 {
+    match side {
+        Side::Local => 0,
+        Side::Cloud => 1,
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word};
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 
-use super::{CloudRecord, Database, ReportedNote, SyncedRecord};
+use super::{CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord};
 use crate::StoreError;
 
 impl Database {
@@ -116,6 +116,32 @@ impl Database {
             Ok(())
         })?;
         Ok(notes)
+    }
+
+    /// The deletions that were noted, oldest first.
+    pub fn deleted(&self) -> Result<Vec<DeletedNote>, StoreError> {
+        let mut notes = Vec::new();
+        self.each_row("SELECT row_id, side, mailbox, at FROM deleted ORDER BY at, row_id, side", |row| {
+            notes.push(DeletedNote {
+                row: RowId(row.get::<_, i64>(0)?.cast_unsigned()),
+                side: if row.get(1)? { Side::Cloud } else { Side::Local },
+                mailbox: MailboxId(row.get(2)?),
+                at: UnixSeconds(row.get(3)?),
+            });
+            Ok(())
+        })?;
+        Ok(notes)
+    }
+
+    /// What the user said of held deletions.
+    pub fn words(&self) -> Result<Vec<(RowId, Word)>, StoreError> {
+        let mut words = Vec::new();
+        self.each_row("SELECT row_id, word FROM words ORDER BY row_id", |row| {
+            let word = if row.get(1)? { Word::Delete } else { Word::Keep };
+            words.push((RowId(row.get::<_, i64>(0)?.cast_unsigned()), word));
+            Ok(())
+        })?;
+        Ok(words)
     }
 
     /// The messages that nothing needs any more and since when, oldest first.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use records::{Change, CloudRecord, MailboxRecord, ReportedNote, SyncedRecord};
+pub use records::{Change, CloudRecord, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
 
 use crate::StoreError;
 use crate::messages::create_private;

@@ -1,6 +1,6 @@
 //! The rows of the tables, and the changes that can be made to them.
 
-use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word};
 
 /// One mailbox of one account, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +82,19 @@ pub struct ReportedNote {
     pub what: String,
 }
 
+/// A deletion that was made, or begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeletedNote {
+    /// Which row's message.
+    pub row: RowId,
+    /// The side that lost it.
+    pub side: Side,
+    /// The mailbox that it was in.
+    pub mailbox: MailboxId,
+    /// When.
+    pub at: UnixSeconds,
+}
+
 /// One change to the database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -136,5 +149,21 @@ pub enum Change {
     Unreleased {
         /// Which message.
         hash: ContentHash,
+    },
+    /// Notes a deletion. An earlier note stands.
+    Deleted(DeletedNote),
+    /// Forgets the note of a deletion.
+    ForgetDeleted {
+        /// Which row's message.
+        row: RowId,
+        /// The side that lost it.
+        side: Side,
+    },
+    /// Stores what the user said of a held deletion, or forgets it.
+    SetWord {
+        /// Which row's message.
+        row: RowId,
+        /// What was said; nothing to forget it.
+        word: Option<Word>,
     },
 }

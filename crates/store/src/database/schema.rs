@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Step `n` makes version `n + 1` of version `n`. Steps that were released are never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Brings the database to the newest version; whether there was none before comes back.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
@@ -40,7 +40,7 @@ pub(super) fn is_known(connection: &Connection, path: &Path) -> Result<bool, Sto
 
 /// Looks whether all tables are there and can be counted.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    for table in ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released"] {
+    for table in ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released", "deleted", "words"] {
         let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
         match count {
             Ok(_) => {}

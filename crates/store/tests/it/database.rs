@@ -3,8 +3,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use cms_engine::{BaseName, ContentHash, MailboxId, MaildirId, RowId, UnixSeconds};
-use cms_store::{Change, CloudRecord, Database, MailboxRecord, ReportedNote, StoreError, SyncedRecord};
+use cms_engine::{BaseName, ContentHash, MailboxId, MaildirId, RowId, Side, UnixSeconds, Word};
+use cms_store::{Change, CloudRecord, Database, DeletedNote, MailboxRecord, ReportedNote, StoreError, SyncedRecord};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -47,6 +47,61 @@ fn rows_come_back_as_they_went_after_reopening() {
     assert_eq!(synced(&database), synced_rows);
     let mode = std::fs::metadata(Database::path(directory.path())).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn deletions_and_words_come_back_as_they_went_and_are_forgotten() {
+    let directory = TempDir::new().unwrap();
+    let (mut database, mailbox, _) = open(&directory);
+    let note = |row, side, at| DeletedNote { row: RowId(row), side, mailbox, at: UnixSeconds(at) };
+    let notes = [note(7, Side::Cloud, 10), note(7, Side::Local, 20), note(8, Side::Local, 30)];
+    let mut changes: Vec<Change> = notes.iter().copied().map(Change::Deleted).collect();
+    // What was begun is begun once.
+    changes.push(Change::Deleted(note(7, Side::Cloud, 99)));
+    for (row, word) in [(1, Word::Keep), (2, Word::Delete), (1, Word::Delete), (3, Word::Keep)] {
+        changes.push(Change::SetWord { row: RowId(row), word: Some(word) });
+    }
+    changes.push(Change::SetWord { row: RowId(2), word: None });
+    database.apply(&changes).unwrap();
+    drop(database);
+
+    let (mut database, ..) = open(&directory);
+    assert_eq!(database.deleted().unwrap(), notes);
+    assert_eq!(database.words().unwrap(), [(RowId(1), Word::Delete), (RowId(3), Word::Keep)]);
+    database.apply(&[Change::ForgetDeleted { row: RowId(7), side: Side::Local }]).unwrap();
+    assert_eq!(database.deleted().unwrap(), [notes[0], notes[2]]);
+}
+
+#[test]
+fn a_database_of_the_first_version_is_brought_to_this_one() {
+    let directory = TempDir::new().unwrap();
+    let connection = rusqlite::Connection::open(Database::path(directory.path())).unwrap();
+    connection.execute_batch(include_str!("../../src/database/schema_1.sql")).unwrap();
+    connection.execute("INSERT INTO mailboxes (account, name) VALUES ('user', 'inbox')", []).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let before = Database::open_read_only(directory.path()).unwrap().unwrap();
+    assert_eq!(before.mailboxes().unwrap().len(), 1, "who only reads needs no new version");
+    drop(before);
+    let database = Database::open(directory.path()).unwrap();
+    assert!(!database.is_new());
+    assert_eq!(database.mailboxes().unwrap().len(), 1);
+    assert_eq!((database.deleted().unwrap(), database.words().unwrap()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn who_only_reads_makes_nothing_and_disturbs_nobody() {
+    let directory = TempDir::new().unwrap();
+    assert!(Database::open_read_only(directory.path()).unwrap().is_none());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let (mut database, mailbox, _) = open(&directory);
+    let reader = Database::open_read_only(directory.path()).unwrap().unwrap();
+    let mut downloaded = cloud_record(1, mailbox);
+    downloaded.hash = Some(ContentHash::of(b"x"));
+    let mut waiting = cloud_record(2, mailbox);
+    waiting.hash = None;
+    database.apply(&[Change::PutCloud(downloaded), Change::PutCloud(waiting)]).unwrap();
+    assert_eq!(reader.mailbox_sizes().unwrap(), [(mailbox, 2, 1)]);
 }
 
 #[test]

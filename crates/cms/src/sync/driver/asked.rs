@@ -1,6 +1,6 @@
 //! What commands ask, answered between two events of the loop.
 
-use cms_engine::MailboxId;
+use cms_engine::{MailboxId, Word};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -30,7 +30,6 @@ impl Driver {
     /// Answers a command that found nobody at the socket and so has opened the state itself.
     ///
     /// No cloud is asked: what one said last is in the state. What follows from the answer is for a run to do.
-    #[allow(dead_code, reason = "`cms held apply` comes next")]
     pub(crate) fn consult(&mut self, request: &Request) -> Result<Reply, SyncError> {
         self.look_at_maildirs()?;
         self.apply_start_policy();
@@ -58,6 +57,8 @@ impl Driver {
         match request {
             Request::Status => Reply::Status(Box::new(self.report())),
             Request::Held => Reply::Held { held: self.summary.held.clone() },
+            Request::Apply { which } => self.rule(which, Word::Delete),
+            Request::Restore { which } => self.rule(which, Word::Keep),
         }
     }
 

@@ -21,6 +21,7 @@ impl Driver {
         for op in ops {
             match self.request(&op) {
                 Some((account, request)) => {
+                    self.note_deletion(&op, op.deletes_from(&self.world.synced));
                     self.world.begin(&request.id);
                     self.writing.insert(request.id.clone());
                     work[account].push((op, request));

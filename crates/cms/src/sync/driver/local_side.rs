@@ -136,11 +136,13 @@ impl Driver {
 
     /// Does one local step. Returns whether the next one makes sense now.
     pub(super) fn act_here(&mut self, op: &Op) -> bool {
+        let deletes = op.deletes_from(&self.world.synced);
         let now = self.now();
         match self.local.perform(&mut self.world, &self.store, op, now) {
             Ok(()) => {
                 debug!(%op, "Done");
                 self.looked_again = 0;
+                self.note_deletion(op, deletes);
                 if let Op::Deliver { base, .. } | Op::Replace { base, .. } | Op::Rename { base, .. } = op {
                     self.touched_maildirs.insert(base.file.maildir);
                 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
 use crate::sync::local::LocalSide;
 use crate::sync::report::Summary;
@@ -37,6 +38,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         other => other?,
     };
     let Loaded { mut database, maildirs, mailboxes, world } = loaded;
+    let holding = Holding::load(&database, &world, &mailboxes).map_err(SyncError::Store)?;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
@@ -108,7 +110,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         scan_at: Instant::now() + SAFETY_SCAN,
         hook_at: None,
         told: HashSet::default(),
-        held_told: false,
+        holding,
         unreported: HashMap::default(),
         looked_again: 0,
         needs_second_look: true,
@@ -176,7 +178,8 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             name: configured.name.clone(),
             position: configured.position.clone(),
             delete_action: configured.delete_action,
-            folder: stored.folder.map(FolderId),
+            folder: stored.folder.clone().map(FolderId),
+            last_folder: stored.folder.map(FolderId),
             total_items: 0,
             cursor: stored.cursor.map(Cursor),
             delete_target: DeleteTarget::Unknown,

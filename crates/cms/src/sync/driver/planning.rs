@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use cms_engine::{Absence, Flags, Held, MailboxId, Op, Plan, Policy, Row, RowId, Side};
-use cms_store::Change;
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
 use tokio::time::Instant;
 
-use crate::control::HeldReport;
+use crate::sync::Start;
 use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
-use crate::sync::headline::headline;
-use crate::sync::{Start, at_rest};
-
-/// Held messages of which more than the number is told.
-const SAMPLES: usize = 5;
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
 
 impl Driver {
     pub(super) fn plan(&mut self) -> Plan {
+        self.end_cycles();
         let mailboxes: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
         let capabilities = self.accounts.first().map(|account| account.capabilities());
         let all = &self.mailboxes;
@@ -42,6 +37,9 @@ impl Driver {
             deleted_mailbox: &deleted_mailbox,
             first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
             max_deletions: self.max_deletions,
+            deleted_lately: self.holding.deleted_lately(),
+            word: &|row: RowId| self.holding.word(row),
+            folder_was_removed: &|row: RowId| self.holding.is_of_removed_folder(row),
             router: &self.routing,
             host: &self.host,
         };
@@ -124,60 +122,5 @@ impl Driver {
     pub(super) fn is_heard(&self, op: &Op) -> bool {
         let message = op.id(&self.world.synced).and_then(|id| self.world.cloud.messages.get(id));
         message.and_then(|message| self.mailbox(message.mailbox)).is_some_and(|mailbox| mailbox.polled)
-    }
-
-    /// Takes note of the deletions that wait for the user's word.
-    pub(super) fn note_held(&mut self, plan: &Plan) {
-        for op in plan.held.iter().flat_map(|held| &held.ops) {
-            self.world.keep_in_scope(op);
-        }
-        let held: Vec<HeldReport> = plan.held.iter().map(|held| self.held_report(held)).collect();
-        for deletions in &held {
-            self.tell_once(&format!("held: {deletions}"));
-        }
-        if held != self.summary.held || !self.held_told {
-            self.held_told = true;
-            // For `cms status` when nothing runs.
-            let json = serde_json::to_string(&held).unwrap_or_default();
-            self.world.note(Change::SetMeta { key: at_rest::HELD.to_owned(), value: json });
-        }
-        self.summary.held = held;
-    }
-
-    fn held_report(&self, held: &Held) -> HeldReport {
-        let mut rows: Vec<(RowId, &Row)> = held
-            .ops
-            .iter()
-            .filter_map(Op::row)
-            .filter_map(|row| Some((row, self.world.synced.get(row)?)))
-            .collect();
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        let mut id = blake3::Hasher::new();
-        for (row, _) in &rows {
-            id.update(&row.0.to_le_bytes());
-        }
-        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.received));
-        let samples = rows.iter().take(SAMPLES).map(|(_, row)| {
-            // What can't be read now is a message all the same.
-            headline(&self.store.header(&row.hash).unwrap_or_default(), row.received)
-        });
-        let mailbox = self.mailbox_name(held.mailbox);
-        let (count, of) = (held.ops.len(), held.of);
-        let gone_from_cloud = held.on == Side::Local;
-        let cause = if gone_from_cloud {
-            format!("{count} of {of} messages are gone from `{mailbox}` in the cloud")
-        } else {
-            format!("{count} of {of} messages of `{mailbox}` were deleted here")
-        };
-        HeldReport {
-            id: id.finalize().to_hex()[..16].to_owned(),
-            account: self.mailbox(held.mailbox).map(|mailbox| mailbox.account).unwrap_or_default(),
-            mailbox,
-            gone_from_cloud,
-            count: count as u64,
-            of: of as u64,
-            cause,
-            samples: samples.collect(),
-        }
     }
 }

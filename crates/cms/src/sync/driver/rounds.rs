@@ -56,6 +56,11 @@ impl Driver {
         }
         mailbox.total_items = folder.total_items;
         mailbox.folder = Some(folder.id.clone());
+        let before = mailbox.last_folder.replace(folder.id.clone());
+        if before.is_some_and(|before| before != folder.id) {
+            self.note_folder_removed(id);
+        }
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
         if let Some(round) = &mut mailbox.round {
             round.opened = true;
         }
