@@ -420,19 +420,26 @@ impl Walk<'_> {
             }
             last = entry.sequence;
             // What a replay tells again was told before the round began.
-            self.entry(entry, position.start.min(after));
+            self.entry(entry, position.start.min(after), newest);
         }
         None
     }
 
-    fn entry(&mut self, entry: &LogEntry, start: u64) {
+    /// Whether an item has a later entry that this round shows.
+    fn comes_again(&self, entry: &LogEntry, newest: u64) -> bool {
+        let from = self.folder.log.partition_point(|other| other.sequence <= entry.sequence);
+        let rest = self.folder.log.get(from..).unwrap_or_default();
+        rest.iter().take_while(|other| other.sequence <= newest).any(|other| other.key == entry.key)
+    }
+
+    fn entry(&mut self, entry: &LogEntry, start: u64, newest: u64) {
         let latest = self.latest(entry.key);
         if let (Event::Left { generation }, false) = (entry.event, self.immutable) {
             // The old classic id is gone for good, whatever became of the item.
             self.told.push(Told::Removed(self.mailbox.ids.classic(entry.key, self.folder.key, generation)));
             return;
         }
-        if latest.any != entry.sequence {
+        if latest.any != entry.sequence && (latest.any <= newest || self.comes_again(entry, newest)) {
             return;
         }
         let message = match entry.event {

@@ -125,7 +125,8 @@ impl Disk {
     }
 
     /// Takes back what was not made durable: a random part of it, the newest first, as a journal does.
-    pub(super) fn fail_power(&self) {
+    /// Returns whether a transaction went with it.
+    pub(super) fn fail_power(&self) -> bool {
         let mut state = self.state.borrow_mut();
         let names = state.log.len();
         let lost = if names == 0 { 0 } else { state.random.random_range(0..=names) };
@@ -153,8 +154,10 @@ impl Disk {
         }
         // A transaction that wasn't followed by a checkpoint may be gone, with all after it.
         let commits = state.commits.len();
+        let mut forgot = false;
         if commits > 0 {
             let kept = state.random.random_range(0..commits);
+            forgot = kept + 1 < commits;
             let length = state.commits.get(kept).copied().unwrap_or_default();
             let log = self.database().with_extension("sqlite-wal");
             if let Ok(file) = fs::OpenOptions::new().write(true).open(&log)
@@ -166,6 +169,7 @@ impl Disk {
         }
         self.trace.line(format_args!("power failure: {lost} of {names} names, {emptied} files, of {commits} commits"));
         state.settle();
+        forgot
     }
 }
 

@@ -219,12 +219,16 @@ impl Ledger {
         // What is out of sight has no file that could keep a change.
         let mut put = message.put_there.iter().chain(&message.put_here);
         let left = put.any(|spot| !matches!(spot, Spot::Box(_)));
+        // A copy has the flags that the original had when it was made.
+        let copied = message.copies > 0 && !message.flagged_there.is_empty();
+        let uncertain = left || copied || self.is_unsure(message);
         match (last(&message.flagged_there), last(&message.flagged_here)) {
             (None, None) => [was].into(),
-            (Some(there), None) => [there].into(),
-            (None, Some(here)) if !left && !self.is_unsure(message) => [here].into(),
-            (None, Some(here)) => [was, here].into(),
-            (Some(there), Some(here)) => [there, here].into(),
+            (Some(there), None) if !copied => [there].into(),
+            (None, Some(here)) if !uncertain => [here].into(),
+            (Some(there), Some(here)) if !uncertain => [there, here].into(),
+            // What was told to the cloud in between may be all that is left.
+            _ => [true, false].into(),
         }
     }
 

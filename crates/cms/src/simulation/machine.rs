@@ -220,8 +220,8 @@ impl Machine {
             tokio::task::yield_now().await;
         }
         self.trace.line("---- the program is killed");
-        if self.cuts_power {
-            self.disk.fail_power();
+        if self.cuts_power && self.disk.fail_power() {
+            self.people.borrow_mut().ledger.lost_state = true;
         }
         self.ended();
     }

@@ -349,13 +349,18 @@ impl<'a> Deciding<'a> {
             Some(its) if its == maildir => return Filed::HereOnly,
             Some(_) => {}
         }
-        let mut reachable = self.policy.mailboxes.iter().copied();
-        let found = reachable.find(|mailbox| {
-            *mailbox != base.mailbox
-                && (self.policy.same_account)(base.mailbox, *mailbox)
-                && leads_to(*mailbox) == Some(maildir)
-        });
-        found.map_or(Filed::HereOnly, Filed::Into)
+        let mut filed = Filed::HereOnly;
+        for mailbox in self.policy.mailboxes.iter().copied() {
+            if mailbox == base.mailbox || !(self.policy.same_account)(base.mailbox, mailbox) {
+                continue;
+            }
+            match leads_to(mailbox) {
+                Some(its) if its == maildir => return Filed::Into(mailbox),
+                Some(_) => {}
+                None => filed = Filed::NobodyKnows,
+            }
+        }
+        filed
     }
 
     /// A place in a Maildir under that name, or under the first numbered form of it that is free: no file is there, no
