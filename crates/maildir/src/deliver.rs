@@ -79,13 +79,17 @@ impl Maildir {
         }
         let how = outcome?;
         self.remember(base_name);
-        let facts = match facts_of(&target) {
-            Ok(Some(facts)) => facts,
-            // A reader moved it or deleted it at once. It was delivered all the same, and what became of it will show: to
-            // deliver it again would make two of one that was moved.
-            Ok(None) if how == How::Linked => facts,
-            Ok(None) => return Err(self.vanished(&target)),
-            Err(error) => return Err(MaildirError::io("inspect", &target, error)),
+        let facts = if how == How::Linked {
+            // It is the file that was looked at before. Asking again could only tell what a reader has done to it since, and
+            // a failure to ask would make a delivery look undone.
+            FileFacts { mtime: received, links: facts.links + 1, ..facts }
+        } else {
+            match facts_of(&target) {
+                Ok(Some(facts)) => facts,
+                // A reader took it at once, or deleted it.
+                Ok(None) => return Err(self.vanished(&target)),
+                Err(error) => return Err(MaildirError::io("inspect", &target, error)),
+            }
         };
         Ok(Delivered { place, name, facts, how })
     }

@@ -46,6 +46,8 @@ pub(super) struct DiskState {
     pub(super) lying: bool,
     /// Whether a power failure is ahead, so that what it would undo is remembered.
     pub(super) remembers: bool,
+    /// Whether something was done in a Maildir that no transaction tells of yet.
+    pub(super) unrecorded: bool,
     log: Vec<Undo>,
     /// Inodes of files with bytes that weren't flushed.
     unflushed: BTreeSet<u64>,
@@ -74,6 +76,7 @@ impl DiskState {
             full: false,
             lying: false,
             remembers: false,
+            unrecorded: false,
             log: Vec::new(),
             unflushed: BTreeSet::new(),
             commits: Vec::new(),
@@ -212,6 +215,13 @@ impl Interposer for Disk {
             self.tell("", deed);
         }
         let mut state = self.state.borrow_mut();
+        match deed {
+            Deed::Link(_, path) | Deed::Rename(_, path) if !path.starts_with(self.root.join("state")) => {
+                state.unrecorded = true;
+            }
+            Deed::Commit(_) => state.unrecorded = false,
+            _ => {}
+        }
         if !state.remembers {
             return;
         }

@@ -228,7 +228,12 @@ impl Machine {
 
     fn ended(&mut self) {
         self.running = None;
-        self.people.borrow_mut().watched = false;
+        {
+            let mut people = self.people.borrow_mut();
+            people.watched = false;
+            // Of what was done last there may be no base.
+            people.ledger.lost_state |= std::mem::take(&mut self.disk.state.borrow_mut().unrecorded);
+        }
         let pause = self.random.random_range(0..40_000);
         self.start_at = Some(Instant::now() + Duration::from_millis(pause));
     }
