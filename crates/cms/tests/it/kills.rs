@@ -11,31 +11,19 @@
 //! where `NAME` is the test that failed. Moments are counted in requests, in files and, where neither tells enough, in
 //! milliseconds; with strace also in system calls.
 
-mod ledger;
-
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use simcloud::{Action, Fault, Knobs, NewMessage, Options};
 
-use crate::kills::ledger::{Ledger, Random};
+use crate::ledger::{PAIRS, finish, small_world};
+use crate::seeds::{Random, Worlds};
 use crate::world::{PATIENCE, Running, World, wait_for};
-
-/// Two mailboxes, each with a Maildir of its own.
-const TWO_MAILBOXES: &str = r#"
-inbox = MailDir("INBOX")
-projects = MailDir("Projects")
-Office365("inbox", account)
-Office365("Projects", account)
-def place(msg):
-    return projects if msg.mailbox == "Projects" else inbox
-cfg.direct_message = place
-"#;
 
 #[test]
 fn during_the_first_sync() {
-    each_world("during_the_first_sync", 35, |random| {
+    worlds("kills::during_the_first_sync", 35).play(|random| {
         let (world, mut ledger) = small_world(random, 50);
         let mut kills = 0;
         while kills < 14 {
@@ -55,7 +43,7 @@ fn during_the_first_sync() {
 
 #[test]
 fn during_changes_and_a_single_sync() {
-    each_world("during_changes_and_a_single_sync", 30, |random| {
+    worlds("kills::during_changes_and_a_single_sync", 30).play(|random| {
         let (world, mut ledger) = small_world(random, 30);
         world.sync();
         ledger.converged(&world);
@@ -84,7 +72,7 @@ fn during_changes_and_a_single_sync() {
 
 #[test]
 fn during_changes_and_the_daemon() {
-    each_world("during_changes_and_the_daemon", 35, |random| {
+    worlds("kills::during_changes_and_the_daemon", 35).play(|random| {
         let (world, mut ledger) = small_world(random, 30);
         world.sync();
         ledger.converged(&world);
@@ -111,7 +99,7 @@ fn during_changes_and_the_daemon() {
                 world.sync();
             } else {
                 let daemon = world.daemon();
-                for (maildir, folder) in ledger::PAIRS {
+                for (maildir, folder) in PAIRS {
                     world.wait_until_same(maildir, folder);
                 }
                 assert!(daemon.stop().status.success());
@@ -140,12 +128,12 @@ fn at_system_calls() {
         println!("skipped: needs strace");
         return;
     }
-    each_world("at_system_calls", 15, |random| {
+    worlds("kills::at_system_calls", 15).play(|random| {
         let (world, mut ledger) = small_world(random, 30);
         let mut kills = 0;
         for round in 0..4 {
             for _ in 0..3 {
-                let (calls, most) = CALLS[random.below(CALLS.len())];
+                let (calls, most) = *random.pick(&CALLS);
                 // What follows the first sync is small.
                 let count = 1 + random.below(if round == 0 { most } else { 3 });
                 if trace_and_kill(&world, calls, count) {
@@ -214,59 +202,9 @@ fn what_is_told_during_a_change_of_ours_is_not_forgotten() {
     world.assert_same("INBOX", "Inbox");
 }
 
-/// Plays worlds until that share of all kills, in percent, was done. `play` returns how many it did.
-fn each_world(name: &str, percent: u64, play: impl Fn(&mut Random) -> u64) {
-    let number = |variable: &str, otherwise| {
-        std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-    };
-    let kills = (number("CMS_KILLS", 300) * percent).div_ceil(100);
-    let mut seed = number("CMS_KILL_SEED", 1);
-    let mut done = 0;
-    let started = Instant::now();
-    while done < kills {
-        let _replay = Replay { name, seed };
-        // A world in which nothing could be killed is one step nearer to the end, too.
-        done += play(&mut Random::new(seed)).max(1);
-        seed += 1;
-    }
-    println!("{name}: {done} kills in {:.1?}", started.elapsed());
-}
-
-/// Says how to play a world again in which something failed.
-struct Replay<'a> {
-    name: &'a str,
-    seed: u64,
-}
-
-impl Drop for Replay<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Self { name, seed } = self;
-            eprintln!("again: CMS_KILL_SEED={seed} CMS_KILLS=1 cargo test -p cms --test it kills::{name}");
-        }
-    }
-}
-
-/// A world of two mailboxes: the first holds `least` messages or up to half as many more, the other a third of that.
-fn small_world(random: &mut Random, least: usize) -> (World, Ledger) {
-    let messages = least + random.below(least / 2);
-    let knobs = Knobs { latency_ms: 2 + random.below(4) as u64, ..Knobs::default() };
-    let folders = vec![("Projects".to_owned(), messages / 3)];
-    let world =
-        World::with(Options { messages, folders, seed: random.next(), size_scale: 0.2, knobs, ..Options::default() });
-    world.configure(TWO_MAILBOXES);
-    let ledger = Ledger::new(&world);
-    (world, ledger)
-}
-
-/// The end of a world: one start sets everything right, and the next has nothing to do.
-fn finish(world: &World, ledger: &mut Ledger) {
-    world.sync();
-    ledger.converged(world);
-    let last = world.sync();
-    assert!(last.stderr.contains("nothing to do"), "{}", last.stderr);
-    assert_eq!(fs::read_dir(world.path(".cms/incoming")).unwrap().count(), 0, "marks of downloads are left");
-    assert!(world.cloud.counters().violations.is_empty(), "{:#?}", world.cloud.counters().violations);
+/// The worlds in which that share of all kills, in percent, is done.
+fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
+    Worlds { test, what: "kills", count: "CMS_KILLS", seed: "CMS_KILL_SEED", deeds: 300, percent }
 }
 
 /// When to kill.
@@ -360,7 +298,7 @@ fn strace_works() -> bool {
 
 fn all_names(world: &World) -> Vec<String> {
     let mut names = Vec::new();
-    for (maildir, _) in ledger::PAIRS {
+    for (maildir, _) in PAIRS {
         for place in ["new", "cur"] {
             let Ok(entries) = fs::read_dir(world.path(maildir).join(place)) else { continue };
             names.extend(

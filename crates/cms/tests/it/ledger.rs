@@ -4,46 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use simcloud::{Deletion, FlagChange, FlagStatus, MessageState, NewMessage};
+use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, MessageState, NewMessage, Options};
 
+use crate::seeds::Random;
 use crate::world::World;
 
 /// Each Maildir with its folder in the cloud.
-pub(super) const PAIRS: [(&str, &str); 2] = [("INBOX", "Inbox"), ("Projects", "Projects")];
+pub(crate) const PAIRS: [(&str, &str); 2] = [("INBOX", "Inbox"), ("Projects", "Projects")];
 
 /// Downloads that a process may have under way.
 const DOWNLOADS: u64 = 8;
 
-/// Chance from a seed (splitmix64), so that it can be played again.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
-    pub(super) fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    /// Chance for something that draws an unknown number of times, so that what comes after is the same each time.
-    pub(super) fn fork(&mut self) -> Self {
-        Self(self.next())
-    }
-}
+/// Two mailboxes, each with a Maildir of its own.
+pub(crate) const TWO_MAILBOXES: &str = r#"
+inbox = MailDir("INBOX")
+projects = MailDir("Projects")
+Office365("inbox", account)
+Office365("Projects", account)
+def place(msg):
+    return projects if msg.mailbox == "Projects" else inbox
+cfg.direct_message = place
+"#;
 
 /// Content, by the hash of its LF form.
 type Hash = String;
@@ -59,7 +40,7 @@ struct Here {
 
 /// What must have become of the mail once both sides are the same.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// How many messages of each content there must be at least and may be at the most.
     counts: BTreeMap<Hash, (usize, usize)>,
     /// Flags that somebody set or cleared.
@@ -79,7 +60,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let mut ledger = Self::default();
         for message in synced_messages(world) {
             ledger.add(&message.blake3_lf, 1);
@@ -104,7 +85,7 @@ impl Ledger {
     }
 
     /// Does something to the mail in the cloud, so many times.
-    pub(super) fn change_there(&mut self, world: &World, random: &mut Random, times: usize) {
+    pub(crate) fn change_there(&mut self, world: &World, random: &mut Random, times: usize) {
         for _ in 0..times {
             let all = synced_messages(world);
             let free: Vec<_> = all.iter().filter(|message| !self.touched.contains(&message.blake3_lf)).collect();
@@ -198,7 +179,7 @@ impl Ledger {
     }
 
     /// Does something to the files in the Maildirs, so many times.
-    pub(super) fn change_here(&mut self, world: &World, random: &mut Random, times: usize) {
+    pub(crate) fn change_here(&mut self, world: &World, random: &mut Random, times: usize) {
         for _ in 0..times {
             let Some(file) = self.pick_file(world, random) else { return };
             let toggled = |letter: char| {
@@ -268,7 +249,7 @@ impl Ledger {
     }
 
     /// Removes a file. A daemon that sees it tells the cloud; if it is killed before, the file comes back.
-    pub(super) fn remove_here(&mut self, world: &World, random: &mut Random) {
+    pub(crate) fn remove_here(&mut self, world: &World, random: &mut Random) {
         if let Some(file) = self.pick_file(world, random)
             && fs::remove_file(&file.path).is_ok()
         {
@@ -287,7 +268,7 @@ impl Ledger {
     }
 
     /// Notes what a kill left: a message that was not stored yet may be downloaded once more.
-    pub(super) fn note_kill(&mut self, world: &World) {
+    pub(crate) fn note_kill(&mut self, world: &World) {
         self.kills += 1;
         let messages = synced_messages(world);
         for message in &messages {
@@ -303,7 +284,7 @@ impl Ledger {
     }
 
     /// Checks that both sides are the same and that all is as it must be, and begins a new page.
-    pub(super) fn converged(&mut self, world: &World) {
+    pub(crate) fn converged(&mut self, world: &World) {
         for (maildir, folder) in PAIRS {
             world.assert_same(maildir, folder);
         }
@@ -352,6 +333,28 @@ impl Ledger {
         let most = first + DOWNLOADS * self.kills;
         assert!(all <= most, "{all} downloads of {first} messages with {} kills", self.kills);
     }
+}
+
+/// A world of two mailboxes: the first holds `least` messages or up to half as many more, the other a third of that.
+pub(crate) fn small_world(random: &mut Random, least: usize) -> (World, Ledger) {
+    let messages = least + random.below(least / 2);
+    let knobs = Knobs { latency_ms: 2 + random.below(4) as u64, ..Knobs::default() };
+    let folders = vec![("Projects".to_owned(), messages / 3)];
+    let world =
+        World::with(Options { messages, folders, seed: random.next(), size_scale: 0.2, knobs, ..Options::default() });
+    world.configure(TWO_MAILBOXES);
+    let ledger = Ledger::new(&world);
+    (world, ledger)
+}
+
+/// The end of a world: one start sets everything right, and the next has nothing to do.
+pub(crate) fn finish(world: &World, ledger: &mut Ledger) {
+    world.sync();
+    ledger.converged(world);
+    let last = world.sync();
+    assert!(last.stderr.contains("nothing to do"), "{}", last.stderr);
+    assert_eq!(fs::read_dir(world.path(".cms/incoming")).unwrap().count(), 0, "marks of downloads are left");
+    assert!(world.cloud.counters().violations.is_empty(), "{:#?}", world.cloud.counters().violations);
 }
 
 fn synced_messages(world: &World) -> Vec<MessageState> {
