@@ -9,6 +9,9 @@ use crate::StoreError;
 
 impl Database {
     /// Makes all changes, in their order, or none of them.
+    ///
+    /// Rows of the Synced tree are durable afterwards, and with them all that was written before. Of other changes a power
+    /// failure may undo the last ones: they are observations, and an older one only means looking again.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
@@ -18,6 +21,11 @@ impl Database {
         let mut committed = Ok(());
         cms_disk::step(Deed::Commit(path), || {
             committed = (|| {
+                // A file is durable under its new name before its row is written. Were the row older than that after a
+                // power failure, it would look as if somebody had renamed the file since, and that would go up.
+                let agreed =
+                    changes.iter().any(|change| matches!(change, Change::PutSynced(_) | Change::DeleteSynced(_)));
+                self.connection.pragma_update(None, "synchronous", if agreed { "FULL" } else { "NORMAL" })?;
                 let transaction = self.connection.transaction()?;
                 changes.iter().try_for_each(|change| make(&transaction, change))?;
                 transaction.commit()

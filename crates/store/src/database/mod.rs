@@ -120,8 +120,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // In WAL mode NORMAL keeps the database consistent in every case. A power failure may undo the last batches; they are
-    // observations, and an older observation only means looking again. A killed process loses nothing.
+    // In WAL mode NORMAL keeps the database consistent in every case, and a killed process loses nothing. A power failure
+    // may undo the last batches; what mustn't be undone asks for more ([`Database::apply`]).
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -16_000)
