@@ -209,7 +209,7 @@ fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
 
 /// When to kill.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+pub(crate) enum Moment {
     /// After so many further requests were answered.
     Requests(u64),
     /// When so many files more or fewer, or so many new names, are in the Maildirs.
@@ -219,7 +219,7 @@ enum Moment {
 }
 
 impl Moment {
-    fn random(random: &mut Random, requests: usize, files: usize, milliseconds: u64) -> Self {
+    pub(crate) fn random(random: &mut Random, requests: usize, files: usize, milliseconds: u64) -> Self {
         match random.below(4) {
             0 | 1 => Self::Requests(1 + random.below(requests) as u64),
             2 => Self::Files(1 + random.below(files)),
@@ -230,7 +230,7 @@ impl Moment {
 
 /// Starts the program and kills it at that moment, or soon after it has nothing left to do. Returns whether it was killed
 /// before it ended by itself.
-fn run_and_kill(world: &World, command: Command, moment: Moment, mut meanwhile: impl FnMut()) -> bool {
+pub(crate) fn run_and_kill(world: &World, command: Command, moment: Moment, mut meanwhile: impl FnMut()) -> bool {
     let requests = world.cloud.counters().http_requests;
     let names = all_names(world);
     let mut running = Running::of(command);
@@ -269,20 +269,9 @@ fn run_and_kill(world: &World, command: Command, moment: Moment, mut meanwhile: 
 /// Runs one sync that is killed when it enters such a system call for the `count`th time in one thread. Returns whether
 /// it came so far.
 fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
-    let plain = world.command(&["sync"]);
-    let mut command = Command::new("strace");
-    command.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-    command.args(["-e", &format!("inject={calls}:signal=KILL:when={count}")]);
-    command.arg(plain.get_program()).args(plain.get_args()).current_dir(world.directory.path());
-    command
-        .env("HOME", world.directory.path())
-        .env_remove("BROWSER")
-        .env_remove("DISPLAY")
-        .env_remove("WAYLAND_DISPLAY");
-    command
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={count}"));
+    let strace = ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let command = world.command_under("strace", &strace, &["sync"]);
     let finished = Running::of(command).finish();
     let killed = std::os::unix::process::ExitStatusExt::signal(&finished.status) == Some(9);
     assert!(killed || finished.status.success(), "{calls} {count}: {}\n{}", finished.status, finished.stderr);
@@ -290,7 +279,7 @@ fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
 }
 
 /// Whether strace is there and may trace.
-fn strace_works() -> bool {
+pub(crate) fn strace_works() -> bool {
     let mut strace = Command::new("strace");
     strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=linkat", "true"]);
     strace.output().is_ok_and(|output| output.status.success())

@@ -72,7 +72,17 @@ impl World {
 
     /// The program with the world's configuration and these arguments, not yet started.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
+        self.prepared(Command::new(env!("CARGO_BIN_EXE_cms")), arguments)
+    }
+
+    /// The same, started by another program, which has arguments of its own.
+    pub(crate) fn command_under(&self, program: &str, its_own: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(its_own).arg(env!("CARGO_BIN_EXE_cms"));
+        self.prepared(command, arguments)
+    }
+
+    fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.arg("-c").arg(self.path("cms.cfg")).args(arguments).current_dir(self.directory.path());
         command
             .env("HOME", self.directory.path())
