@@ -78,8 +78,13 @@ fn the_probe_links_and_leaves_nothing() {
     let maildir = fixture.directory.path().join("INBOX");
     assert!(!fixture.store.probe_same_file_system(&maildir));
     fs::create_dir_all(maildir.join("tmp")).unwrap();
-    assert!(fixture.store.probe_same_file_system(&maildir));
-    assert_eq!(fs::read_dir(maildir.join("tmp")).unwrap().count(), 0);
+    for left_before in [false, true] {
+        if left_before {
+            fs::write(maildir.join("tmp/.cms-probe"), "").unwrap();
+        }
+        assert!(fixture.store.probe_same_file_system(&maildir));
+        assert_eq!(fs::read_dir(maildir.join("tmp")).unwrap().count(), 0);
+    }
     assert_eq!(fixture.incoming_names(), [""; 0]);
 }
 
