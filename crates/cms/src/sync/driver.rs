@@ -177,6 +177,8 @@ pub(crate) struct Driver {
 
     told: HashSet<String>,
     holding: Holding,
+    /// What of it was about the disk, since that was last well.
+    told_of_disk: Vec<String>,
     /// Files that only a Maildir has, of which the user wasn't told yet, and since when they were seen.
     unreported: HashMap<FileKey, Instant>,
     looked_again: u32,
@@ -247,6 +249,9 @@ impl Driver {
             self.show_on_page(settled);
             if once && (self.fatal.is_some() || settled) {
                 return self.finish_up().await;
+            }
+            if settled && !self.world.troubles.values().any(|trouble| trouble.is_ours) {
+                self.disk_is_well();
             }
             if settled && !std::mem::replace(&mut self.was_settled, true) {
                 info!("Both sides are the same; watching ({})", self.summary);

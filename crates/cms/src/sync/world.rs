@@ -30,6 +30,8 @@ pub(crate) struct Trouble {
     pub(crate) attempts: u32,
     /// When it is tried again.
     pub(crate) retry_at: UnixSeconds,
+    /// Whether it is this machine's trouble rather than the message's. Then the next start tries it at once.
+    pub(crate) is_ours: bool,
 }
 
 /// What applying one observation of the cloud came to.
@@ -178,10 +180,19 @@ impl World {
         }
     }
 
-    /// Notes that a message can't be downloaded for now.
+    /// Notes that a message can't be downloaded for now, because of what it is.
     pub(crate) fn block(&mut self, id: &RemoteId, why: String, retry_at: impl FnOnce(u32) -> UnixSeconds) {
+        self.note_trouble(id, why, false, retry_at);
+    }
+
+    /// Notes that a message can't be kept for now, for a reason that lies on this machine.
+    pub(crate) fn block_for_now(&mut self, id: &RemoteId, why: String, retry_at: impl FnOnce(u32) -> UnixSeconds) {
+        self.note_trouble(id, why, true, retry_at);
+    }
+
+    fn note_trouble(&mut self, id: &RemoteId, why: String, is_ours: bool, retry_at: impl FnOnce(u32) -> UnixSeconds) {
         let attempts = self.troubles.get(id).map_or(0, |trouble| trouble.attempts) + 1;
-        self.troubles.insert(id.clone(), Trouble { why, attempts, retry_at: retry_at(attempts) });
+        self.troubles.insert(id.clone(), Trouble { why, attempts, retry_at: retry_at(attempts), is_ours });
         if let Some(mut message) = self.cloud.messages.get(id).cloned() {
             message.blocked = true;
             self.put_cloud(id.clone(), message);
@@ -387,7 +398,7 @@ impl World {
     }
 
     fn cloud_record(&self, id: &RemoteId, message: &CloudMessage) -> CloudRecord {
-        let trouble = self.troubles.get(id);
+        let trouble = self.troubles.get(id).filter(|trouble| !trouble.is_ours);
         CloudRecord {
             remote_id: id.clone(),
             mailbox: message.mailbox,
@@ -405,7 +416,8 @@ impl World {
     /// Takes a stored message into the tree at the start.
     pub(crate) fn load_cloud(&mut self, record: CloudRecord) {
         if let (Some(why), Some(retry_at)) = (record.trouble, record.retry_at) {
-            self.troubles.insert(record.remote_id.clone(), Trouble { why, attempts: record.attempts, retry_at });
+            let trouble = Trouble { why, attempts: record.attempts, retry_at, is_ours: false };
+            self.troubles.insert(record.remote_id.clone(), trouble);
         }
         let message = CloudMessage {
             mailbox: record.mailbox,

@@ -73,8 +73,19 @@ impl Driver {
                 self.downloading.insert(id.clone());
                 self.downloads.push_front(id.clone());
                 self.downloads_paused_until = Some(Instant::now() + Duration::from_secs(10));
-                self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+                self.tell_of_disk("the disk is full: waiting until there is room again; nothing is lost".to_owned());
                 self.fail(SyncError::Store(error));
+            }
+            Err(FetchError::Store(error)) if !matches!(error, StoreError::NotAMessage { .. }) => {
+                let why = with_causes(&error);
+                self.tell_of_disk(format!("a message can't be kept: {why}; the rest goes on, and it is tried again"));
+                self.world.end(id);
+                self.world
+                    .block_for_now(id, why, |attempts| UnixSeconds(now.0 + (30_i64 << (attempts - 1).min(4)).min(300)));
+                if self.watching {
+                    // What keeps one from being stored may keep them all.
+                    self.downloads_paused_until = Some(Instant::now() + backoff(0));
+                }
             }
             Err(error) => {
                 let never = matches!(error, FetchError::Cloud(CloudError::Unconvertible { .. }));

@@ -190,9 +190,11 @@ impl Driver {
                 let full = error.is_disk_full();
                 let pause = Duration::from_secs(if full { 10 } else { 30 });
                 if full {
-                    self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+                    self.tell_of_disk(
+                        "the disk is full: waiting until there is room again; nothing is lost".to_owned(),
+                    );
                 } else {
-                    self.tell_once(&format!("couldn't {op}: {}", with_causes(&error)));
+                    self.tell_of_disk(format!("couldn't {op}: {}", with_causes(&error)));
                 }
                 self.fail(SyncError::Local(error));
                 self.paused_until = Some(Instant::now() + pause);

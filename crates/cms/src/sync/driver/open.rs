@@ -111,6 +111,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         hook_at: None,
         told: HashSet::default(),
         holding,
+        told_of_disk: Vec::new(),
         unreported: HashMap::default(),
         looked_again: 0,
         needs_second_look: true,

@@ -5,8 +5,9 @@ use std::time::Duration;
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, info};
 
+use crate::problem::with_causes;
 use crate::sync::SyncError;
 use crate::sync::driver::{Driver, open};
 
@@ -64,18 +65,44 @@ impl Driver {
         Ok(())
     }
 
-    /// A full disk is waited for; anything else that keeps the state from being written ends the run.
+    /// Waits for better times, for room on the disk above all: what isn't written down stays in the trees. Only what no
+    /// waiting mends ends the run.
     pub(super) fn could_not_write(&mut self, error: SyncError) -> Result<(), SyncError> {
-        if let SyncError::Store(StoreError::Damaged { .. }) = error {
-            // The next start may not come across it before its own first change.
-            open::set_aside(&self.state_dir)?;
+        match &error {
+            SyncError::Store(StoreError::Damaged { .. }) => {
+                // The next start may not come across it before its own first change.
+                open::set_aside(&self.state_dir)?;
+                return Err(error);
+            }
+            SyncError::Store(StoreError::Conflict { .. } | StoreError::NewerSchema { .. }) => return Err(error),
+            _ => {}
         }
-        if !error.is_disk_full() {
-            return Err(error);
-        }
-        self.tell_once("the disk is full: waiting until there is room again; nothing is lost");
+        let what = if error.is_disk_full() {
+            "the disk is full: waiting until there is room again; nothing is lost".to_owned()
+        } else {
+            format!("{}; waiting until that works again; nothing is lost", with_causes(&error))
+        };
+        self.tell_of_disk(what);
         self.fail(error);
         self.paused_until = Some(Instant::now() + Duration::from_secs(10));
         Ok(())
+    }
+
+    /// Tells what is wrong with the disk, once until it has been well again.
+    pub(super) fn tell_of_disk(&mut self, what: String) {
+        if !self.told_of_disk.contains(&what) {
+            self.tell_once(&what);
+            self.told_of_disk.push(what);
+        }
+    }
+
+    /// Lets it be told anew if the disk fails again, after everything could be done.
+    pub(super) fn disk_is_well(&mut self) {
+        if !self.told_of_disk.is_empty() {
+            info!("The disk takes everything again");
+        }
+        for what in self.told_of_disk.drain(..) {
+            self.told.remove(&what);
+        }
     }
 }
