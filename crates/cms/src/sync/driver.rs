@@ -56,6 +56,9 @@ const CLOUD_STEPS: usize = 80;
 /// How long a file may be only here before the user is told: a mail program's move is a copy first.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
 
+/// How long until a file that couldn't be read is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
 /// How often Maildirs are listed again without cause, in case the kernel lost an event.
 const SAFETY_SCAN: Duration = Duration::from_secs(600);
 
@@ -168,6 +171,8 @@ pub(crate) struct Driver {
 
     plan_at: Option<Instant>,
     vanish_settles_at: Option<Instant>,
+    /// When files that couldn't be read are tried again.
+    read_again_at: Option<Instant>,
     paused_until: Option<Instant>,
     downloads_paused_until: Option<Instant>,
     reopen_at: Option<Instant>,
@@ -326,9 +331,11 @@ impl Driver {
 
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
+        self.read_again(now);
         if self.vanish_settles_at.is_some_and(|at| at <= now) {
-            // A file may have been moved to a Maildir that can't be read just now.
-            let all_readable = self.local.ids().iter().all(|id| self.world.local.readable.contains(id));
+            // A file may have been moved to a Maildir that can't be read just now, or have become a file that can't.
+            let all_readable =
+                self.local.ids().iter().all(|id| self.world.local.readable.contains(id)) && !self.world.has_unread();
             self.vanish_settles_at = (!all_readable).then_some(now + PAIRING_WINDOW);
             if all_readable {
                 for id in self.local.ids() {
@@ -385,6 +392,7 @@ impl Driver {
         let rest = [
             self.plan_at,
             self.vanish_settles_at,
+            self.read_again_at,
             self.paused_until,
             self.downloads_paused_until,
             self.reopen_at,

@@ -185,8 +185,11 @@ impl LocalSide {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
                 Err(error) => {
-                    warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
-                    if row.is_none() {
+                    let has_row = row.is_some();
+                    if has_row || world.note_unread(key.clone(), Located { place, name: name.clone() }) {
+                        warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
+                    }
+                    if !has_row {
                         return Ok(());
                     }
                     None
@@ -195,6 +198,19 @@ impl LocalSide {
         };
         let file = LocalFile { flags: name.flags, hash, inode: facts.inode };
         world.put_file(key, file, Located { place, name });
+        Ok(())
+    }
+
+    /// Looks again at files that couldn't be read.
+    pub(crate) fn read_again(&self, world: &mut World) -> Result<(), LocalError> {
+        for (key, Located { place, name }) in world.try_unread() {
+            let Some(maildir) = self.maildir(key.maildir) else { continue };
+            if maildir.inspect(place, &name)?.is_none() {
+                world.unread.remove(&key);
+                continue;
+            }
+            self.take(world, key.maildir, maildir, place, name, Look::Heard)?;
+        }
         Ok(())
     }
 

@@ -34,6 +34,18 @@ pub(crate) struct Trouble {
     pub(crate) is_ours: bool,
 }
 
+/// A file that is there and can't be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    /// Where it is.
+    pub(crate) located: Located,
+    /// How often it was tried again.
+    pub(crate) tries: u32,
+}
+
+/// How often a file that can't be read is tried again. Until then it may be what a file that went has become.
+const TRIES_OF_UNREAD: u32 = 6;
+
 /// What applying one observation of the cloud came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -51,6 +63,8 @@ pub(crate) struct World {
     pub(crate) synced: SyncedTree,
     pub(crate) places: HashMap<FileKey, Located>,
     pub(crate) troubles: HashMap<RemoteId, Trouble>,
+    /// Files without a row that can't be read, so that nobody knows what they are.
+    pub(crate) unread: HashMap<FileKey, Unread>,
     pub(crate) busy: Busy,
     touched: Touched,
     everything_touched: bool,
@@ -262,8 +276,35 @@ impl World {
         if !self.everything_touched {
             self.touched.files.insert(key.clone());
         }
+        if !self.unread.is_empty() {
+            self.unread.remove(&key);
+        }
         self.places.insert(key.clone(), located);
         self.local.files.insert(key, file);
+    }
+
+    /// Notes that a file can't be read. Returns whether that is new.
+    pub(crate) fn note_unread(&mut self, key: FileKey, located: Located) -> bool {
+        let tries = self.unread.get(&key).map(|unread| unread.tries);
+        self.unread.insert(key, Unread { located, tries: tries.unwrap_or_default() });
+        tries.is_none()
+    }
+
+    /// Whether any file that can't be read is worth another try soon.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.unread.values().any(|unread| unread.tries < TRIES_OF_UNREAD)
+    }
+
+    /// Hands out the files that couldn't be read and are worth another try, and counts that try.
+    pub(crate) fn try_unread(&mut self) -> Vec<(FileKey, Located)> {
+        let mut due = Vec::new();
+        for (key, unread) in &mut self.unread {
+            if unread.tries < TRIES_OF_UNREAD {
+                unread.tries += 1;
+                due.push((key.clone(), unread.located.clone()));
+            }
+        }
+        due
     }
 
     /// Takes a file out of the Local tree, and notes how it went if somebody saw it.
@@ -286,6 +327,7 @@ impl World {
         self.local.files.retain(|key, _| key.maildir != maildir);
         self.places.retain(|key, _| key.maildir != maildir);
         self.strangers.retain(|key| key.maildir != maildir);
+        self.unread.retain(|key, _| key.maildir != maildir);
         self.local.vanished.retain(|key, _| key.maildir != maildir);
         self.everything_touched = true;
     }

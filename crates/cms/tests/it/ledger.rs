@@ -56,7 +56,7 @@ pub(crate) struct Ledger {
     /// All messages that ever were drafts. Each change of a draft may cost a download.
     drafts: BTreeSet<String>,
     kills: u64,
-    /// Downloads that power cuts may have undone.
+    /// Downloads that the disk may have undone.
     lost: u64,
     made: u64,
 }
@@ -285,9 +285,9 @@ impl Ledger {
         }
     }
 
-    /// Notes a power cut. What both sides had when they were last the same was made durable then; what came since may
-    /// have to be downloaded once more.
-    pub(crate) fn note_power_cut(&mut self, world: &World) {
+    /// Notes that the disk failed: the power was cut, or it refused something. What both sides had when they were last
+    /// the same is there; what came since may have to be downloaded once more.
+    pub(crate) fn note_loss(&mut self, world: &World) {
         for message in synced_messages(world) {
             if !self.settled.contains(&message.blake3_lf) || self.touched.contains(&message.blake3_lf) {
                 *self.again.entry(message.id).or_default() += 1;

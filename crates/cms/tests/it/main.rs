@@ -11,6 +11,7 @@ mod corpus;
 mod crossing;
 mod desktop;
 mod disk;
+mod disk_faults;
 mod faults;
 mod first_sync;
 mod held;

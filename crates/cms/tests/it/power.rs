@@ -53,7 +53,7 @@ fn f26_during_the_first_sync() {
             let command = if random.chance(50) { "sync" } else { "run" };
             let moment = Moment::random(random, 40, 60, 250);
             run_and_cut(&world, &mut disk, world.command(&[command]), moment, random);
-            ledger.note_power_cut(&world);
+            ledger.note_loss(&world);
         }
         finish(&world, &mut ledger);
         cuts
@@ -164,7 +164,7 @@ fn play_changes(
             let moment = Moment::random(random, 25, 8, 250);
             run_and_cut(world, disk, command(world, name), moment, random);
             cuts += 1;
-            ledger.note_power_cut(world);
+            ledger.note_loss(world);
         }
         world.sync();
         ledger.converged(world);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
-use crate::sync::driver::{Driver, PAIRING_WINDOW, SAFETY_SCAN};
+use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, SAFETY_SCAN};
 use crate::sync::local::{LocalError, LocalSide};
 use crate::sync::tasks;
 use crate::sync::world::World;
@@ -53,6 +53,19 @@ impl Driver {
         }
         self.scan_at = Instant::now() + SAFETY_SCAN;
         self.needs_second_look = true;
+    }
+
+    /// Tries files again that couldn't be read: one of them may be what a file that went has become.
+    pub(super) fn read_again(&mut self, now: Instant) {
+        if self.read_again_at.is_some_and(|at| at <= now) {
+            self.read_again_at = None;
+            if let Err(error) = self.local.read_again(&mut self.world) {
+                debug!(%error, "Couldn't look at files again");
+            }
+        }
+        if self.watching && self.read_again_at.is_none() && self.world.has_unread() {
+            self.read_again_at = Some(now + READ_AGAIN);
+        }
     }
 
     pub(super) fn watch(&mut self) -> Result<(), SyncError> {

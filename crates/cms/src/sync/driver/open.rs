@@ -103,6 +103,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         touched_maildirs: HashSet::default(),
         plan_at: None,
         vanish_settles_at: None,
+        read_again_at: None,
         paused_until: None,
         downloads_paused_until: None,
         reopen_at: None,
