@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::time::Duration;
 
-use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, NewMessage, Options};
+use simcloud::{Action, Deletion, Fault, FlagChange, FlagStatus, Knobs, NewMessage, Options};
 
 use crate::mail_program::{INBOX_AND_LISTS, TRASH, base_name, letters, text};
 use crate::world::{World, wait_for};
@@ -382,5 +383,34 @@ fn deleting_where_the_trash_is_a_maildir_works_under_a_flawed_service() {
     world.wait_until_same("Trash", TRASH);
     world.wait_until_same("INBOX", "Inbox");
     daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn a_plan_that_the_disk_has_overtaken_is_made_anew() {
+    let world = World::with(Options { messages: 0, knobs: Knobs::calm(), ..Options::default() });
+    let subjects = ["one", "two", "three", "four"];
+    let ids = subjects.map(|subject| world.receive("Inbox", subject));
+    world.sync();
+    // The Maildir is listed, and before the cloud answers a mail program renames what it found. One of the renames that
+    // the cloud's answer asks for comes upon that, and the others mustn't be done either as if nothing had happened.
+    for id in &ids {
+        world.cloud.set_flags("", id, FlagChange { is_read: Some(true), ..FlagChange::default() }).unwrap();
+    }
+    world.cloud.inject(Fault::once("delta", Action::Delay { milliseconds: 1500 }));
+    let running = world.start(&["sync"]);
+    wait_for("the cloud is asked", || world.cloud.faults().iter().any(|fault| fault.fired > 0));
+    // Time in which four names are listed.
+    std::thread::sleep(Duration::from_millis(500));
+    for subject in subjects {
+        world.set_letters("INBOX", &world.file_of("INBOX", subject), "F");
+    }
+    let finished = running.finish();
+    assert!(finished.status.success(), "{}", finished.stderr);
+    for (subject, id) in subjects.iter().zip(&ids) {
+        let message = world.message(id).unwrap();
+        assert!(message.is_read && message.flag == FlagStatus::Flagged, "{message:?}");
+        assert_eq!(letters(&world.file_of("INBOX", subject)), "FS");
+    }
     world.assert_lawful();
 }

@@ -189,9 +189,10 @@ impl Driver {
                     // Something renames faster than we look, or a name can't be had: no reason to spin.
                     self.looked_again = 0;
                     self.paused_until = Some(Instant::now() + Duration::from_secs(2));
-                    return false;
                 }
-                true
+                // The other steps were planned from the tree as it was. One that renames a file would undo what
+                // somebody has given it for a name meanwhile.
+                false
             }
             Err(LocalError::ContentMissing) => {
                 if let Some(id) = op.id(&self.world.synced).cloned() {

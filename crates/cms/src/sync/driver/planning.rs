@@ -64,7 +64,8 @@ impl Driver {
         self.note_local_only(&plan);
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
-        for op in plan.ops {
+        let mut ops = plan.ops.into_iter();
+        while let Some(op) = ops.next() {
             match op {
                 Op::Fetch { id } if self.recognize(&id) => {}
                 Op::Fetch { id } => {
@@ -89,6 +90,10 @@ impl Driver {
                 }
                 op => self.world.touch_op(&op),
             }
+        }
+        // What the rest was planned from isn't what the trees say by now.
+        for op in ops {
+            self.world.touch_op(&op);
         }
         self.act_there(cloud_steps);
         if self.world.is_touched() && self.paused_until.is_none() {
