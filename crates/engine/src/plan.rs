@@ -5,22 +5,51 @@
 //!
 //! # What is decided for a message that both sides had
 //!
-//! Rows: what became of the file since the base. Columns: what became of the message in the cloud.
+//! Rows: what became of the file since the base. Columns: what became of the message in the cloud. A cell names the steps
+//! that bring both sides to rest, in their order, and what remains then, in the [words](#the-words) below. The tests read
+//! these tables and try each cell under each policy.
 //!
-//! | local \ cloud | unchanged | flags | moved | draft edited | gone |
-//! |---|---|---|---|---|---|
-//! | unchanged | – | flags here | move the file | replace the file | remove the file |
-//! | flags | flags there | merge bit by bit | move the file, merge | replace, merge | remove the file: a deletion beats flags |
-//! | moved to another Maildir | move there | move there, flags | the cloud's place holds | move there, replace | remove the file |
-//! | copied elsewhere, then trashed (`T`) | remove the trashed one; from then on it is a move | as left | as left | as left | as left |
-//! | trashed (`T`) or seen to go | delete there | delete there | the move holds, the file comes back | the edit holds, the file comes back | forget |
-//! | gone, nobody knows why | the file comes back | comes back | comes back in the new place | comes back, edited | forget |
-//! | edited | kept, told | kept, told, flags | kept, told, moved | both kept | the file stays, a local one from now on |
-//! | going (window open) | wait | wait | wait | wait | wait |
-//! | Maildir unreadable | wait | wait | wait | wait | wait |
+//! | local \ cloud | unchanged | flags | moved | moved, flags | edited | edit unread | edit blocked | rebuilt | another id | gone | perhaps gone | unlisted |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|---|
+//! | unchanged | – | rename | move | move | replace | fetch replace | – | – | record | remove | wait | wait |
+//! | flags | tell | tell rename | tell move | tell move | tell replace | fetch tell replace | tell | tell | tell | remove | wait | wait |
+//! | renamed | record | rename | move | move | replace | fetch replace | record | record | record | remove | wait | wait |
+//! | renamed, flags | tell | tell rename | tell move | tell move | tell replace | fetch tell replace | tell | tell | tell | remove | wait | wait |
+//! | moved | refile | refile rename | move | move | refile replace | fetch refile replace | refile | refile | refile | remove | wait | wait |
+//! | moved, flags | refile tell | refile tell rename | tell move | tell move | refile tell replace | fetch refile tell replace | refile tell | refile tell | refile tell | remove | wait | wait |
+//! | moved alike | refile | refile rename | record | rename | refile replace | fetch refile replace | refile | refile | refile | remove | wait | wait |
+//! | moved by copy | refile | refile rename | move | move | refile replace | fetch refile replace | refile | refile | refile | forget keep | wait | wait |
+//! | copied | keep | rename keep | move keep | move keep | replace keep | fetch replace keep | keep | keep | record keep | remove keep | wait keep | wait keep |
+//! | copied, then trashed | drop refile | drop refile rename | drop move | drop move | drop refile replace | fetch drop refile replace | drop refile | drop refile | drop refile | drop forget keep | wait | wait |
+//! | trashed | delete clear | delete clear | move | move | replace | fetch replace | wait | delete clear | clear deliver | clear | wait | wait |
+//! | seen to go | delete forget | delete forget | deliver | deliver | deliver | fetch deliver | wait | delete forget | forget deliver | forget | wait | wait |
+//! | unexplained | deliver | deliver | deliver | deliver | deliver | fetch deliver | deliver | deliver | deliver | forget | wait | wait |
+//! | settling | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
+//! | edited | record told | rename told | move told | move told | deliver keep | fetch deliver keep | record told | record told | record told | forget keep | wait | wait |
+//! | unreadable | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
 //!
-//! "Gone" in the cloud counts only once every mailbox was listed to the end (it may have been moved), and not while a message that was received
-//! at the same second isn't downloaded: it may be the same one under a new id.
+//! The rows:
+//!
+//! * *renamed*: another base name in the same Maildir; *moved*: into another Maildir; *moved alike*: into the one that the
+//!   cloud's move leads to; *moved by copy*: the file went, and one of the same content is in another Maildir.
+//! * *copied*: there is another file of the same content, which is the user's; *copied, then trashed*: and the first one
+//!   has the Trash flag: a mail program's way of moving.
+//! * *trashed*: it has got the Trash flag; *seen to go*: a watcher or a listing saw it go, and it turned up nowhere;
+//!   *settling*: it may yet turn up; *unexplained*: it isn't there, and nobody knows why.
+//! * *edited*: it has other content; *unreadable*: its Maildir can't be read.
+//!
+//! The columns:
+//!
+//! * *edited*: a draft has other content; *edit unread*: it may have, and isn't downloaded yet; *edit blocked*: it can't be
+//!   for now; *rebuilt*: a message that is no draft has other bytes, as Exchange makes them.
+//! * *another id*: the message is there, under an id that nobody knew.
+//! * *gone* counts only once every mailbox was listed to the end, since it may have been moved (else it is *unlisted*), and
+//!   not while a message that was received at the same second isn't downloaded: it may be the same one under a new id
+//!   (*perhaps gone*).
+//!
+//! What the cells say in other words: flags merge bit by bit; where both sides moved a message the cloud's place holds;
+//! what the cloud deleted goes here too, even if its flags were changed; an edit on either side outlives a deletion on the
+//! other; a deletion here holds unless the cloud moved or edited the message; what nobody saw go comes back.
 //!
 //! Where the user has said of a held deletion that it isn't meant, a file that was trashed or seen to go counts as gone for no
 //! known reason, and one whose message is gone in the cloud stays, a local one from now on. Where the user has said that it
@@ -29,13 +58,116 @@
 //! A file that was found by its content alone, under another name and inode, may be a copy of the user's: it is never
 //! removed because the cloud's message is gone, and its Trash flag means nothing. A deletion here passes to no other id.
 //!
-//! Where flags crossed over in both directions, the cloud is told first; then the file is renamed once, for good.
-//!
 //! # What is decided for a message that has no base
 //!
-//! * In the cloud only: fetched, then matched by content with a row whose message went (an id that changed), then with
-//!   a file that has no row (a lost state, an interrupted delivery), then delivered.
-//! * On disk only: matched by content with a row whose file went (a rename, a move); otherwise it stays and is told.
+//! In the cloud only: it is fetched, then matched by content with a row whose message went (an id that changed), then with
+//! a file that has no row (a lost state, an interrupted delivery), then delivered. On disk only: it is matched by content
+//! with a row whose file went (a rename, a move); otherwise it stays and is told. Nothing is deleted.
+//!
+//! | local \ cloud | present | with flags | unread | blocked | listed in part | absent |
+//! |---|---|---|---|---|---|---|
+//! | absent | deliver | deliver | fetch deliver | – | deliver | – |
+//! | the same | record | record rename | fetch record | keep | record | keep |
+//! | flags | record rename | record rename | fetch record rename | keep | record rename | keep |
+//! | another name | record | record rename | fetch record | keep | record | keep |
+//! | trashed | record untrash | record untrash | fetch record untrash | keep | record untrash | keep |
+//! | another Maildir | deliver keep | deliver keep | fetch deliver keep | keep | deliver keep | keep |
+//! | other content | deliver keep | deliver keep | fetch deliver keep | keep | deliver keep | keep |
+//! | unreadable | – | – | fetch | – | – | – |
+//!
+//! # What a policy changes
+//!
+//! Where a policy says so, these steps take the place of those in the tables above, line by line. Everything else in a
+//! policy changes no cell.
+//!
+//! | policy | cloud | instead of | is done |
+//! |---|---|---|---|
+//! | the router doesn't know | present; with flags; unread; listed in part | record rename | keep |
+//! | the router doesn't know | present; with flags; unread; listed in part | record untrash | keep |
+//! | the router doesn't know | present; with flags; unread; listed in part | record | keep |
+//! | the router doesn't know | present; with flags; unread; listed in part | deliver | – |
+//! | the Maildir wins at the first meeting | any | record rename | record tell |
+//! | the Maildir wins at the first meeting | with flags | record untrash | record tell untrash |
+//! | no flag can be told | any | tell untrash | untrash |
+//! | no flag can be told | any | tell rename | rename |
+//! | no flag can be told | any | tell move | move |
+//! | no flag can be told | any | tell replace | replace |
+//! | no flag can be told | any | tell | record |
+//! | no flag is reported | any | rename | record |
+//! | no deletion is allowed | any | delete clear | held |
+//! | no deletion is allowed | any | delete forget | held |
+//! | no deletion is allowed | any | remove | held |
+//! | deleted messages have a mailbox | any | delete clear | delete move |
+//! | deleted messages have a mailbox | any | delete forget | delete deliver |
+//! | the router doesn't know | any | tell move | wait |
+//! | the router doesn't know | any | move | wait |
+//! | the router doesn't know | moved; moved, flags | deliver | wait |
+//! | the router doesn't know | moved; moved, flags | record | wait |
+//! | the router doesn't know | moved, flags | rename | wait |
+//! | the router doesn't know | any | delete deliver | delete wait |
+//! | the router doesn't know | another id | clear deliver | clear |
+//! | the router doesn't know | another id | forget deliver | forget |
+//! | the router doesn't know | any | refile tell | tell |
+//! | the router doesn't know | any | refile rename | rename |
+//! | the router doesn't know | any | refile replace | replace |
+//! | the router doesn't know | any | refile record | record |
+//! | the router doesn't know | any | refile | record |
+//!
+//! # The words
+//!
+//! | word | what is done, or remains |
+//! |---|---|
+//! | fetch | the message is downloaded |
+//! | deliver | a file is put into the Maildir |
+//! | replace | the draft's new version is put into the Maildir, and the old one is taken out |
+//! | rename | the file gets the flags |
+//! | untrash | the file loses its Trash flag, and gets the other flags |
+//! | move | the file goes into the Maildir that belongs to the cloud's mailbox, with the flags |
+//! | remove | the file is taken out because the cloud deleted the message |
+//! | clear | the file is taken out that the user trashed |
+//! | drop | the trashed original is taken out; the row has the copy from then on |
+//! | tell | the flags are changed in the cloud |
+//! | refile | the message is moved in the cloud, to the mailbox that leads to the file's Maildir |
+//! | delete | the message is deleted in the cloud, in the way that the mailbox is configured for |
+//! | record | only the row is written: both sides are the same |
+//! | forget | only the row is taken out |
+//! | held | the deletion waits for the user's word |
+//! | wait | the row waits for something that will show by itself |
+//! | told | the edit stays here, and the user is told |
+//! | keep | a file that only the Maildir has stays there, and the user is told |
+//!
+//! # One flag
+//!
+//! Which sides have a change of a flag in the end, by what the cloud does with such a flag.
+//!
+//! | a flag that the cloud | changed here | changed there | changed on both |
+//! |---|---|---|---|
+//! | reports and takes | both | both | both |
+//! | only reports | here | both | both |
+//! | only takes | both | there | both |
+//! | does neither with | here | there | both |
+//!
+//! Where flags crossed over in both directions, the cloud is told first; then the file is renamed once, for good.
+//!
+//! # Two flags of which the cloud keeps one
+//!
+//! Rows: what both sides had, and what the file has then. Columns: what the cloud has then. Cells: what the file and the
+//! cloud have in the end. Nothing is taken away here because it made room for another there.
+//!
+//! | here \ there | – | P | R |
+//! |---|---|---|---|
+//! | –, then – | – / – | P / P | R / R |
+//! | –, then P | P / P | P / P | PR / R |
+//! | –, then R | R / R | PR / P | R / R |
+//! | –, then PR | PR / R | PR / P | PR / R |
+//! | P, then – | – / – | – / – | R / R |
+//! | P, then P | – / – | P / P | PR / R |
+//! | P, then R | R / R | R / R | R / R |
+//! | P, then PR | PR / R | PR / R | PR / R |
+//! | R, then – | – / – | P / P | – / – |
+//! | R, then P | P / P | P / P | P / P |
+//! | R, then R | – / – | PR / P | R / R |
+//! | R, then PR | PR / P | PR / P | PR / P |
 //!
 //! # Identity
 //!

@@ -108,6 +108,9 @@ pub(crate) struct World {
     pub(crate) words: BTreeMap<RowId, Word>,
     /// Rows of a folder that was removed and made again.
     pub(crate) of_removed_folder: BTreeSet<RowId>,
+    pub(crate) readable_flags: Flags,
+    pub(crate) settable_flags: Flags,
+    pub(crate) exclusive_flags: Flags,
     pub(crate) manners: Manners,
     pub(crate) losses: Losses,
     /// Whether the scan tells the hash of files that it knows by name.
@@ -141,6 +144,9 @@ impl World {
             deleted_lately: Deletions::new(),
             words: BTreeMap::new(),
             of_removed_folder: BTreeSet::new(),
+            readable_flags: flags("DFPRS"),
+            settable_flags: flags("FPRS"),
+            exclusive_flags: flags("PR"),
             manners: Manners::default(),
             losses: Losses::default(),
             hashes_all: false,
@@ -203,9 +209,9 @@ impl World {
         let policy = Policy {
             mailboxes: &self.mailboxes,
             same_account: &|_, _| true,
-            readable_flags: flags("DFPRS"),
-            settable_flags: flags("FPRS"),
-            exclusive_flags: flags("PR"),
+            readable_flags: self.readable_flags,
+            settable_flags: self.settable_flags,
+            exclusive_flags: self.exclusive_flags,
             deleted_mailbox: &deleted,
             first_meeting: self.first_meeting,
             max_deletions: self.max_deletions,
