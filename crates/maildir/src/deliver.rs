@@ -33,7 +33,7 @@ pub struct Delivered {
 pub enum How {
     /// As a further name of the file in the store.
     Linked,
-    /// As a copy: the store is on another file system, or a twin with another received time has the file.
+    /// As a copy: the store is on another file system, or a twin has the file.
     Copied,
     /// It was there already, so an earlier delivery had been interrupted before it was recorded.
     AlreadyThere,
@@ -103,9 +103,10 @@ impl Maildir {
         received: UnixSeconds,
         target: &Path,
     ) -> Result<How, MaildirError> {
-        // All names of a file share its time. A file that only the store names can be given any.
-        let time_fits = facts.mtime == received || facts.links == 1 && set_mtime(source, received).is_ok();
-        if time_fits {
+        // All names of a file share its time and its bytes. A twin gets a file of its own, so that a program which writes
+        // into the one doesn't write into the other.
+        let alone = facts.links == 1;
+        if alone && (facts.mtime == received || set_mtime(source, received).is_ok()) {
             match cms_disk::hard_link(source, target) {
                 Ok(()) => return Ok(How::Linked),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use cms_engine::Flags;
+use cms_engine::{BaseName, Flags};
 use rustix::io::Errno;
 
 use crate::directory::facts_of;
@@ -45,7 +45,7 @@ impl Maildir {
         }
     }
 
-    /// Moves a message to another Maildir under the same base name and returns where it is now.
+    /// Moves a message to another Maildir, under `base_name` there, and returns where it is now.
     ///
     /// An untouched message in `new` stays new. [`MaildirError::NameTaken`] if the target holds a file under that base
     /// name, even one with the same content: that one is another message.
@@ -54,17 +54,18 @@ impl Maildir {
         place: Place,
         name: &FileName,
         target: &Self,
+        base_name: &BaseName,
         flags: Flags,
     ) -> Result<(Place, FileName), MaildirError> {
         let source = self.path_of(place, name);
-        if let Some(taken) = target.find(&name.base_name)? {
+        if let Some(taken) = target.find(base_name)? {
             return Err(MaildirError::NameTaken { path: target.path_of(taken.place, &taken.name) });
         }
         let stays_new = place == Place::New && flags.is_empty() && name.other_letters.is_empty();
         let (new_place, new_name) = if stays_new {
-            (Place::New, FileName::bare(name.base_name.clone()))
+            (Place::New, FileName::bare(base_name.clone()))
         } else {
-            (Place::Cur, name.with_flags(flags))
+            (Place::Cur, FileName::new(base_name.clone(), flags, &name.other_letters))
         };
         let destination = target.path_of(new_place, &new_name);
         match self.rename(&source, target, &destination) {
@@ -74,7 +75,7 @@ impl Maildir {
                     Ok(None) => return Err(self.vanished(&source)),
                     Err(error) => return Err(MaildirError::io("inspect", &source, error)),
                 };
-                target.copy_in(&source, &name.base_name, mtime, &destination)?;
+                target.copy_in(&source, base_name, mtime, &destination)?;
                 // The copy must be durable, its name included, before the only other one goes.
                 target.sync_directories()?;
                 if let Err(error) = cms_disk::remove_file(&source) {
@@ -89,7 +90,7 @@ impl Maildir {
             }
             other => other?,
         }
-        target.remember(&name.base_name);
+        target.remember(base_name);
         Ok((new_place, new_name))
     }
 

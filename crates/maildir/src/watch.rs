@@ -19,13 +19,22 @@ use crate::{Maildir, MaildirError, Place};
 /// Something happened to a watched Maildir. What exactly, only the disk can tell: events are reasons to look.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WatchEvent {
-    /// A name appeared (created, linked, moved here), or its file was written.
+    /// A name appeared (created, linked, moved here).
     Appeared {
         /// In which Maildir.
         maildir: MaildirId,
         /// In which of its directories.
         place: Place,
         /// The file's name; [`crate::FileName::parse`] takes it apart.
+        file_name: OsString,
+    },
+    /// A file was written to under this name; perhaps it appeared just before.
+    Written {
+        /// In which Maildir.
+        maildir: MaildirId,
+        /// In which of its directories.
+        place: Place,
+        /// The file's name.
         file_name: OsString,
     },
     /// A name went away (removed, moved elsewhere).
@@ -262,14 +271,19 @@ impl Watcher {
             return;
         }
         let file_name = name.to_owned();
-        let event = if events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE) {
+        let event = if events.contains(ReadFlags::CLOSE_WRITE) {
+            // A file that is created and written is told twice in a row.
+            if self.pending.back() == Some(&WatchEvent::Appeared { maildir, place, file_name: file_name.clone() }) {
+                self.pending.pop_back();
+            }
+            WatchEvent::Written { maildir, place, file_name }
+        } else if events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
             WatchEvent::Appeared { maildir, place, file_name }
         } else if events.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
             WatchEvent::Vanished { maildir, place, file_name }
         } else {
             return;
         };
-        // A file that is created and written is told twice in a row.
         if self.pending.back() != Some(&event) {
             self.pending.push_back(event);
         }

@@ -308,7 +308,7 @@ impl LocalSide {
             }
             Op::Rename { row, from, base } => {
                 let mut base = base.clone();
-                self.rename(world, store, from, &mut base, now)?;
+                self.rename(world, from, &mut base)?;
                 world.confirm(&Op::Rename { row: *row, from: from.clone(), base }, &Answer::default());
             }
             Op::Remove { file, .. } => {
@@ -338,28 +338,16 @@ impl LocalSide {
         Ok(())
     }
 
-    fn rename(
-        &self,
-        world: &mut World,
-        store: &Store,
-        from: &FileKey,
-        base: &mut cms_engine::Row,
-        now: UnixSeconds,
-    ) -> Result<(), LocalError> {
+    fn rename(&self, world: &mut World, from: &FileKey, base: &mut cms_engine::Row) -> Result<(), LocalError> {
         let id = from.maildir;
         let to = base.file.maildir;
         let located = world.places.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
         let (source, target) = self.maildir(id).zip(self.maildir(to)).ok_or(LocalError::LookAgain(id))?;
-        if base.file.base_name != from.base_name {
-            // The name is taken by another message there: this one goes in under a name of its own.
-            Self::keep(store, source, &located, &base.hash)?;
-            self.deliver(world, store, base)?;
-            return self.unlink(world, store, from, now);
-        }
         let (place, name) = if id == to {
             source.set_flags(located.place, &located.name, base.flags.local)
         } else {
-            source.move_to(located.place, &located.name, target, base.flags.local)
+            // Under a name of its own, if another message has its name there.
+            source.move_to(located.place, &located.name, target, &base.file.base_name, base.flags.local)
         }
         .map_err(|error| look_again(error, id))?;
         let mut file = world.local.files.get(from).cloned().ok_or(LocalError::LookAgain(id))?;

@@ -2,7 +2,7 @@ use std::fs;
 
 use cms_maildir::{Maildir, MaildirError, Place};
 
-use crate::{Fixture, at, elsewhere, flags, names};
+use crate::{base, Fixture, at, elsewhere, flags, names};
 
 /// Sets flags on the only file and compares the name afterwards.
 fn check(before: &str, letters: &str, after: &str) {
@@ -100,7 +100,7 @@ fn a_move_keeps_the_base_name_and_overwrites_nothing() {
     ] {
         fixture.put(from, from);
         let (place, name) = at(from);
-        let (place, name) = fixture.maildir.move_to(place, &name, &target, flags(letters)).unwrap();
+        let (place, name) = fixture.maildir.move_to(place, &name, &target, &name.base_name, flags(letters)).unwrap();
         assert_eq!(format!("{place}/{}", name.on_disk()), to);
         assert_eq!(fs::read_to_string(target.path_of(place, &name)).unwrap(), from);
     }
@@ -109,9 +109,14 @@ fn a_move_keeps_the_base_name_and_overwrites_nothing() {
 
     fixture.put("cur/1.a:2,Sa", "another");
     let (place, name) = at("cur/1.a:2,Sa");
-    let error = fixture.maildir.move_to(place, &name, &target, flags("T")).unwrap_err();
+    let error = fixture.maildir.move_to(place, &name, &target, &name.base_name, flags("T")).unwrap_err();
     assert!(matches!(error, MaildirError::NameTaken { .. }), "the base name is taken, if with other flags: {error}");
     assert_eq!(fixture.names(), ["cur/1.a:2,Sa"]);
+    // It goes in under another name, and stays the same file.
+    let inode = fixture.maildir.inspect(place, &name).unwrap().unwrap().inode;
+    let (place, name) = fixture.maildir.move_to(place, &name, &target, &base("1.a.1"), flags("T")).unwrap();
+    assert_eq!(format!("{place}/{}", name.on_disk()), "cur/1.a.1:2,Ta");
+    assert_eq!(target.inspect(place, &name).unwrap().unwrap().inode, inode);
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn a_move_to_another_file_system_copies_and_keeps_the_time() {
     fixture.put("cur/1.a:2,S", "content");
     let (place, name) = at("cur/1.a:2,S");
     let before = fixture.maildir.inspect(place, &name).unwrap().unwrap();
-    let (place, name) = fixture.maildir.move_to(place, &name, &target, flags("S")).unwrap();
+    let (place, name) = fixture.maildir.move_to(place, &name, &target, &name.base_name, flags("S")).unwrap();
     let after = target.inspect(place, &name).unwrap().unwrap();
     assert_eq!((place, after.size, after.mtime), (Place::Cur, before.size, before.mtime));
     assert_eq!((fixture.names().len(), names(&target)), (0, vec!["cur/1.a:2,S".to_owned()]));

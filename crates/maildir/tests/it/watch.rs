@@ -19,6 +19,11 @@ fn appeared(id: u32, path: &str) -> WatchEvent {
     WatchEvent::Appeared { maildir: MaildirId(id), place, file_name: name.on_disk().into() }
 }
 
+fn written(id: u32, path: &str) -> WatchEvent {
+    let (place, name) = at(path);
+    WatchEvent::Written { maildir: MaildirId(id), place, file_name: name.on_disk().into() }
+}
+
 fn vanished(id: u32, path: &str) -> WatchEvent {
     let (place, name) = at(path);
     WatchEvent::Vanished { maildir: MaildirId(id), place, file_name: name.on_disk().into() }
@@ -50,13 +55,13 @@ fn every_change_of_a_name_is_told_in_order() {
         fixture.put("cur/2.b:2,", "x");
 
         assert_eq!(
-            until(&mut watcher, &appeared(1, "cur/2.b:2,")).await,
+            until(&mut watcher, &written(1, "cur/2.b:2,")).await,
             [
                 appeared(1, "new/1.a"),
                 vanished(1, "new/1.a"),
                 appeared(1, "cur/1.a:2,S"),
                 vanished(1, "cur/1.a:2,S"),
-                appeared(1, "cur/2.b:2,"),
+                written(1, "cur/2.b:2,"),
             ]
         );
     });
@@ -72,11 +77,26 @@ fn a_move_between_maildirs_is_told_as_leaving_and_arriving() {
         watcher.add(MaildirId(1), &fixture.maildir).unwrap();
         watcher.add(MaildirId(2), &other).unwrap();
         let (place, name) = at("cur/1.a:2,S");
-        fixture.maildir.move_to(place, &name, &other, flags("S")).unwrap();
+        fixture.maildir.move_to(place, &name, &other, &name.base_name, flags("S")).unwrap();
         assert_eq!(
             until(&mut watcher, &appeared(2, "cur/1.a:2,S")).await,
             [vanished(1, "cur/1.a:2,S"), appeared(2, "cur/1.a:2,S")]
         );
+    });
+}
+
+#[test]
+fn a_file_that_is_written_to_in_place_is_told() {
+    run(async {
+        let fixture = Fixture::new();
+        let path = fixture.put("cur/1.a:2,S", "x");
+        let mut watcher = Watcher::new().unwrap();
+        watcher.add(MaildirId(1), &fixture.maildir).unwrap();
+        fs::read(&path).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, b"y").unwrap();
+        drop(file);
+        assert_eq!(until(&mut watcher, &written(1, "cur/1.a:2,S")).await, [written(1, "cur/1.a:2,S")]);
     });
 }
 
@@ -90,7 +110,7 @@ fn dropping_a_waiting_call_loses_no_event() {
         // Has heard the event, and is dropped while it waits for more.
         let slow = tokio::time::timeout(Duration::from_millis(50), watcher.next_batch(Duration::from_secs(60))).await;
         assert!(slow.is_err());
-        assert_eq!(watcher.next_batch(SETTLE).await.unwrap(), [appeared(1, "cur/1.a:2,")]);
+        assert_eq!(watcher.next_batch(SETTLE).await.unwrap(), [written(1, "cur/1.a:2,")]);
     });
 }
 
@@ -112,7 +132,7 @@ fn a_directory_that_goes_and_comes_back_is_told_and_watched_again() {
             Maildir::create(&root).unwrap();
             until(&mut watcher, &back).await;
             fixture.put("cur/1.a:2,", "x");
-            until(&mut watcher, &appeared(1, "cur/1.a:2,")).await;
+            until(&mut watcher, &written(1, "cur/1.a:2,")).await;
             fs::remove_file(root.join("cur/1.a:2,")).unwrap();
             until(&mut watcher, &vanished(1, "cur/1.a:2,")).await;
 
@@ -126,7 +146,7 @@ fn a_directory_that_goes_and_comes_back_is_told_and_watched_again() {
             let messages = events.iter().filter(|event| !matches!(event, WatchEvent::DirectoryBack { .. })).count();
             assert_eq!(messages, 0, "{events:?}");
             fixture.put("new/2.b", "x");
-            until(&mut watcher, &appeared(1, "new/2.b")).await;
+            until(&mut watcher, &written(1, "new/2.b")).await;
             fs::remove_file(root.join("new/2.b")).unwrap();
             until(&mut watcher, &vanished(1, "new/2.b")).await;
         }
@@ -165,6 +185,6 @@ fn f31_dropped_events_are_told_as_such() {
         let events = until(&mut watcher, &WatchEvent::Overflow).await;
         assert_eq!(events.iter().filter(|event| **event == WatchEvent::Overflow).count(), 1);
         fixture.put("new/2.b", "x");
-        until(&mut watcher, &appeared(1, "new/2.b")).await;
+        until(&mut watcher, &written(1, "new/2.b")).await;
     });
 }
