@@ -106,7 +106,7 @@ impl Maildir {
         // All names of a file share its time and its bytes. A twin gets a file of its own, so that a program which writes
         // into the one doesn't write into the other.
         let alone = facts.links == 1;
-        if alone && (facts.mtime == received || set_mtime(source, received).is_ok()) {
+        if alone && (facts.is_as_delivered(received) || set_mtime(source, received).is_ok()) {
             match cms_disk::hard_link(source, target) {
                 Ok(()) => return Ok(How::Linked),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -32,6 +32,8 @@ pub struct FileFacts {
     pub size: u64,
     /// Last modification, which is the received time for messages that we delivered.
     pub mtime: UnixSeconds,
+    /// The nanoseconds of that, which are 0 for messages that we delivered.
+    pub mtime_nanos: i64,
     /// How many names the file has, the one in the store included.
     pub links: u64,
 }
@@ -43,8 +45,14 @@ impl FileFacts {
             device: metadata.dev(),
             size: metadata.size(),
             mtime: UnixSeconds(metadata.mtime()),
+            mtime_nanos: metadata.mtime_nsec(),
             links: metadata.nlink(),
         }
+    }
+
+    /// Whether the time is the one that a delivery gave the file, so that nobody has written to it since.
+    pub fn is_as_delivered(&self, received: UnixSeconds) -> bool {
+        (self.mtime, self.mtime_nanos) == (received, 0)
     }
 
     /// Whether both are names of one file.

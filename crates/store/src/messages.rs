@@ -119,6 +119,23 @@ impl Store {
         }
     }
 
+    /// Whether a Maildir has a name for the very file that is stored, so that somebody can write into it.
+    pub fn is_shared(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        Ok(self.links(hash)?.is_some_and(|links| links > 1))
+    }
+
+    /// Gives a stored file that isn't what its name says, since somebody has written into it, the name of what it is now:
+    /// the message of the old name isn't here any more. Returns whether it was so.
+    pub fn rename_altered(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        let path = self.path_of(hash);
+        match hash_of(&path) {
+            Ok(there) if there == *hash => Ok(false),
+            Ok(there) => self.put_in_place(&path, &there).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
     /// Makes all that was stored so far survive a power failure, names included, and with it all else on that file
     /// system. One call for a batch costs far less than one for each file.
     pub fn flush(&self) -> Result<(), StoreError> {

@@ -36,6 +36,17 @@ enum Look {
     /// Something happened to the file. One without a row may have been written to: programs that don't go by way of
     /// `tmp` show half a message first.
     Heard,
+    /// Somebody has written to the file, whatever it is.
+    Written,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy)]
+struct Content {
+    /// Its hash, or that of the message which it is a copy of.
+    hash: ContentHash,
+    /// Of what may be a copy that mutt made, of nobody knows which message: the hash without the lengths in its header.
+    bare: Option<ContentHash>,
 }
 
 /// Why a local op wasn't done.
@@ -47,6 +58,14 @@ pub(crate) enum LocalError {
     /// The store doesn't have the content: download it again.
     #[error("the message store has lost a message")]
     ContentMissing,
+    /// A file that is about to go can't be read, so that nobody knows what would be lost.
+    #[error("couldn't read `{}`", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The Maildir can't be used now.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
@@ -61,7 +80,7 @@ impl LocalError {
         match self {
             Self::Maildir(error) => error.is_disk_full(),
             Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
-            Self::LookAgain(_) | Self::ContentMissing => false,
+            Self::LookAgain(_) | Self::ContentMissing | Self::Unread { .. } => false,
         }
     }
 }
@@ -165,7 +184,7 @@ impl LocalSide {
         let Some(facts) = maildir.inspect(place, &name)? else { return Ok(()) };
         if let Some(known) = world.local.files.get(&key)
             && known.inode == facts.inode
-            && !(look == Look::Heard && row.is_none())
+            && !(look == Look::Written || look == Look::Heard && row.is_none())
         {
             let mut file = known.clone();
             let changed = file.flags != name.flags;
@@ -178,10 +197,10 @@ impl LocalSide {
             return Ok(());
         }
         let path = maildir.path_of(place, &name);
-        let hash = match row {
-            Some(row) if row.inode == facts.inode => None,
-            _ => match self.content_of(&path) {
-                Ok(hash) => Some(hash),
+        let content = match row {
+            Some(row) if row.inode == facts.inode && look != Look::Written => None,
+            _ => match self.content_of(&path, row.map(|row| row.hash)) {
+                Ok(content) => Some(content),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
                 Err(error) => {
@@ -196,8 +215,43 @@ impl LocalSide {
                 }
             },
         };
+        let is_stranger = row.is_none();
+        let hash = content.map(|content| content.hash);
+        let written = hash.filter(|_| look == Look::Written);
         let file = LocalFile { flags: name.flags, hash, inode: facts.inode };
-        world.put_file(key, file, Located { place, name });
+        world.put_file(key.clone(), file, Located { place, name });
+        match content.and_then(|content| content.bare).filter(|_| is_stranger) {
+            Some(bare) => drop(world.saved.insert(key.clone(), bare)),
+            None => drop(world.saved.remove(&key)),
+        }
+        match written {
+            Some(hash) => self.written(world, &key, facts.inode, hash),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in that somebody has written into a file, which has that content now, without giving it another inode. All
+    /// names of the file have the content, the store's name too, which stands for another one: the original is
+    /// downloaded again.
+    fn written(&self, world: &mut World, key: &FileKey, inode: u64, hash: ContentHash) -> Result<(), LocalError> {
+        let names: Vec<FileKey> =
+            world.local.files.iter().filter(|(_, file)| file.inode == inode).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let row = world.synced.by_file(&name).and_then(|row| world.synced.get(row));
+            if let Some(row) = row
+                && row.hash != hash
+                && self.store.rename_altered(&row.hash)?
+            {
+                let id = row.remote.clone();
+                world.forget_content(&id);
+            }
+            if name != *key
+                && let (Some(file), Some(located)) = (world.local.files.get(&name), world.places.get(&name))
+            {
+                let (file, located) = (LocalFile { hash: Some(hash), ..file.clone() }, located.clone());
+                world.put_file(name, file, located);
+            }
+        }
         Ok(())
     }
 
@@ -214,24 +268,65 @@ impl LocalSide {
         Ok(())
     }
 
-    /// The hash of a file's content; of a copy that mutt made, that of the message which it is a copy of.
-    fn content_of(&self, path: &Path) -> io::Result<ContentHash> {
+    /// A file's content; of a copy that mutt made, that of the message which it is a copy of. `expected` is what it is
+    /// most likely a copy of.
+    fn content_of(&self, path: &Path, expected: Option<ContentHash>) -> io::Result<Content> {
         let hash = hash_file(path)?;
-        if self.store.contains(&hash) {
-            return Ok(hash);
+        if expected == Some(hash) || self.store.contains(&hash) {
+            return Ok(Content { hash, bare: None });
         }
         // Only a message that is known is taken for the original.
-        Ok(hash_without_lengths(path)?.filter(|original| self.store.contains(original)).unwrap_or(hash))
+        let Some(bare) = hash_without_lengths(path)? else { return Ok(Content { hash, bare: None }) };
+        let original = match expected {
+            _ if self.store.contains(&bare) => Some(bare),
+            // An original with lengths of its own.
+            Some(expected) if self.without_lengths(&expected) == Some(bare) => Some(expected),
+            _ => None,
+        };
+        Ok(Content { hash: original.unwrap_or(hash), bare: original.is_none().then_some(bare) })
+    }
+
+    /// The hash that a stored message would have without lengths in its header, if it has any.
+    fn without_lengths(&self, hash: &ContentHash) -> Option<ContentHash> {
+        hash_without_lengths(&self.store.path_of(hash)).ok().flatten()
+    }
+
+    /// Finds out which files are mutt's copies of messages that went, where those had lengths in their headers before. Which
+    /// message such a copy is of can't be told by itself; only of those that went, one is looked for.
+    pub(crate) fn recognize_saved_copies(&self, world: &mut World) {
+        if world.saved.is_empty() {
+            return;
+        }
+        for original in world.contents_that_went() {
+            let Some(bare) = self.without_lengths(&original) else { continue };
+            let copies: Vec<FileKey> =
+                world.saved.iter().filter(|(_, copy)| **copy == bare).map(|(key, _)| key.clone()).collect();
+            for key in copies {
+                world.saved.remove(&key);
+                if let (Some(file), Some(located)) = (world.local.files.get(&key), world.places.get(&key)) {
+                    let (file, located) = (LocalFile { hash: Some(original), ..file.clone() }, located.clone());
+                    world.put_file(key, file, located);
+                }
+            }
+        }
     }
 
     /// Takes what the watcher heard. Returns the Maildirs that need more than that: those that were lost or came back.
     pub(crate) fn hear(&self, world: &mut World, events: Vec<WatchEvent>) -> Vec<WatchEvent> {
         let mut serious = Vec::new();
+        // A file that was written to may have another name by now, which is told next.
+        let mut written: HashSet<FileKey> = HashSet::default();
         for event in events {
             match event {
-                WatchEvent::Appeared { maildir: id, place, file_name } => {
-                    let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
-                    if let Err(error) = self.take(world, id, maildir, place, name, Look::Heard) {
+                WatchEvent::Appeared { maildir: id, place, ref file_name }
+                | WatchEvent::Written { maildir: id, place, ref file_name } => {
+                    let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(file_name)) else { continue };
+                    let key = FileKey::new(id, name.base_name.clone());
+                    if matches!(event, WatchEvent::Written { .. }) {
+                        written.insert(key.clone());
+                    }
+                    let look = if written.contains(&key) { Look::Written } else { Look::Heard };
+                    if let Err(error) = self.take(world, id, maildir, place, name, look) {
                         warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a new file");
                         serious.push(WatchEvent::Overflow);
                     }
@@ -280,7 +375,7 @@ impl LocalSide {
             let hash = file.hash.filter(|_| world.is_stranger(&key))?;
             let maildir = configured.opened.as_ref()?;
             let facts = maildir.inspect(located.place, &located.name).ok()??;
-            let untouched = facts.inode == file.inode && facts.mtime == message.received;
+            let untouched = facts.inode == file.inode && facts.is_as_delivered(message.received);
             (untouched && Self::keep(store, maildir, located, &hash).is_ok()).then_some(hash)
         })
     }
@@ -296,6 +391,10 @@ impl LocalSide {
         match op {
             Op::Deliver { row, base } => {
                 let mut base = base.clone();
+                // Somebody may have written into the file before it went, and so into the store's: they were one file.
+                if row.is_some() && store.rename_altered(&base.hash)? {
+                    return Err(LocalError::ContentMissing);
+                }
                 self.deliver(world, store, &mut base)?;
                 world.confirm(&Op::Deliver { row: *row, base }, &Answer::default());
             }
@@ -324,7 +423,7 @@ impl LocalSide {
     fn deliver(&self, world: &mut World, store: &Store, base: &mut cms_engine::Row) -> Result<(), LocalError> {
         let id = base.file.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
-        if !store.contains(&base.hash) {
+        if !store.contains(&base.hash) || store.is_shared(&base.hash)? && store.rename_altered(&base.hash)? {
             return Err(LocalError::ContentMissing);
         }
         let delivered = maildir
@@ -381,16 +480,34 @@ impl LocalSide {
     }
 
     /// That a file which is about to go is the one that the tree means. Names are believed when a Maildir is first listed,
-    /// and an edit that was made before that is in a file of its own under the same name.
-    fn must_be_as_known(&self, world: &World, key: &FileKey) -> Result<(), LocalError> {
+    /// and an edit that was made before that is in a file of its own under the same name, or in the very file. Whatever
+    /// has the time that it was delivered with wasn't written to since.
+    fn must_be_as_known(&self, world: &mut World, key: &FileKey) -> Result<(), LocalError> {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
         let known = world.local.files.get(key).ok_or(LocalError::LookAgain(id))?;
-        match maildir.inspect(located.place, &located.name)? {
-            Some(facts) if facts.inode == known.inode => Ok(()),
-            _ => Err(LocalError::LookAgain(id)),
+        let facts = maildir.inspect(located.place, &located.name)?;
+        let Some(facts) = facts.filter(|facts| facts.inode == known.inode) else {
+            return Err(LocalError::LookAgain(id));
+        };
+        let Some(row) = world.synced.by_file(key).and_then(|row| world.synced.get(row)) else { return Ok(()) };
+        if facts.is_as_delivered(row.received) {
+            return Ok(());
         }
+        let path = maildir.path_of(located.place, &located.name);
+        let content = self.content_of(&path, Some(row.hash)).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => LocalError::LookAgain(id),
+            _ => LocalError::Unread { path: path.clone(), source },
+        })?;
+        let hash = content.hash;
+        if hash == known.hash.unwrap_or(row.hash) {
+            return Ok(());
+        }
+        let (file, located) = (LocalFile { hash: Some(hash), ..known.clone() }, located.clone());
+        world.put_file(key.clone(), file, located);
+        self.written(world, key, facts.inode, hash)?;
+        Err(LocalError::LookAgain(id))
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.

@@ -10,7 +10,8 @@ use cms_engine::ContentHash;
 /// The longest header that is looked through.
 const LONGEST_HEADER: u64 = 1024 * 1024;
 
-/// The hash that a message would have without the lines that mutt adds; nothing if it has none of them.
+/// The hash that a message would have without the lines that mutt puts in the place of those it finds; nothing if it has
+/// none of them.
 pub(crate) fn hash_without_lengths(path: &Path) -> io::Result<Option<ContentHash>> {
     without_lengths(File::open(path)?)
 }

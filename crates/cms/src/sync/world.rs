@@ -62,6 +62,9 @@ pub(crate) struct World {
     pub(crate) local: LocalTree,
     pub(crate) synced: SyncedTree,
     pub(crate) places: HashMap<FileKey, Located>,
+    /// Files without a row that may be copies which mutt made, each with the hash that it has without the lengths in its
+    /// header.
+    pub(crate) saved: HashMap<FileKey, ContentHash>,
     pub(crate) troubles: HashMap<RemoteId, Trouble>,
     /// Files without a row that can't be read, so that nobody knows what they are.
     pub(crate) unread: HashMap<FileKey, Unread>,
@@ -95,6 +98,31 @@ impl World {
         // A waiting row that is being worked on isn't named again; it comes back into scope when that work ends.
         self.waiting = plan.waiting.iter().copied().collect();
         plan
+    }
+
+    /// Whether something was seen of a row since the last plan.
+    pub(crate) fn touches(&self, id: RowId) -> bool {
+        self.touched.rows.contains(&id)
+            || self
+                .synced
+                .get(id)
+                .is_some_and(|row| self.touched.ids.contains(&row.remote) || self.touched.files.contains(&row.file))
+    }
+
+    /// The content of every message, among those that the next plan looks at, whose file isn't there or was trashed.
+    pub(crate) fn contents_that_went(&self) -> Vec<ContentHash> {
+        let went = |row: &&Row| {
+            self.local.files.get(&row.file).is_none_or(|file| {
+                (file.flags - row.flags.local).contains(Flags::TRASHED) && file.hash.is_none_or(|hash| hash == row.hash)
+            })
+        };
+        if self.everything_touched {
+            return self.synced.iter().map(|(_, row)| row).filter(went).map(|row| row.hash).collect();
+        }
+        let files = self.touched.files.iter().chain(self.local.vanished.keys());
+        let rows = self.touched.rows.iter().chain(&self.waiting).copied();
+        let rows: HashSet<RowId> = files.filter_map(|file| self.synced.by_file(file)).chain(rows).collect();
+        rows.into_iter().filter_map(|row| self.synced.get(row)).filter(went).map(|row| row.hash).collect()
     }
 
     /// Whether anything was touched since the last plan.
@@ -311,6 +339,7 @@ impl World {
     pub(crate) fn drop_file(&mut self, key: &FileKey, absence: Option<Absence>) {
         self.places.remove(key);
         self.strangers.remove(key);
+        self.saved.remove(key);
         if self.local.files.remove(key).is_some() {
             if let Some(absence) = absence
                 && self.synced.by_file(key).is_some()
@@ -328,6 +357,7 @@ impl World {
         self.places.retain(|key, _| key.maildir != maildir);
         self.strangers.retain(|key| key.maildir != maildir);
         self.unread.retain(|key, _| key.maildir != maildir);
+        self.saved.retain(|key, _| key.maildir != maildir);
         self.local.vanished.retain(|key, _| key.maildir != maildir);
         self.everything_touched = true;
     }
@@ -412,6 +442,7 @@ impl World {
             && let Some(row) = self.synced.get(id)
         {
             self.strangers.remove(&row.file);
+            self.saved.remove(&row.file);
             self.homeless.remove(&row.remote);
             self.changes.push(Change::PutSynced(synced_record(id, row)));
             self.touched.rows.insert(id);

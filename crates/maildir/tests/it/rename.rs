@@ -2,7 +2,7 @@ use std::fs;
 
 use cms_maildir::{Maildir, MaildirError, Place};
 
-use crate::{base, Fixture, at, elsewhere, flags, names};
+use crate::{Fixture, at, base, elsewhere, flags, names};
 
 /// Sets flags on the only file and compares the name afterwards.
 fn check(before: &str, letters: &str, after: &str) {

@@ -100,3 +100,22 @@ fn releasing_takes_only_what_no_maildir_holds() {
     assert!(!fixture.store.release(&stored.hash).unwrap());
     assert!(!fixture.store.contains(&stored.hash));
 }
+
+#[test]
+fn what_somebody_wrote_into_is_stored_as_what_it_is_now() {
+    let fixture = Fixture::new();
+    let stored = fixture.download("AAkA", MESSAGE);
+    assert!(!fixture.store.is_shared(&stored.hash).unwrap());
+    let file = fixture.deliver(&stored.hash, "delivered");
+    assert!(fixture.store.is_shared(&stored.hash).unwrap());
+    assert!(!fixture.store.rename_altered(&stored.hash).unwrap());
+    let edited = [MESSAGE, b"edited\n"].concat();
+    fs::write(&file, &edited).unwrap();
+    assert!(fixture.store.rename_altered(&stored.hash).unwrap());
+    assert!(!fixture.store.contains(&stored.hash));
+    let now = ContentHash::of(&edited);
+    assert_eq!(fs::read(fixture.store.path_of(&now)).unwrap(), edited);
+    // The original can be stored again.
+    assert_eq!(fixture.download("AAkA", MESSAGE).hash, stored.hash);
+    assert_eq!(fs::read(file).unwrap(), edited);
+}

@@ -43,6 +43,7 @@ impl Driver {
             router: &self.routing,
             host: &self.host,
         };
+        self.local.recognize_saved_copies(&mut self.world);
         self.world.plan(&policy)
     }
 
