@@ -30,6 +30,7 @@ use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::driver::holding::Holding;
+use crate::sync::flips::Flips;
 use crate::sync::local::LocalSide;
 use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
@@ -180,6 +181,7 @@ pub(crate) struct Driver {
     scan_at: Instant,
     hook_at: Option<Instant>,
 
+    flips: Flips,
     told: HashSet<String>,
     holding: Holding,
     /// What of it was about the disk, since that was last well.
@@ -375,6 +377,9 @@ impl Driver {
         if self.watching && self.scan_at <= now {
             self.rescan(None);
         }
+        for row in self.flips.release(now) {
+            self.world.touch_row(row);
+        }
         let time_of_day = self.now();
         self.world.unblock_due(time_of_day);
         self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
@@ -400,6 +405,7 @@ impl Driver {
             self.bring_back_at(),
             self.hook_at,
             self.watching.then_some(self.scan_at),
+            self.flips.next_release(),
             retry,
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);

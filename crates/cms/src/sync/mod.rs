@@ -5,6 +5,7 @@
 
 mod at_rest;
 mod driver;
+mod flips;
 mod headline;
 mod local;
 mod report;

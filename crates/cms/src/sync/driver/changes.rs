@@ -116,6 +116,7 @@ impl Driver {
                     }
                     self.unmade.remove(&id);
                     self.done(&op, &id, new, now.as_ref());
+                    self.note_crossing(&op);
                     if let Some(notice) = self.summary.count_cloud(&op) {
                         self.tell(&notice);
                     }

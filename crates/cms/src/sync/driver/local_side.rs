@@ -156,6 +156,7 @@ impl Driver {
                 debug!(%op, "Done");
                 self.looked_again = 0;
                 self.note_deletion(op, deletes);
+                self.note_crossing(op);
                 if let Op::Deliver { base, .. } | Op::Replace { base, .. } | Op::Rename { base, .. } = op {
                     self.touched_maildirs.insert(base.file.maildir);
                 }

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
+use crate::sync::flips::Flips;
 use crate::sync::local::LocalSide;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
@@ -110,6 +111,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         routing_retry_at: None,
         scan_at: Instant::now() + SAFETY_SCAN,
         hook_at: None,
+        flips: Flips::default(),
         told: HashSet::default(),
         holding,
         told_of_disk: Vec::new(),

@@ -52,6 +52,7 @@ impl Driver {
         if self.paused_until.is_some() {
             return;
         }
+        self.flips.heed(|row| self.world.touches(row), Instant::now());
         let plan = self.plan();
         if self.routing.take_failed() {
             // What waits for an answer is asked for again by time alone.
@@ -68,6 +69,7 @@ impl Driver {
         let mut ops = plan.ops.into_iter();
         while let Some(op) = ops.next() {
             match op {
+                op if self.is_frozen(&op) => self.world.keep_in_scope(&op),
                 Op::Fetch { id } if self.recognize(&id) => {}
                 Op::Fetch { id } => {
                     self.world.begin(&id);
@@ -124,9 +126,31 @@ impl Driver {
         true
     }
 
+    /// Notes that a change crossed over. A message that goes on changing to and fro is left alone for a while.
+    pub(super) fn note_crossing(&mut self, op: &Op) {
+        if let Some(row) = op.row().filter(|_| crosses(op))
+            && self.flips.note(row, Instant::now())
+            && let Some(row) = self.world.synced.get(row)
+        {
+            let file = row.file.base_name.clone();
+            self.tell_once(&format!(
+                "`{file}` is changed again and again, as if two programs couldn't agree about it; it is left as it is on both sides until nothing happened to it for ten minutes"
+            ));
+        }
+    }
+
+    fn is_frozen(&self, op: &Op) -> bool {
+        crosses(op) && op.row().is_some_and(|row| self.flips.is_frozen(row))
+    }
+
     /// Whether the mailbox that a message is in has been polled since the start.
     pub(super) fn is_heard(&self, op: &Op) -> bool {
         let message = op.id(&self.world.synced).and_then(|id| self.world.cloud.messages.get(id));
         message.and_then(|message| self.mailbox(message.mailbox)).is_some_and(|mailbox| mailbox.polled)
     }
+}
+
+/// Whether an op brings flags or a place from one side to the other, which can go on without end. A deletion can't.
+fn crosses(op: &Op) -> bool {
+    matches!(op, Op::Rename { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { deletes: false, .. })
 }
