@@ -18,6 +18,7 @@ mod held;
 mod kills;
 mod ledger;
 mod mail_program;
+mod moves;
 mod mutt;
 mod namespace;
 mod power;
