@@ -79,7 +79,7 @@ async fn restarted(server: &Server, place: &Place) -> TokenSource {
 }
 
 #[tokio::test]
-async fn the_newest_refresh_token_is_kept_and_serves_after_a_restart() {
+async fn f12_the_newest_refresh_token_is_kept_and_serves_after_a_restart() {
     let (server, place) = (start().await, Place::new());
     let vault = place.vault();
     let first = kept_source(&server, &vault);
@@ -105,7 +105,7 @@ async fn the_newest_refresh_token_is_kept_and_serves_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_was_received_and_not_kept_leaves_the_old_one_good() {
+async fn f11_what_was_received_and_not_kept_leaves_the_old_one_good() {
     let (server, place) = (start().await, Place::new());
     let source = kept_source(&server, &place.vault());
     sign_in(&source).await;

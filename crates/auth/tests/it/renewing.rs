@@ -57,7 +57,7 @@ async fn a_daemon_goes_on_by_itself_after_the_user_signed_in_again() {
 }
 
 #[tokio::test]
-async fn faults_of_the_sign_in_service_do_not_end_a_sign_in() {
+async fn f11_faults_of_the_sign_in_service_do_not_end_a_sign_in() {
     let server = start().await;
     let source = signed_in(&server).await;
     let token = source.access_token().await.unwrap();

@@ -77,7 +77,7 @@ async fn whoever_waits_for_a_sign_in_hears_that_it_was_declined() {
 }
 
 #[tokio::test]
-async fn answers_of_strangers_change_nothing() {
+async fn f39_answers_of_strangers_change_nothing() {
     let server = start().await;
     let source = source(&server);
     let address = source.begin(PORT).unwrap();

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn throttling_alone_never_gives_up_and_never_waits_nothing() {
+    fn f10_throttling_alone_never_gives_up_and_never_waits_nothing() {
         let policy = RetryPolicy::default();
         let mut history = History::default();
         for _ in 0..1000 {

@@ -218,10 +218,11 @@ fn read_page(items: &[Value], next: Next) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
-    fn an_empty_page_with_a_way_on_is_a_page() {
+    fn f21_an_empty_page_with_a_way_on_is_a_page() {
         let page = parse_page(json!({"value": [], "@odata.nextLink": "n"}), true).unwrap();
         assert!(page.items.is_empty());
         assert!(matches!(page.link, Link::Next(link) if link == "n"));
@@ -241,9 +242,61 @@ mod tests {
     }
 
     #[test]
-    fn entries_without_an_id_do_not_spoil_the_page() {
+    fn f21_entries_without_an_id_do_not_spoil_the_page() {
         let next = Next::More(Cursor("c".to_owned()));
         let page = read_page(&[json!({}), json!({"id": "A"}), json!(3), json!({"id": "B", "@removed": {}})], next);
         assert_eq!((page.upserts.len(), page.removals.len()), (1, 1));
+    }
+
+    /// Values of every kind, under the names that pages have and under others.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let name = prop::sample::select(vec![
+            "value",
+            "id",
+            "@removed",
+            "reason",
+            "isRead",
+            "isDraft",
+            "flag",
+            "flagStatus",
+            "receivedDateTime",
+            "changeKey",
+            "singleValueExtendedProperties",
+            "@odata.nextLink",
+            "@odata.deltaLink",
+            "other",
+        ]);
+        let text = prop::sample::select(vec!["", "A", "flagged", "deleted", "2024-01-01T12:00:00Z", "Integer 0x1081"]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 8, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::vec((name.clone(), inner), 0..8).prop_map(|fields| {
+                    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn f21_pages_of_any_shape_are_read_or_refused(
+            body in any_value(),
+            items in prop::collection::vec(any_value(), 0..12),
+            tracked: bool,
+        ) {
+            if let Ok(page) = parse_page(body, tracked) {
+                prop_assert!(!tracked || !matches!(page.link, Link::End), "a page of changes that says nothing isn't the end");
+            }
+            let page = parse_page(json!({"value": items, "@odata.deltaLink": "d"}), true).unwrap();
+            let with_id = page.items.iter().filter(|item| item["id"].as_str().is_some_and(|id| !id.is_empty())).count();
+            let read = read_page(&page.items, Next::More(Cursor("c".to_owned())));
+            prop_assert!(read.upserts.len() + read.removals.len() >= with_id, "none that has an id is passed over");
+        }
     }
 }

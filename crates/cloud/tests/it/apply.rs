@@ -154,7 +154,7 @@ async fn what_never_succeeds_is_left_for_later_and_the_rest_is_done() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_no_reason_to_sign_in_and_spares_what_can_be_stored() {
+async fn f33_a_refusal_is_no_reason_to_sign_in_and_spares_what_can_be_stored() {
     let world = world(3).await;
     world.cloud().turn(|knobs| knobs.refuse_extended = true);
     let ids = world.ids();
@@ -177,7 +177,7 @@ async fn a_refusal_is_no_reason_to_sign_in_and_spares_what_can_be_stored() {
 }
 
 #[tokio::test]
-async fn a_change_that_was_taken_and_not_made_is_not_believed() {
+async fn f18_a_change_that_was_taken_and_not_made_is_not_believed() {
     let world = world(1).await;
     world.cloud().turn(|knobs| knobs.patch_ignored = 1.0);
     let id = world.ids().remove(0);

@@ -34,7 +34,7 @@ async fn a_first_round_tells_all_and_a_quiet_mailbox_costs_one_request() {
 }
 
 #[tokio::test]
-async fn noise_in_the_pages_changes_nothing() {
+async fn f21_noise_in_the_pages_changes_nothing() {
     for seed in 1..=6 {
         println!("seed {seed}");
         let knobs = Knobs { delta_duplicates: 0.2, delta_empty_pages: 0.3, delta_short_pages: 0.3, ..Knobs::default() };
@@ -72,7 +72,7 @@ async fn later_rounds_tell_what_changed_and_leave_the_rest_unsaid() {
 }
 
 #[tokio::test]
-async fn dead_links_are_a_lost_cursor_in_and_between_rounds() {
+async fn f22_dead_links_are_a_lost_cursor_in_and_between_rounds() {
     let world = world_with(
         simcloud::Options { messages: 40, knobs: Knobs::calm(), ..simcloud::Options::default() },
         |options| options.page_size = 10,

@@ -55,7 +55,7 @@ async fn a_transfer_that_breaks_off_begins_again() {
 }
 
 #[tokio::test]
-async fn nothing_short_is_ever_taken_for_whole() {
+async fn f16_nothing_short_is_ever_taken_for_whole() {
     let world = world(1).await;
     let id = world.ids().remove(0);
     for action in [Action::Truncate { after: 200 }, Action::Html, Action::ErrorInOk { code: "X".to_owned() }] {

@@ -10,7 +10,7 @@ use simcloud::{Action, Fault, Knobs};
 use crate::support::{Bytes, world, world_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_than_four_requests_are_in_flight_whatever_is_asked() {
+async fn f10_no_more_than_four_requests_are_in_flight_whatever_is_asked() {
     let knobs = Knobs { latency_ms: 2, batch_overload: 1.0, batch_shuffle: true, ..Knobs::calm() };
     let world = world_with(simcloud::Options { messages: 60, knobs, ..simcloud::Options::default() }, |_| {}).await;
     let ids = world.ids();
@@ -100,7 +100,7 @@ async fn downloads_that_wait_for_the_budget_leave_room_for_changes() {
 }
 
 #[tokio::test]
-async fn a_pause_that_the_service_asks_for_holds_all_calls() {
+async fn f10_a_pause_that_the_service_asks_for_holds_all_calls() {
     let world = world(3).await;
     world.cloud().inject(Fault::once("delta", Action::throttled(1)));
     let began = Instant::now();

@@ -198,7 +198,7 @@ fn messages_that_move_to_and_fro_under_a_flawed_service_end_where_they_are() {
 }
 
 #[test]
-fn what_is_deleted_here_goes_to_the_trash_there() {
+fn f29_what_is_deleted_here_goes_to_the_trash_there() {
     let world = World::new(30);
     let [unlinked, trashed] = ["unlinked", "trashed"].map(|subject| world.receive("Inbox", subject));
     let daemon = world.daemon();

@@ -26,7 +26,7 @@ fn flag() -> FlagChange {
 }
 
 #[test]
-fn answers_that_lag_behind_undo_nothing() {
+fn f05_answers_that_lag_behind_undo_nothing() {
     let world = two_mailboxes(5, 3, Knobs { delta_lag_ms: 2500, ..Knobs::calm() });
     let subjects = ["flagged", "toggled", "filed", "deleted"];
     let [flagged, toggled, filed, deleted] = subjects.map(|subject| world.receive_read("Inbox", subject));
@@ -62,7 +62,7 @@ fn answers_that_lag_behind_undo_nothing() {
 }
 
 #[test]
-fn files_that_are_moved_while_it_is_stopped_are_moves_in_the_cloud() {
+fn f07_files_that_are_moved_while_it_is_stopped_are_moves_in_the_cloud() {
     let world = two_mailboxes(5, 3, Knobs::calm());
     let [renamed, copied, to_and_fro] =
         ["renamed", "copied", "to and fro"].map(|subject| world.receive_read("Inbox", subject));
@@ -318,7 +318,7 @@ fn a_draft_is_kept_when_it_is_edited_on_one_side_and_deleted_on_the_other() {
 }
 
 #[test]
-fn a_service_that_builds_mail_anew_each_time_is_asked_once_for_each_message() {
+fn f14_a_service_that_builds_mail_anew_each_time_is_asked_once_for_each_message() {
     let knobs = Knobs { rebuild_mime: true, unstable_mime: true, ..Knobs::default() };
     let world = two_mailboxes(20, 5, knobs);
     let id = world.receive_read("Inbox", "travels");

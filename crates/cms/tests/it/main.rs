@@ -12,6 +12,7 @@ mod crossing;
 mod desktop;
 mod disk;
 mod disk_faults;
+mod failures;
 mod faults;
 mod first_sync;
 mod held;

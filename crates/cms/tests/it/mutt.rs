@@ -6,9 +6,9 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, Options};
+use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, NewMessage, Options};
 
-use crate::mail_program::{INBOX_AND_LISTS, TRASH, base_name, letters};
+use crate::mail_program::{INBOX_AND_LISTS, TRASH, base_name, letters, text};
 use crate::shared::{has_program, service};
 use crate::world::{World, wait_for};
 
@@ -114,10 +114,14 @@ fn neomutt_reads_flags_replies_and_deletes() {
     reading_flagging_replying_and_deleting("neomutt", &["set maildir_trash=yes"]);
 }
 
-fn saving_is_one_move_there(settings: &[&str]) {
-    let (world, ids, daemon) = world_of(&["alpha", "bravo"]);
+/// `header` is what the message's header has besides.
+fn saving_is_one_move_there(program: &str, settings: &[&str], header: &str) {
+    let (world, mut ids, daemon) = world_of(&["alpha"]);
+    let mime = text("bravo").replacen("\n\n", &format!("\n{header}\n"), 1);
+    ids.push(world.cloud.add_message("", NewMessage::mime("Inbox", mime)).unwrap());
+    world.file_of("INBOX", "bravo");
     let keys = script(&[("bravo", &["s", "C-u", "text:=Lists", "Enter"])]);
-    let Some(session) = mutt(&world, "mutt", settings, &strs(&keys)) else { return };
+    let Some(session) = mutt(&world, program, settings, &strs(&keys)) else { return };
     wait_for(&format!("the move arrives\n{}", session.screen), || world.is_in(&ids[1], "Inbox/Lists"));
     world.wait_until_same("INBOX", "Inbox");
     // mutt writes lengths of its own into the header of what it saves, and that file stays as it is.
@@ -141,13 +145,27 @@ fn saving_is_one_move_there(settings: &[&str]) {
 }
 
 #[test]
-fn saving_in_mutt_is_one_move_in_the_cloud() {
-    saving_is_one_move_there(&[]);
+fn f07_saving_in_mutt_is_one_move_in_the_cloud() {
+    saving_is_one_move_there("mutt", &[], "");
 }
 
 #[test]
-fn saving_in_mutt_with_maildir_trash_is_one_move_in_the_cloud() {
-    saving_is_one_move_there(&["set maildir_trash=yes"]);
+fn f07_saving_in_mutt_with_maildir_trash_is_one_move_in_the_cloud() {
+    saving_is_one_move_there("mutt", &["set maildir_trash=yes"], "");
+}
+
+#[test]
+fn f07_saving_in_neomutt_is_one_move_in_the_cloud() {
+    saving_is_one_move_there("neomutt", &[], "");
+    saving_is_one_move_there("neomutt", &["set maildir_trash=yes"], "");
+}
+
+#[test]
+fn f07_saving_a_message_with_lengths_of_its_own_in_mutt_is_one_move_in_the_cloud() {
+    // As a list server leaves them that adds a footer.
+    let header = "Content-Length: 7\nLines: 1\n";
+    saving_is_one_move_there("mutt", &[], header);
+    saving_is_one_move_there("mutt", &["set maildir_trash=yes"], header);
 }
 
 #[test]

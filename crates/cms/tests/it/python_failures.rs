@@ -132,7 +132,7 @@ enum Filing {
 }
 
 #[test]
-fn a_message_filed_by_hand_is_one_move_in_the_cloud() {
+fn f07_a_message_filed_by_hand_is_one_move_in_the_cloud() {
     for filing in [Filing::Rename, Filing::RenameAnew, Filing::CopyAndUnlink, Filing::CopyAndTrash] {
         let world = World::with(Options {
             messages: 5,

@@ -76,7 +76,7 @@ fn a_newer_schema_is_left_alone() {
 }
 
 #[test]
-fn what_was_written_before_a_kill_is_there_after_it() {
+fn f26_what_was_written_before_a_kill_is_there_after_it() {
     let directory = TempDir::new().unwrap();
     let mut database = Database::open(directory.path()).unwrap();
     let mailbox = database.mailbox_id("user", "inbox").unwrap();
