@@ -107,11 +107,14 @@
 //! | the router doesn't know | any | delete deliver | delete wait |
 //! | the router doesn't know | another id | clear deliver | clear |
 //! | the router doesn't know | another id | forget deliver | forget |
-//! | the router doesn't know | any | refile tell | tell |
-//! | the router doesn't know | any | refile rename | rename |
-//! | the router doesn't know | any | refile replace | replace |
-//! | the router doesn't know | any | refile record | record |
-//! | the router doesn't know | any | refile | record |
+//! | the router doesn't know | any | refile tell rename | wait |
+//! | the router doesn't know | any | refile tell replace | wait |
+//! | the router doesn't know | any | refile tell record | wait |
+//! | the router doesn't know | any | refile tell | wait |
+//! | the router doesn't know | any | refile rename | wait |
+//! | the router doesn't know | any | refile replace | wait |
+//! | the router doesn't know | any | refile record | wait |
+//! | the router doesn't know | any | refile | wait |
 //!
 //! # The words
 //!

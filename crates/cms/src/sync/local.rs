@@ -197,25 +197,26 @@ impl LocalSide {
             return Ok(());
         }
         let path = maildir.path_of(place, &name);
+        let is_stranger = row.is_none();
+        let expected = row.map(|row| row.hash);
         let content = match row {
             Some(row) if row.inode == facts.inode && look != Look::Written => None,
-            _ => match self.content_of(&path, row.map(|row| row.hash)) {
+            _ => match self.content_of(&path, expected) {
                 Ok(content) => Some(content),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
                 Err(error) => {
-                    let has_row = row.is_some();
-                    if has_row || world.note_unread(key.clone(), Located { place, name: name.clone() }) {
+                    let located = Located { place, name: name.clone() };
+                    if !is_stranger || world.note_unread(key.clone(), located) {
                         warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
                     }
-                    if !has_row {
+                    if is_stranger {
                         return Ok(());
                     }
                     None
                 }
             },
         };
-        let is_stranger = row.is_none();
         let hash = content.map(|content| content.hash);
         let written = hash.filter(|_| look == Look::Written);
         let file = LocalFile { flags: name.flags, hash, inode: facts.inode };
