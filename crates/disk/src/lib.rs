@@ -44,8 +44,10 @@ pub enum Deed<'a> {
     Remove(&'a Path),
     /// A directory is made.
     MakeDirectory(&'a Path),
-    /// A transaction of the database in this file is committed.
+    /// A transaction of the database in this file is committed. A power failure may undo it.
     Commit(&'a Path),
+    /// A transaction is committed, and it and all before it are made durable.
+    CommitDurably(&'a Path),
 }
 
 /// Does one thing to the file system.

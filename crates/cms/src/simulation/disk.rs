@@ -119,6 +119,7 @@ impl Disk {
             Deed::Remove(path) => format!("unlink {}", self.relative(path)),
             Deed::MakeDirectory(path) => format!("mkdir {}", self.relative(path)),
             Deed::Commit(_) => "commit".to_owned(),
+            Deed::CommitDurably(_) => "commit durably".to_owned(),
         };
         self.trace.line(format_args!("disk {how}{line}"));
     }
@@ -219,7 +220,7 @@ impl Interposer for Disk {
             Deed::Link(_, path) | Deed::Rename(_, path) if !path.starts_with(self.root.join("state")) => {
                 state.unrecorded = true;
             }
-            Deed::Commit(_) => state.unrecorded = false,
+            Deed::Commit(_) | Deed::CommitDurably(_) => state.unrecorded = false,
             _ => {}
         }
         if !state.remembers {
@@ -250,7 +251,10 @@ impl Interposer for Disk {
                     state.log.drain(..=at);
                 }
             }
-            Deed::Commit(database) => {
+            Deed::Commit(database) | Deed::CommitDurably(database) => {
+                if matches!(deed, Deed::CommitDurably(_)) && !state.lying {
+                    state.commits.clear();
+                }
                 let log = database.with_extension("sqlite-wal");
                 let length = fs::metadata(log).map(|metadata| metadata.len()).unwrap_or_default();
                 state.commits.push(length);
@@ -271,7 +275,7 @@ impl Disk {
                     state.log.push(Undo::PutBack { stash, path: path.to_owned() });
                 }
             }
-            Deed::Commit(database) if state.commits.is_empty() => {
+            Deed::Commit(database) | Deed::CommitDurably(database) if state.commits.is_empty() => {
                 let log = database.with_extension("sqlite-wal");
                 state.commits.push(fs::metadata(log).map(|metadata| metadata.len()).unwrap_or_default());
             }
@@ -294,6 +298,7 @@ fn refusal(state: &mut DiskState, deed: Deed<'_>) -> Option<i32> {
             | Deed::Symlink(_)
             | Deed::MakeDirectory(_)
             | Deed::Commit(_)
+            | Deed::CommitDurably(_)
             | Deed::Rename(..)
     );
     if state.full && needs_room && state.random.random_bool(0.9) {
@@ -305,7 +310,7 @@ fn refusal(state: &mut DiskState, deed: Deed<'_>) -> Option<i32> {
     }
     Some(match deed {
         _ if needs_room && state.random.random_bool(0.4) => ENOSPC,
-        Deed::Commit(_) => ENOSPC,
+        Deed::Commit(_) | Deed::CommitDurably(_) => ENOSPC,
         Deed::Link(..) | Deed::Rename(..) | Deed::Remove(_) | Deed::Read(_) | Deed::List(_)
             if state.random.random_bool(0.5) =>
         {

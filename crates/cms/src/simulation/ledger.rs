@@ -62,6 +62,8 @@ pub(super) struct Ledger {
     pub(super) foreign: Vec<Foreign>,
     /// Contents of which the user made copies, and how many more files than messages there may be.
     pub(super) copied: BTreeMap<ContentHash, usize>,
+    /// Whether a Maildir was away, so that the end of a move may have been missed.
+    pub(super) unmounted: bool,
     /// Whether the state was lost, so that what was done here may have no effect.
     pub(super) lost_state: bool,
 }
@@ -164,7 +166,9 @@ impl Ledger {
         let moved_by_copying: usize = self
             .messages
             .iter()
-            .filter(|message| message.hash == *hash && (!message.put_there.is_empty() || self.is_unsure(message)))
+            .filter(|message| {
+                message.hash == *hash && (self.unmounted || !message.put_there.is_empty() || self.is_unsure(message))
+            })
             .map(|message| message.copies)
             .sum();
         // Without a base nothing is removed here.
@@ -235,6 +239,7 @@ impl Ledger {
     /// Takes what is for what was, once it was found right.
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
         self.lost_state = false;
+        self.unmounted = false;
         for message in &mut self.messages {
             let found = outcome.cloud.get(&message.id);
             message.spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);

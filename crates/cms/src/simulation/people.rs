@@ -548,6 +548,7 @@ impl People {
         let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
         let maildir = self.pairs[at].maildir.clone();
         if fs::rename(&maildir, maildir.with_extension("away")).is_ok() {
+            self.ledger.unmounted = true;
             self.trace.line(format_args!("here Maildir {at} is unmounted"));
             self.rest.push(Rest::Mount(at));
         }

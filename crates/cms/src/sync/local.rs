@@ -18,6 +18,8 @@ struct Configured {
     id: MaildirId,
     path: PathBuf,
     opened: Option<Maildir>,
+    /// Whether it was there before. One that went is waited for, never made anew.
+    was_there: bool,
 }
 
 /// All configured Maildirs.
@@ -87,7 +89,13 @@ impl LocalError {
 
 impl LocalSide {
     pub(crate) fn new(store: Store, maildirs: impl IntoIterator<Item = (MaildirId, PathBuf)>) -> Self {
-        Self { store, maildirs: maildirs.into_iter().map(|(id, path)| Configured { id, path, opened: None }).collect() }
+        Self {
+            store,
+            maildirs: maildirs
+                .into_iter()
+                .map(|(id, path)| Configured { id, path, opened: None, was_there: false })
+                .collect(),
+        }
     }
 
     pub(crate) fn ids(&self) -> Vec<MaildirId> {
@@ -107,7 +115,9 @@ impl LocalSide {
     pub(crate) fn open(&mut self, world: &World, id: MaildirId) -> Result<(), MaildirError> {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let opened = match Maildir::open(&configured.path) {
-            Err(MaildirError::NotAMaildir { .. }) if !world.synced.iter().any(|(_, row)| row.file.maildir == id) => {
+            Err(MaildirError::NotAMaildir { .. })
+                if !configured.was_there && !world.synced.iter().any(|(_, row)| row.file.maildir == id) =>
+            {
                 let made = Maildir::create(&configured.path)?;
                 info!(maildir = %configured.path.display(), "Made a new Maildir");
                 made
@@ -115,6 +125,7 @@ impl LocalSide {
             other => other?,
         };
         configured.opened = Some(opened);
+        configured.was_there = true;
         Ok(())
     }
 
@@ -151,6 +162,10 @@ impl LocalSide {
             for key in gone {
                 world.drop_file(&key, missing);
             }
+        }
+        world.doubles.retain(|key, _| key.maildir != id);
+        for Entry { place, name, .. } in scan.doubles {
+            world.doubles.insert(FileKey::new(id, name.base_name.clone()), Located { place, name });
         }
         for entry in scan.entries {
             if look == Look::Again && is_known(world, id, &entry) {
@@ -194,6 +209,15 @@ impl LocalSide {
             } else {
                 world.places.insert(key, Located { place, name });
             }
+            return Ok(());
+        }
+        if let Some((known, file)) = world.places.get(&key).zip(world.local.files.get(&key))
+            && (known.place != place || known.name != name)
+            && file.inode != facts.inode
+            && maildir.inspect(known.place, &known.name)?.is_some_and(|there| there.inode == file.inode)
+        {
+            // Two files under one base name: this one takes the other's place when that goes.
+            world.doubles.insert(key, Located { place, name });
             return Ok(());
         }
         let path = maildir.path_of(place, &name);
@@ -340,6 +364,12 @@ impl LocalSide {
                     // An event tells of the past: what counts is what the disk says now.
                     if was_here && matches!(maildir.inspect(place, &name), Ok(None)) {
                         world.drop_file(&key, Some(Absence::Settling));
+                        if let Some(Located { place, name }) = world.doubles.remove(&key)
+                            && let Err(error) = self.take(world, id, maildir, place, name, Look::Heard)
+                        {
+                            warn!(maildir = %maildir.path().display(), %error, "Couldn't look at a file");
+                            serious.push(WatchEvent::Overflow);
+                        }
                     }
                 }
                 WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => {

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) local: LocalTree,
     pub(crate) synced: SyncedTree,
     pub(crate) places: HashMap<FileKey, Located>,
+    /// A further file under a base name that is taken, which only other programs make.
+    pub(crate) doubles: HashMap<FileKey, Located>,
     /// Files without a row that may be copies which mutt made, each with the hash that it has without the lengths in its
     /// header.
     pub(crate) saved: HashMap<FileKey, ContentHash>,
@@ -355,6 +357,7 @@ impl World {
         self.local.readable.remove(&maildir);
         self.local.files.retain(|key, _| key.maildir != maildir);
         self.places.retain(|key, _| key.maildir != maildir);
+        self.doubles.retain(|key, _| key.maildir != maildir);
         self.strangers.retain(|key| key.maildir != maildir);
         self.unread.retain(|key, _| key.maildir != maildir);
         self.saved.retain(|key, _| key.maildir != maildir);

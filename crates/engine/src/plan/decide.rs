@@ -307,12 +307,17 @@ impl<'a> Deciding<'a> {
         base.flags = Sides { local: flags, cloud: flags };
         base.inode = seen.inode;
         base.revision.clone_from(&message.revision);
-        let belongs = |mailbox: MailboxId| self.policy.router.maildir_for(mailbox, &hash, message.flags);
-        if belongs(message.mailbox) != Some(file.maildir)
-            && let Some(left) = self.policy.mailboxes.iter().find(|mailbox| belongs(**mailbox) == Some(file.maildir))
-        {
-            // It was moved in the cloud since it was delivered; the next plan finds that so and brings the file home.
-            base.mailbox = *left;
+        let leads_to = |mailbox: MailboxId| self.policy.router.maildir_for(mailbox, &hash, message.flags);
+        if leads_to(message.mailbox) != Some(file.maildir) {
+            for mailbox in self.policy.mailboxes {
+                match leads_to(*mailbox) {
+                    // It was moved in the cloud since it was delivered; the next plan finds that so and brings the file home.
+                    Some(its) if its == file.maildir => base.mailbox = *mailbox,
+                    Some(_) => {}
+                    // Another time.
+                    None => return,
+                }
+            }
         }
         self.plan.ops.push(Op::Record { row: None, base });
     }

@@ -18,14 +18,15 @@ impl Database {
         }
         let path = &self.path;
         let failed = |error| StoreError::database(path, error);
+        // A file is durable under its new name before its row is written. Were the row older than that after a power failure, it
+        // would look as if somebody had renamed the file since, and that would go up.
+        let agreed = changes.iter().any(|change| matches!(change, Change::PutSynced(_) | Change::DeleteSynced(_)));
+        let (deed, synchronous) =
+            if agreed { (Deed::CommitDurably(path), "FULL") } else { (Deed::Commit(path), "NORMAL") };
         let mut committed = Ok(());
-        cms_disk::step(Deed::Commit(path), || {
+        cms_disk::step(deed, || {
             committed = (|| {
-                // A file is durable under its new name before its row is written. Were the row older than that after a
-                // power failure, it would look as if somebody had renamed the file since, and that would go up.
-                let agreed =
-                    changes.iter().any(|change| matches!(change, Change::PutSynced(_) | Change::DeleteSynced(_)));
-                self.connection.pragma_update(None, "synchronous", if agreed { "FULL" } else { "NORMAL" })?;
+                self.connection.pragma_update(None, "synchronous", synchronous)?;
                 let transaction = self.connection.transaction()?;
                 changes.iter().try_for_each(|change| make(&transaction, change))?;
                 transaction.commit()
