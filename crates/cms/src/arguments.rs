@@ -35,7 +35,9 @@ Your word holds for the messages that are held now, and for no later ones.
 Examples:
   cms held                   what is held, and why
   cms held restore inbox     safe in every case: nothing is deleted on either side
-  cms held apply inbox       the deletions are meant";
+  cms held apply inbox       the deletions are meant
+  cms held restore ~/mail/INBOX
+                             a Maildir on a new disk: its mail is put back";
 
 /// Keeps an Office 365 mailbox and local Maildirs the same, both ways
 #[derive(Clone, Debug, Parser)]
@@ -142,7 +144,8 @@ pub enum HeldWord {
     /// They aren't meant: what was deleted here comes back, and what is gone from the cloud stays here and is brought
     /// back there as far as that is possible
     Restore {
-        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX
+        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX; or a Maildir that isn't the one that held the
+        /// mail, or is missing, and is to be filled again
         mailbox: Option<String>,
     },
 }

@@ -113,8 +113,16 @@ impl From<SyncError> for Problem {
             SyncError::MaildirMissing { path, .. } => (
                 ExitStatus::Failed,
                 Some(format!(
-                    "mount its disk if it isn't mounted. If you removed it: mkdir -p {0}/cur {0}/new {0}/tmp, and the next run puts the mail \
-                     back. Nothing was changed in the cloud",
+                    "mount its disk if it isn't mounted; don't make it anew by hand. If it is gone for good, \
+                     `cms held restore {0}` makes it and puts the mail back. Nothing was changed in the cloud",
+                    path.display()
+                )),
+            ),
+            SyncError::MaildirReplaced { path } => (
+                ExitStatus::Held,
+                Some(format!(
+                    "mount the disk that it was on if that isn't mounted; don't copy or write a mark by hand. If this is \
+                     its new place, `cms held restore {0}` puts the mail back. Nothing was changed in the cloud",
                     path.display()
                 )),
             ),

@@ -107,8 +107,8 @@ impl Maildir {
         for place in [Place::New, Place::Cur] {
             let path = self.directory(place);
             cms_disk::sync_directory(&path).map_err(|error| {
-                let missing = (error.kind() == io::ErrorKind::NotFound).then(|| self.must_be_there().err()).flatten();
-                missing.unwrap_or_else(|| MaildirError::io("flush", &path, error))
+                // A directory that is missing is told as such.
+                self.must_be_there().err().unwrap_or_else(|| MaildirError::io("flush", &path, error))
             })?;
         }
         Ok(())

@@ -17,6 +17,7 @@ mod directory;
 mod error;
 mod file_name;
 mod host;
+mod mark;
 mod rename;
 mod scan;
 mod watch;

@@ -10,17 +10,32 @@ use crate::problem::Problem;
 /// Lists what is held, or takes the user's word on it.
 pub async fn run(context: &Context, word: Option<HeldWord>) -> Result<Ended, Problem> {
     let which = |mailbox: Option<String>| mailbox.map_or(Which::All, Which::Mailbox);
+    let configuration = context.configuration()?;
+    // A Maildir goes by its whole path.
+    let whole = |name: String| match std::path::absolute(&name) {
+        Ok(path) if configuration.maildirs.iter().any(|maildir| maildir.path == path) => path.display().to_string(),
+        _ => name,
+    };
     match word {
         None => list(context).await,
         Some(HeldWord::Apply { mailbox }) => give(context, Request::Apply { which: which(mailbox) }).await,
-        Some(HeldWord::Restore { mailbox }) => give(context, Request::Restore { which: which(mailbox) }).await,
+        Some(HeldWord::Restore { mailbox }) => {
+            give(context, Request::Restore { which: which(mailbox.map(whole)) }).await
+        }
     }
 }
 
 /// Gives the user's word. A running process follows it; else a full sync does.
 async fn give(context: &Context, request: Request) -> Result<Ended, Problem> {
     let Answer { reply, summary } = ask(context, "held", &request).await?;
-    let Reply::Ruled { held } = reply else { return Err(unexpected()) };
+    let held = match reply {
+        Reply::Ruled { held } => held,
+        Reply::Refilled { maildir } => {
+            output::line(format_args!("{maildir}: it is used again, and its mail is put back"))?;
+            return Ok(summary.map_or(Ended::Done, |summary| setup::conclude(context, &summary)));
+        }
+        _ => return Err(unexpected()),
+    };
     let apply = matches!(request, Request::Apply { .. });
     for ruled in &held {
         let HeldReport { count, mailbox, gone_from_cloud, .. } = ruled;

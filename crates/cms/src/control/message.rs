@@ -36,7 +36,8 @@ pub(crate) enum Which {
     /// All that there are.
     #[default]
     All,
-    /// Those of a mailbox, by its configured name, with its account's name and a colon before it where that is needed.
+    /// Those of a mailbox, by its configured name, with its account's name and a colon before it where that is needed; or,
+    /// by its path, a Maildir that is out of use.
     Mailbox(String),
     /// Exactly those that were shown under this id.
     Shown(String),
@@ -57,6 +58,11 @@ pub(crate) enum Reply {
     Ruled {
         /// What it holds for; nothing if nothing was held.
         held: Vec<HeldReport>,
+    },
+    /// To [`Request::Restore`] of a Maildir that was out of use: it is used again, and its mail is put back.
+    Refilled {
+        /// Its path.
+        maildir: String,
     },
     /// It can't be done.
     Refused {

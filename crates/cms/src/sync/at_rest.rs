@@ -7,6 +7,7 @@ use cms_maildir::Maildir;
 use cms_store::{Database, StoreError};
 
 use crate::control::{HeldReport, MailboxReport, MaildirReport, MaildirState, Report};
+use crate::sync::local::mark_key;
 use crate::sync::world::{ONLY_HERE, rfc3339};
 
 /// The key of the held deletions in the database, as JSON.
@@ -58,11 +59,14 @@ fn maildirs(reports: &mut [MaildirReport], database: &Database) -> Result<(), St
         let path = Path::new(&report.path);
         let id = known.iter().find(|(_, known)| known == path).map(|(id, _)| *id);
         let held_mail = id.is_some_and(|id| rows.contains_key(&id));
-        let Ok(scan) = Maildir::open(path).and_then(|maildir| maildir.scan()) else {
+        let found = Maildir::open(path).and_then(|maildir| Ok((maildir.mark()?, maildir.scan()?)));
+        let Ok((mark, scan)) = found else {
             report.state = if held_mail { MaildirState::Missing } else { MaildirState::New };
             continue;
         };
-        report.state = MaildirState::Known;
+        let known = id.map(|id| database.meta(&mark_key(id))).transpose()?.flatten().filter(|mark| !mark.is_empty());
+        let replaced = held_mail && known.is_some() && mark != known;
+        report.state = if replaced { MaildirState::Replaced } else { MaildirState::Known };
         let is_noted = |name: &str| {
             only_here.iter().any(|note| Some(note.maildir) == id && note.what == ONLY_HERE && note.base_name == name)
         };

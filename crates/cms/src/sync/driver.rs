@@ -212,6 +212,7 @@ impl Driver {
     /// Keeps both sides the same until `stop`, or until nothing is left to do if `once`.
     pub(crate) async fn run(&mut self, once: bool, stop: &Stop) -> Result<Summary, SyncError> {
         self.watching = !once;
+        self.must_have_maildirs()?;
         if self.watching {
             self.watch()?;
         }
@@ -272,6 +273,7 @@ impl Driver {
 
     /// What would be done, without doing it: one round of observation, then the plan's words.
     pub(crate) async fn dry_run(&mut self, stop: &Stop) -> Result<Vec<String>, SyncError> {
+        self.must_have_maildirs()?;
         self.look_at_maildirs()?;
         self.apply_start_policy();
         self.world.touch_everything();

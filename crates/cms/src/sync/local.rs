@@ -20,6 +20,14 @@ struct Configured {
     opened: Option<Maildir>,
     /// Whether it was there before. One that went is waited for, never made anew.
     was_there: bool,
+    /// The id in its mark; nothing if it was never marked.
+    mark: Option<String>,
+    /// The file system's name for it while it is open.
+    identity: Option<(u64, u64)>,
+    /// Whether another directory is in its place.
+    replaced: bool,
+    /// Whether names that Synced knows aren't believed when it is listed the next time.
+    doubted: bool,
 }
 
 /// All configured Maildirs.
@@ -57,6 +65,9 @@ pub(crate) enum LocalError {
     /// The disk isn't as the tree says: look again, then plan again.
     #[error("the Maildir has changed meanwhile")]
     LookAgain(MaildirId),
+    /// Another directory is in the Maildir's place: nothing in it, and nothing missing from it, means anything.
+    #[error("another directory is in the place of a Maildir that held mail")]
+    Replaced(MaildirId),
     /// The store doesn't have the content: download it again.
     #[error("the message store has lost a message")]
     ContentMissing,
@@ -82,20 +93,25 @@ impl LocalError {
         match self {
             Self::Maildir(error) => error.is_disk_full(),
             Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
-            Self::LookAgain(_) | Self::ContentMissing | Self::Unread { .. } => false,
+            Self::LookAgain(_) | Self::Replaced(_) | Self::ContentMissing | Self::Unread { .. } => false,
         }
     }
 }
 
 impl LocalSide {
-    pub(crate) fn new(store: Store, maildirs: impl IntoIterator<Item = (MaildirId, PathBuf)>) -> Self {
-        Self {
-            store,
-            maildirs: maildirs
-                .into_iter()
-                .map(|(id, path)| Configured { id, path, opened: None, was_there: false })
-                .collect(),
-        }
+    /// `maildirs`: each with the id in its mark, if it was marked.
+    pub(crate) fn new(store: Store, maildirs: impl IntoIterator<Item = (MaildirId, PathBuf, Option<String>)>) -> Self {
+        let configured = |(id, path, mark)| Configured {
+            id,
+            path,
+            opened: None,
+            was_there: false,
+            mark,
+            identity: None,
+            replaced: false,
+            doubted: false,
+        };
+        Self { store, maildirs: maildirs.into_iter().map(configured).collect() }
     }
 
     pub(crate) fn ids(&self) -> Vec<MaildirId> {
@@ -110,22 +126,50 @@ impl LocalSide {
         self.maildirs.iter().find(|maildir| maildir.id == id)?.opened.as_ref()
     }
 
+    /// Whether another directory is in a Maildir's place.
+    pub(crate) fn is_replaced(&self, id: MaildirId) -> bool {
+        self.maildirs.iter().any(|maildir| maildir.id == id && maildir.replaced)
+    }
+
     /// Opens a Maildir. One that doesn't exist is made, unless Synced says that mail was in it: then its disk may not
-    /// be mounted, and making an empty one would look like a wiped mailbox.
-    pub(crate) fn open(&mut self, world: &World, id: MaildirId) -> Result<(), MaildirError> {
+    /// be mounted, and making an empty one would look like a wiped mailbox. For the same reason, one that held mail and
+    /// has not its mark isn't opened ([`LocalError::Replaced`]). One that was never marked is marked, if `may_mark`.
+    pub(crate) fn open(&mut self, world: &mut World, id: MaildirId, may_mark: bool) -> Result<(), LocalError> {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
+        let held_mail = world.synced.iter().any(|(_, row)| row.file.maildir == id);
         let opened = match Maildir::open(&configured.path) {
-            Err(MaildirError::NotAMaildir { .. })
-                if !configured.was_there && !world.synced.iter().any(|(_, row)| row.file.maildir == id) =>
-            {
+            Err(MaildirError::NotAMaildir { .. }) if !held_mail && !configured.was_there => {
                 let made = Maildir::create(&configured.path)?;
                 info!(maildir = %configured.path.display(), "Made a new Maildir");
                 made
             }
             other => other?,
         };
-        configured.opened = Some(opened);
-        configured.was_there = true;
+        let found = opened.mark()?;
+        configured.replaced = held_mail && configured.mark.is_some() && found != configured.mark;
+        if configured.replaced {
+            return Err(LocalError::Replaced(id));
+        }
+        match found {
+            Some(found) => configured.adopt_mark(world, found),
+            None if may_mark => configured.set_mark(world, &opened),
+            None => {}
+        }
+        configured.take_into_use(opened)?;
+        Ok(())
+    }
+
+    /// Takes whatever directory is at a Maildir's path for the Maildir from now on, by the user's word; one that isn't
+    /// there is made. What it should hold and doesn't comes back.
+    pub(crate) fn accept(&mut self, world: &mut World, id: MaildirId) -> Result<(), LocalError> {
+        let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
+        let opened = Maildir::create(&configured.path)?;
+        configured.mark = None;
+        configured.set_mark(world, &opened);
+        configured.replaced = false;
+        // Its files may have known names and be others all the same.
+        configured.doubted = true;
+        configured.take_into_use(opened)?;
         Ok(())
     }
 
@@ -133,19 +177,57 @@ impl LocalSide {
     pub(crate) fn close(&mut self, world: &mut World, id: MaildirId) {
         if let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) {
             configured.opened = None;
+            configured.identity = None;
         }
         world.lose_maildir(id);
+    }
+
+    /// That the directory at a Maildir's path is the one that was opened. A mark that somebody took away from it is made
+    /// again.
+    fn must_be_ours(&mut self, world: &mut World, id: MaildirId) -> Result<(), LocalError> {
+        let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
+        let Some(mark) = configured.mark.clone() else { return Ok(()) };
+        let Some(maildir) = configured.opened.take() else { return Ok(()) };
+        let found = maildir.mark();
+        let same_directory = maildir.identity().is_ok_and(|identity| Some(identity) == configured.identity);
+        let found = match found {
+            Ok(None) if same_directory => {
+                configured.set_mark(world, &maildir);
+                configured.mark.clone()
+            }
+            Ok(found) => found,
+            Err(error) => {
+                configured.opened = Some(maildir);
+                return Err(error.into());
+            }
+        };
+        configured.opened = Some(maildir);
+        if found == Some(mark) || found == configured.mark {
+            return Ok(());
+        }
+        configured.replaced = true;
+        Err(LocalError::Replaced(id))
     }
 
     /// Lists a Maildir and brings the Local tree up to it. `missing` says how files that aren't there any more went.
     ///
     /// Names that Synced knows are believed without a look at the file: each change of flags, arrival and removal
     /// shows in the names, and reading names is five times cheaper than asking for each file.
-    pub(crate) fn scan(&self, world: &mut World, id: MaildirId, missing: Option<Absence>) -> Result<(), LocalError> {
+    pub(crate) fn scan(
+        &mut self,
+        world: &mut World,
+        id: MaildirId,
+        missing: Option<Absence>,
+    ) -> Result<(), LocalError> {
         let Some(maildir) = self.maildir(id) else { return Ok(()) };
         let scan = maildir.scan()?;
+        // Asked afterwards: what was listed is believed only of our own.
+        self.must_be_ours(world, id)?;
+        let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
+        let doubted = std::mem::take(&mut configured.doubted);
+        let Some(maildir) = self.maildir(id) else { return Ok(()) };
         let first = !world.local.readable.contains(&id);
-        let look = if first { Look::First } else { Look::Again };
+        let look = if first && !doubted { Look::First } else { Look::Again };
         if first {
             world.local.files.reserve(scan.entries.len());
             world.places.reserve(scan.entries.len());
@@ -558,6 +640,43 @@ impl LocalSide {
     pub(crate) fn sync_directories(&self, id: MaildirId) -> Result<(), MaildirError> {
         self.maildir(id).map_or(Ok(()), Maildir::sync_directories)
     }
+}
+
+impl Configured {
+    fn adopt_mark(&mut self, world: &mut World, mark: String) {
+        if self.mark.as_ref() != Some(&mark) {
+            world.note(Change::SetMeta { key: mark_key(self.id), value: mark.clone() });
+            self.mark = Some(mark);
+        }
+    }
+
+    /// Marks the Maildir, on the disk first: a mark that only the database knows would be missed. One that can't be marked
+    /// is used without.
+    fn set_mark(&mut self, world: &mut World, maildir: &Maildir) {
+        let mark = self.mark.take().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        match maildir.set_mark(&mark) {
+            Ok(()) => {
+                world.note(Change::SetMeta { key: mark_key(self.id), value: mark.clone() });
+                self.mark = Some(mark);
+            }
+            Err(error) => {
+                debug!(%error, "Couldn't mark a Maildir");
+                world.note(Change::SetMeta { key: mark_key(self.id), value: String::new() });
+            }
+        }
+    }
+
+    fn take_into_use(&mut self, maildir: Maildir) -> Result<(), MaildirError> {
+        self.identity = Some(maildir.identity()?);
+        self.opened = Some(maildir);
+        self.was_there = true;
+        Ok(())
+    }
+}
+
+/// The key of the id in a Maildir's mark in the database.
+pub(crate) fn mark_key(maildir: MaildirId) -> String {
+    format!("maildir {} mark", maildir.0)
 }
 
 /// Whether the tree has the very file that a listing names, under the very name.

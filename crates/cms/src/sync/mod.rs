@@ -101,6 +101,12 @@ pub(crate) enum SyncError {
         /// What was missing.
         source: MaildirError,
     },
+    /// Another directory is in the place of a Maildir that held mail.
+    #[error("`{}` isn't the directory that held the mail: its mark is missing, or is another one's", path.display())]
+    MaildirReplaced {
+        /// The Maildir.
+        path: PathBuf,
+    },
     #[error(transparent)]
     Cloud(CloudError),
     #[error(transparent)]
@@ -118,7 +124,10 @@ impl SyncError {
             Self::Maildir(error) => error.is_disk_full(),
             Self::Local(error) => error.is_disk_full(),
             Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
-            Self::Configuration { .. } | Self::MaildirMissing { .. } | Self::Cloud(_) => false,
+            Self::Configuration { .. }
+            | Self::MaildirMissing { .. }
+            | Self::MaildirReplaced { .. }
+            | Self::Cloud(_) => false,
         }
     }
 }

@@ -81,14 +81,16 @@ fn two_names_of_one_folder_are_refused() {
 }
 
 #[test]
-fn a_folder_that_was_made_anew_under_its_name_is_found_again() {
+fn f35_a_folder_that_was_made_anew_under_its_name_is_found_again() {
     let world = World::with(Options { folders: vec![("Lists".to_owned(), 3)], size_scale: 0.1, ..Options::default() });
     world.configure("MailDir(\"INBOX\")\nOffice365(\"Lists\", account)\n");
     world.sync();
     world.assert_same("INBOX", "Lists");
     world.cloud.delete_folder("", "Lists").unwrap();
     world.cloud.add_generated("", "Lists", 2).unwrap();
-    world.sync();
+    sync_ends(&world, 4, &["`Lists` was removed in the cloud and made again, and 3 messages of the old one are gone"]);
+    assert_eq!(world.files("INBOX").len(), 5, "what is new comes, and what was old stays");
+    assert_eq!(world.cms(&["held", "apply"]).status.code(), Some(0));
     world.assert_same("INBOX", "Lists");
 
     world.cloud.delete_folder("", "Lists").unwrap();

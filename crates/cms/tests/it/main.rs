@@ -26,6 +26,7 @@ mod power;
 mod python_failures;
 mod redaction;
 mod seeds;
+mod scope;
 mod shared;
 mod signing_in;
 mod start_policies;

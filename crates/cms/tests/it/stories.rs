@@ -80,12 +80,145 @@ fn f01_a_new_disk_under_a_running_daemon_wipes_nothing_in_the_cloud() {
     for part in ["cur", "new", "tmp"] {
         fs::create_dir_all(world.path("INBOX").join(part)).unwrap();
     }
-    wait_for("its mail is back", || world.here("INBOX") == there);
-    assert_eq!(world.there("Inbox"), there);
+    daemon.wait_for_line("isn't the directory that held the mail");
+    let told = world.cms(&["status"]);
+    assert_eq!(told.status.code(), Some(4), "{}", told.stdout);
+    assert!(told.stdout.contains("which isn't the directory that held the mail"), "{}", told.stdout);
+    assert!(world.files("INBOX").is_empty(), "what lies under a mount point isn't filled");
+    // It comes back: all goes on by itself.
+    fs::rename(world.path("INBOX"), world.path("empty")).unwrap();
+    fs::rename(world.path("old"), world.path("INBOX")).unwrap();
+    world.cloud.add_generated("", "Inbox", 1).unwrap();
+    world.wait_until_same("INBOX", "Inbox");
+    // And then the new disk is there to stay.
+    daemon.wait_for_line("is gone; nothing is deleted in the cloud because of that");
+    fs::rename(world.path("INBOX"), world.path("old")).unwrap();
+    fs::rename(world.path("empty"), world.path("INBOX")).unwrap();
+    wait_for("it is told", || world.cms(&["status"]).status.code() == Some(4));
+    let restored = world.cms(&["held", "restore", "INBOX"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", restored.stderr);
+    wait_for("its mail is back", || world.here("INBOX") == world.there("Inbox"));
+    assert_eq!(world.there("Inbox").len(), 41);
+    assert!(there.iter().all(|message| world.there("Inbox").contains(message)));
     assert_eq!(changes_made(&world), 0);
     let ended = daemon.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     world.assert_lawful();
+}
+
+/// Makes an empty Maildir in the place of `INBOX`, which is moved away to `old`.
+fn replace_inbox(world: &World) {
+    fs::rename(world.path("INBOX"), world.path("old")).unwrap();
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(world.path("INBOX").join(part)).unwrap();
+    }
+}
+
+#[test]
+fn f01_a_new_disk_before_a_start_is_not_filled_unasked_and_wipes_nothing() {
+    let world = small(30);
+    world.sync();
+    let there = world.there("Inbox");
+    let mark = fs::read_to_string(world.path("INBOX/.cms-maildir")).unwrap();
+    replace_inbox(&world);
+    world.cloud.reset_counters();
+    for command in [&["sync"][..], &["sync", "--online"], &["sync", "--offline"], &["plan"]] {
+        let finished = world.cms(command);
+        assert_eq!(finished.status.code(), Some(4), "{command:?}: {}", finished.stderr);
+        for text in ["isn't the directory that held the mail", "cms held restore", "don't copy or write a mark by hand"]
+        {
+            assert!(finished.stderr.contains(text), "{command:?}: {text}: {}", finished.stderr);
+        }
+        assert!(world.files("INBOX").is_empty(), "{command:?}");
+    }
+    let told = world.cms(&["status"]);
+    assert_eq!(told.status.code(), Some(4));
+    assert!(told.stdout.contains("which isn't the directory that held the mail"), "{}", told.stdout);
+    // A daemon waits for the right disk.
+    let daemon = world.start(&["run"]);
+    daemon.wait_for_line("isn't the directory that held the mail");
+    fs::remove_dir_all(world.path("INBOX")).unwrap();
+    fs::rename(world.path("old"), world.path("INBOX")).unwrap();
+    daemon.wait_for_line("Both sides are the same");
+    wait_for("it is used", || world.cms(&["status"]).status.code() == Some(0));
+    daemon.stop();
+    world.assert_same("INBOX", "Inbox");
+    // The new disk is there to stay.
+    replace_inbox(&world);
+    let restored = world.cms(&["held", "restore", "INBOX"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", restored.stderr);
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!((world.there("Inbox"), changes_made(&world)), (there, 0));
+    assert_eq!(world.cloud.counters().requests.get("value"), None, "all of it comes from the store");
+    assert_ne!(fs::read_to_string(world.path("INBOX/.cms-maildir")).unwrap(), mark, "the old disk is a stranger now");
+    fs::rename(world.path("INBOX"), world.path("new")).unwrap();
+    fs::rename(world.path("old"), world.path("INBOX")).unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    world.assert_lawful();
+}
+
+#[test]
+fn f01_a_maildir_that_is_missing_is_made_anew_by_the_users_word() {
+    let world = small(20);
+    world.sync();
+    fs::remove_dir_all(world.path("INBOX")).unwrap();
+    let missing = world.cms(&["sync"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(missing.stderr.contains("cms held restore"), "{}", missing.stderr);
+    assert_eq!(world.cms(&["status"]).status.code(), Some(3), "no sign-in is kept, which comes first");
+    assert_eq!(world.cms(&["held", "restore", "INBOX"]).status.code(), Some(0));
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!((world.files("INBOX").len(), changes_made(&world)), (20, 0));
+    world.sync();
+}
+
+#[test]
+fn f04_a_mark_made_by_hand_authorises_no_deletion() {
+    let world = small(30);
+    world.sync();
+    let there = world.there("Inbox");
+    replace_inbox(&world);
+    fs::copy(world.path("old/.cms-maildir"), world.path("INBOX/.cms-maildir")).unwrap();
+    world.sync();
+    assert_eq!((world.there("Inbox"), world.here("INBOX"), changes_made(&world)), (there.clone(), there, 0));
+}
+
+#[test]
+fn f04_files_under_known_names_on_another_disk_are_looked_at() {
+    let world = small(10);
+    world.sync();
+    let (there, names) = (world.there("Inbox"), world.files("INBOX"));
+    replace_inbox(&world);
+    for name in &names {
+        fs::copy(world.path("old").join(name), world.path("INBOX").join(name)).unwrap();
+    }
+    fs::remove_file(world.path("INBOX").join(&names[0])).unwrap();
+    fs::write(world.path("INBOX").join(&names[1]), "Subject: another\n\nx").unwrap();
+    let restored = world.cms(&["held", "restore", "INBOX"]);
+    assert_eq!(restored.status.code(), Some(0), "{}", restored.stderr);
+    assert_eq!(world.files("INBOX"), names);
+    assert!(restored.stderr.contains("was edited here"), "{}", restored.stderr);
+    assert_eq!(fs::read(world.path("INBOX").join(&names[1])).unwrap(), b"Subject: another\n\nx", "and is kept");
+    assert_eq!((world.there("Inbox"), changes_made(&world)), (there, 0));
+}
+
+#[test]
+fn f01_a_mark_that_somebody_tidied_away_is_made_again() {
+    let world = small(5);
+    let daemon = world.daemon();
+    let mark = fs::read(world.path("INBOX/.cms-maildir")).unwrap();
+    fs::remove_file(world.path("INBOX/.cms-maildir")).unwrap();
+    // What lies under the watched names is listed again after this.
+    fs::rename(world.path("INBOX/cur"), world.path("INBOX/aside")).unwrap();
+    daemon.wait_for_line("is gone; nothing is deleted");
+    fs::rename(world.path("INBOX/aside"), world.path("INBOX/cur")).unwrap();
+    wait_for("it is told or mended", || {
+        fs::read(world.path("INBOX/.cms-maildir")).is_ok_and(|found| found == mark)
+            || world.cms(&["status"]).status.code() == Some(4)
+    });
+    world.cms(&["held", "restore", "INBOX"]);
+    world.wait_until_same("INBOX", "Inbox");
+    assert_eq!((world.files("INBOX").len(), changes_made(&world)), (5, 0));
 }
 
 #[test]

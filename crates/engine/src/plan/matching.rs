@@ -60,7 +60,10 @@ pub(super) fn match_up<'a>(
     busy: &Busy,
 ) -> Matched<'a> {
     let mut rows = rows_in_scope(synced, scope);
-    rows.retain(|(_, row)| policy.mailboxes.contains(&row.mailbox) || cloud.messages.contains_key(&row.remote));
+    // What left the configuration is left alone, unless it came back in by a move.
+    let is_configured = |mailbox| policy.mailboxes.contains(&mailbox);
+    let came_in = |id: &RemoteId| cloud.messages.get(id).is_some_and(|message| is_configured(message.mailbox));
+    rows.retain(|(_, row)| is_configured(row.mailbox) || came_in(&row.remote));
     // A row whose message is in transfer or being changed isn't planned for; its file is nobody else's all the same.
     rows.retain(|(_, row)| !busy.ids.contains(&row.remote));
     rows.sort_unstable_by_key(|(id, _)| *id);

@@ -4,6 +4,7 @@
 
 mod deliver;
 mod limits;
+mod mark;
 mod measure;
 mod rename;
 mod scan;

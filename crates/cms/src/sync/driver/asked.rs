@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::control::{self, Asked, Listening, MailboxReport, MaildirReport, MaildirState, ProcessReport};
-use crate::control::{AccountReport, HeldReport, Reply, Report, Request};
+use crate::control::{AccountReport, HeldReport, Reply, Report, Request, Which};
 use crate::problem::with_causes;
 use crate::sync::SyncError;
 use crate::sync::driver::{Driver, Mailbox};
@@ -58,7 +58,20 @@ impl Driver {
             Request::Status => Reply::Status(Box::new(self.report())),
             Request::Held => Reply::Held { held: self.summary.held.clone() },
             Request::Apply { which } => self.rule(which, Word::Delete),
+            Request::Restore { which: Which::Mailbox(name) } if self.is_out_of_use(name) => self.restore_maildir(name),
             Request::Restore { which } => self.rule(which, Word::Keep),
+        }
+    }
+
+    fn is_out_of_use(&self, maildir: &str) -> bool {
+        let is_it = |id: &cms_engine::MaildirId| self.local.path(*id) == Some(std::path::Path::new(maildir));
+        self.local.ids().iter().any(|id| is_it(id) && self.local.maildir(*id).is_none())
+    }
+
+    fn restore_maildir(&mut self, path: &str) -> Reply {
+        match self.accept_maildir(path) {
+            Some(Err(error)) => Reply::Refused { what: with_causes(&error), hint: None },
+            Some(Ok(())) | None => Reply::Refilled { maildir: path.to_owned() },
         }
     }
 
@@ -89,7 +102,11 @@ impl Driver {
         });
         let maildirs = self.local.ids().into_iter().map(|id| MaildirReport {
             path: self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default(),
-            state: if self.local.maildir(id).is_some() { MaildirState::Known } else { MaildirState::Missing },
+            state: match () {
+                () if self.local.maildir(id).is_some() => MaildirState::Known,
+                () if self.local.is_replaced(id) => MaildirState::Replaced,
+                () => MaildirState::Missing,
+            },
             local_only: self.world.strangers().filter(|key| key.maildir == id).count() as u64,
         });
         Report {

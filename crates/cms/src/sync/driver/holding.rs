@@ -192,7 +192,7 @@ impl Driver {
         let gone_from_cloud = held.on == Side::Local;
         let mut cause = match (held.reason, held.on) {
             (Reason::FolderRemoved, _) => format!(
-                "`{mailbox}` was removed in the cloud and made again, and {count} of its {of} messages are gone there"
+                "`{mailbox}` was removed in the cloud and made again, and {count} messages of the old one are gone there"
             ),
             (Reason::Many, Side::Local) => format!("{count} of {of} messages are gone from `{mailbox}` in the cloud"),
             (Reason::Many, Side::Cloud) => format!("{count} of {of} messages of `{mailbox}` were deleted here"),

@@ -1,9 +1,10 @@
 //! The driver's dealings with the Maildirs: hearing of changes, listing, local steps, what it tells of files.
 
+use std::path::Path;
 use std::time::Duration;
 
-use cms_engine::{Absence, ContentHash, FileKey, HashMap, Op, Plan, RemoteId};
-use cms_maildir::{MaildirError, WatchEvent, Watcher};
+use cms_engine::{Absence, ContentHash, FileKey, HashMap, MaildirId, Op, Plan, RemoteId};
+use cms_maildir::{Maildir, MaildirError, WatchEvent, Watcher};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -39,13 +40,68 @@ impl Driver {
         }
     }
 
+    /// That every Maildir which held mail is there. A daemon bears another directory in the place of one: the right one may
+    /// come back while it runs.
+    pub(super) fn must_have_maildirs(&mut self) -> Result<(), SyncError> {
+        for id in self.local.ids() {
+            if self.local.maildir(id).is_some() {
+                continue;
+            }
+            let Some(path) = self.local.path(id).map(Path::to_owned) else { continue };
+            if self.local.is_replaced(id) {
+                if !self.watching {
+                    return Err(SyncError::MaildirReplaced { path });
+                }
+                self.tell_replaced(id);
+                self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+            } else if self.world.synced.iter().any(|(_, row)| row.file.maildir == id)
+                && let Err(source) = Maildir::open(&path)
+            {
+                return Err(SyncError::MaildirMissing { path, source });
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_replaced(&mut self, id: MaildirId) {
+        let path = self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default();
+        self.tell_once(&format!(
+            "`{path}` isn't the directory that held the mail, so it isn't used, and nothing is deleted in the cloud because \
+             of it. Mount the right disk, and it goes on by itself; if this is its new place, `cms held restore {path}` \
+             puts the mail back"
+        ));
+    }
+
+    /// Takes a Maildir out of use that can't be listed, and looks again before long.
+    fn give_up_maildir(&mut self, id: MaildirId, error: &LocalError) {
+        if matches!(error, LocalError::Replaced(_)) {
+            self.tell_replaced(id);
+        } else {
+            warn!(%error, "Couldn't list a Maildir");
+        }
+        self.local.close(&mut self.world, id);
+        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+    }
+
+    /// Takes whatever is at a Maildir's path for the Maildir, by the user's word, if it is out of use.
+    pub(super) fn accept_maildir(&mut self, path: &str) -> Option<Result<(), LocalError>> {
+        let is_it = |id: &MaildirId| self.local.path(*id) == Some(Path::new(path)) && self.local.maildir(*id).is_none();
+        let id = self.local.ids().into_iter().find(is_it)?;
+        Some(self.local.accept(&mut self.world, id).and_then(|()| {
+            if self.watching {
+                self.reopen();
+                Ok(())
+            } else {
+                self.local.scan(&mut self.world, id, None)
+            }
+        }))
+    }
+
     /// Lists all readable Maildirs again.
     pub(super) fn rescan(&mut self, missing: Option<Absence>) {
         for id in self.local.ids() {
             if let Err(error) = self.local.scan(&mut self.world, id, missing) {
-                warn!(%error, "Couldn't list a Maildir");
-                self.local.close(&mut self.world, id);
-                self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                self.give_up_maildir(id, &error);
             }
         }
         if LocalSide::is_settling(&self.world) {
@@ -86,7 +142,10 @@ impl Driver {
     pub(super) fn look_at_maildirs(&mut self) -> Result<(), SyncError> {
         for id in self.local.ids() {
             if self.local.maildir(id).is_some() {
-                self.local.scan(&mut self.world, id, None).map_err(SyncError::Local)?;
+                match self.local.scan(&mut self.world, id, None) {
+                    Err(LocalError::Replaced(id)) => self.local.close(&mut self.world, id),
+                    other => other.map_err(SyncError::Local)?,
+                }
             }
         }
         self.scan_at = Instant::now() + SAFETY_SCAN;
@@ -117,9 +176,13 @@ impl Driver {
     pub(super) fn reopen(&mut self) {
         for id in self.local.ids() {
             if self.local.maildir(id).is_none() {
-                match self.local.open(&self.world, id) {
+                match self.local.open(&mut self.world, id, true) {
                     Ok(()) => {}
-                    Err(MaildirError::NotAMaildir { .. }) => {
+                    Err(LocalError::Maildir(MaildirError::NotAMaildir { .. })) => {
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                    }
+                    Err(LocalError::Replaced(_)) => {
+                        self.tell_replaced(id);
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                     }
                     Err(error) => {
@@ -177,9 +240,7 @@ impl Driver {
                 self.needs_second_look = true;
                 let missing = self.watching.then_some(Absence::Settling);
                 if let Err(error) = self.local.scan(&mut self.world, id, missing) {
-                    warn!(%error, "Couldn't list a Maildir");
-                    self.local.close(&mut self.world, id);
-                    self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                    self.give_up_maildir(id, &error);
                 }
                 if LocalSide::is_settling(&self.world) {
                     self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cms_cloud::contract::{Cursor, FolderId};
-use cms_engine::{ContentHash, HashMap, HashSet, MaildirId, UnixSeconds};
+use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Router as _, Row, RowId, UnixSeconds};
 use cms_maildir::{MaildirError, host_name};
 use cms_store::{Database, Lock, Store, StoreError};
 use tokio::sync::mpsc::channel;
@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
 use crate::sync::flips::Flips;
-use crate::sync::local::LocalSide;
+use crate::sync::local::{LocalError, LocalSide, mark_key};
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
 use crate::sync::world::World;
@@ -38,38 +38,49 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         }
         other => other?,
     };
-    let Loaded { mut database, maildirs, mailboxes, world } = loaded;
+    let Loaded { mut database, maildirs, mailboxes, mut world } = loaded;
     let holding = Holding::load(&database, &world, &mailboxes).map_err(SyncError::Store)?;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
-    let mut local = LocalSide::new(store.clone(), maildirs.iter().cloned());
+    let mut marked = Vec::new();
+    for (id, path) in &maildirs {
+        let mark = database.meta(&mark_key(*id)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
+        marked.push((*id, path.clone(), mark));
+    }
+    let mut local = LocalSide::new(store.clone(), marked);
     for (id, path) in &maildirs {
         if setup.dry_run && !path.join("cur").is_dir() {
             continue;
         }
-        match local.open(&world, *id) {
+        match local.open(&mut world, *id, !setup.dry_run) {
             Ok(()) => {}
-            Err(error @ MaildirError::NotAMaildir { .. })
+            // It is a matter of the run's whether that is borne.
+            Err(LocalError::Replaced(_)) => continue,
+            Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
                 if world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
             {
-                return Err(SyncError::MaildirMissing { path: path.clone(), source: error });
+                continue;
             }
-            Err(error) => return Err(SyncError::Maildir(error)),
+            Err(LocalError::Maildir(error)) => return Err(SyncError::Maildir(error)),
+            Err(error) => return Err(SyncError::Local(error)),
         }
         if !store.probe_same_file_system(path) {
             warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
         }
     }
+    let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
+    let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
+    let routing = Routing::new(setup.route, Arc::new(store.clone()), mailbox_ids, maildir_ids.clone());
+    rehome(&mut world, &routing, &maildir_ids);
+
     tidy(&store, &mut database, &world, (setup.surroundings.now)(), setup.keep_deleted_days);
 
     let store = Arc::new(store);
-    let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
-    let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
     Ok(Driver {
         world,
         local,
-        routing: Routing::new(setup.route, store.clone(), mailbox_ids, maildir_ids),
+        routing,
         store,
         database,
         state_dir: setup.state_dir,
@@ -127,6 +138,26 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         board: setup.board,
         shown_at: None,
     })
+}
+
+/// Gives the messages of Maildirs that aren't configured any more a place in those that are, as if they had been delivered
+/// there. Where such a Maildir was moved, its files are found there; where it was only left out of the configuration, its
+/// files stay as they are, nobody's concern, and the messages come back in their new place.
+fn rehome(world: &mut World, routing: &Routing, maildirs: &[MaildirId]) {
+    let lost: Vec<(RowId, Row)> = world
+        .synced
+        .iter()
+        .filter(|(_, row)| !maildirs.contains(&row.file.maildir))
+        .map(|(id, row)| (id, row.clone()))
+        .collect();
+    for (id, row) in lost {
+        let Some(maildir) = routing.maildir_for(row.mailbox, &row.hash, row.flags.cloud) else { continue };
+        let place = FileKey::new(maildir, row.file.base_name.clone());
+        // A name that is taken stays where it was: its message is one that two Maildirs have.
+        if world.synced.by_file(&place).is_none() {
+            world.amend_row(id, |row| row.file = place);
+        }
+    }
 }
 
 /// How often the whole store is searched for messages that nothing names any more, in seconds: a week.
