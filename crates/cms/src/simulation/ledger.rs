@@ -62,6 +62,8 @@ pub(super) struct Ledger {
     pub(super) foreign: Vec<Foreign>,
     /// Contents of which the user made copies, and how many more files than messages there may be.
     pub(super) copied: BTreeMap<ContentHash, usize>,
+    /// Whether the program was killed.
+    pub(super) killed: bool,
     /// Whether a Maildir was away, so that the end of a move may have been missed.
     pub(super) unmounted: bool,
     /// Whether the state was lost, so that what was done here may have no effect.
@@ -173,7 +175,9 @@ impl Ledger {
             .sum();
         // Without a base nothing is removed here.
         let gone_unseen = self.messages.iter().filter(|message| {
-            message.hash == *hash && self.lost_state && !(message.put_there.is_empty() && message.put_here.is_empty())
+            message.hash == *hash
+                && (self.lost_state || self.unmounted)
+                && !(message.put_there.is_empty() && message.put_here.is_empty())
         });
         self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying + gone_unseen.count()
     }
@@ -224,8 +228,10 @@ impl Ledger {
         let mut put = message.put_there.iter().chain(&message.put_here);
         let left = put.any(|spot| !matches!(spot, Spot::Box(_)));
         // A copy has the flags that the original had when it was made.
-        let copied = message.copies > 0 && !message.flagged_there.is_empty();
-        let uncertain = left || copied || self.is_unsure(message);
+        let copied = message.copies > 0 && !(message.flagged_there.is_empty() && message.flagged_here.is_empty());
+        // What was told to the cloud and not written down looks like the cloud's own wish afterwards.
+        let told_twice = self.killed && message.flagged_here.iter().filter(|(its, _)| *its == flag).count() > 1;
+        let uncertain = left || told_twice || copied || self.is_unsure(message);
         match (last(&message.flagged_there), last(&message.flagged_here)) {
             (None, None) => [was].into(),
             (Some(there), None) if !copied => [there].into(),
@@ -239,6 +245,7 @@ impl Ledger {
     /// Takes what is for what was, once it was found right.
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
         self.lost_state = false;
+        self.killed = false;
         self.unmounted = false;
         for message in &mut self.messages {
             let found = outcome.cloud.get(&message.id);

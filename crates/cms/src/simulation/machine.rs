@@ -231,6 +231,7 @@ impl Machine {
         {
             let mut people = self.people.borrow_mut();
             people.watched = false;
+            people.ledger.killed = true;
             // Of what was done last there may be no base.
             people.ledger.lost_state |= std::mem::take(&mut self.disk.state.borrow_mut().unrecorded);
         }

@@ -18,8 +18,6 @@ struct Configured {
     id: MaildirId,
     path: PathBuf,
     opened: Option<Maildir>,
-    /// Whether it was there before. One that went is waited for, never made anew.
-    was_there: bool,
     /// The id in its mark; nothing if it was never marked.
     mark: Option<String>,
     /// The file system's name for it while it is open.
@@ -105,7 +103,6 @@ impl LocalSide {
             id,
             path,
             opened: None,
-            was_there: false,
             mark,
             identity: None,
             replaced: false,
@@ -126,6 +123,12 @@ impl LocalSide {
         self.maildirs.iter().find(|maildir| maildir.id == id)?.opened.as_ref()
     }
 
+    /// Whether a Maildir was there once. Then it is waited for, and never made anew: mail may be in it that no row tells
+    /// of, such as what was moved into it last.
+    pub(crate) fn is_known(&self, id: MaildirId) -> bool {
+        self.maildirs.iter().any(|maildir| maildir.id == id && maildir.mark.is_some())
+    }
+
     /// Whether another directory is in a Maildir's place.
     pub(crate) fn is_replaced(&self, id: MaildirId) -> bool {
         self.maildirs.iter().any(|maildir| maildir.id == id && maildir.replaced)
@@ -138,7 +141,7 @@ impl LocalSide {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let held_mail = world.synced.iter().any(|(_, row)| row.file.maildir == id);
         let opened = match Maildir::open(&configured.path) {
-            Err(MaildirError::NotAMaildir { .. }) if !held_mail && !configured.was_there => {
+            Err(MaildirError::NotAMaildir { .. }) if !held_mail && configured.mark.is_none() => {
                 let made = Maildir::create(&configured.path)?;
                 info!(maildir = %configured.path.display(), "Made a new Maildir");
                 made
@@ -669,7 +672,6 @@ impl Configured {
     fn take_into_use(&mut self, maildir: Maildir) -> Result<(), MaildirError> {
         self.identity = Some(maildir.identity()?);
         self.opened = Some(maildir);
-        self.was_there = true;
         Ok(())
     }
 }

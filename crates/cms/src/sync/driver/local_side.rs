@@ -54,7 +54,7 @@ impl Driver {
                 }
                 self.tell_replaced(id);
                 self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-            } else if self.world.synced.iter().any(|(_, row)| row.file.maildir == id)
+            } else if (self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id))
                 && let Err(source) = Maildir::open(&path)
             {
                 return Err(SyncError::MaildirMissing { path, source });

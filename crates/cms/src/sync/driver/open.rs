@@ -58,7 +58,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
             // It is a matter of the run's whether that is borne.
             Err(LocalError::Replaced(_)) => continue,
             Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
-                if world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
+                if local.is_known(*id) || world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
             {
                 continue;
             }
