@@ -221,7 +221,10 @@ impl Machine {
         }
         self.trace.line("---- the program is killed");
         if self.cuts_power && self.disk.fail_power() {
-            self.people.borrow_mut().ledger.lost_state = true;
+            let mut people = self.people.borrow_mut();
+            people.ledger.lost_state = true;
+            // A new state knows no Maildir, and would make one where none is.
+            people.mount_all();
         }
         self.ended();
     }
@@ -406,6 +409,8 @@ impl Machine {
                 if self.running.is_some() {
                     self.kill().await;
                 }
+                // A new state knows no Maildir, and would make one where none is.
+                self.people.borrow_mut().mount_all();
                 self.trace.line("trouble: the state is lost");
                 for suffix in ["", "-wal", "-shm"] {
                     drop(fs::remove_file(self.root.join(format!("state/state.sqlite{suffix}"))));

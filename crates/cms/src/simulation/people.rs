@@ -430,7 +430,11 @@ impl People {
         }
         let at = self.dice(u32::try_from(self.rest.len()).unwrap_or(1)) as usize;
         let rest = self.rest.remove(at);
-        match &rest {
+        self.finish(&rest);
+    }
+
+    fn finish(&mut self, rest: &Rest) {
+        match rest {
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
                 if maildir.exists() {
@@ -535,6 +539,14 @@ impl People {
         }
     }
 
+    /// Somebody mounts everything that isn't.
+    pub(super) fn mount_all(&mut self) {
+        while let Some(at) = self.rest.iter().position(|rest| matches!(rest, Rest::Mount(_))) {
+            let rest = self.rest.remove(at);
+            self.finish(&rest);
+        }
+    }
+
     fn is_unmounted(&self) -> bool {
         self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_)))
     }
@@ -547,7 +559,8 @@ impl People {
         }
         let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
         let maildir = self.pairs[at].maildir.clone();
-        if fs::rename(&maildir, maildir.with_extension("away")).is_ok() {
+        // Nobody knows a Maildir that was never there when the program ran.
+        if maildir.join(".cms-maildir").exists() && fs::rename(&maildir, maildir.with_extension("away")).is_ok() {
             self.ledger.unmounted = true;
             self.trace.line(format_args!("here Maildir {at} is unmounted"));
             self.rest.push(Rest::Mount(at));

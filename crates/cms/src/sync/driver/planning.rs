@@ -6,7 +6,7 @@ use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
 use tokio::time::Instant;
 
 use crate::sync::Start;
-use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
+use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS, READ_AGAIN};
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ impl Driver {
         }
         self.note_held(&plan);
         self.note_local_only(&plan);
+        let unread = self.watching && self.world.has_unread();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
         let mut ops = plan.ops.into_iter();
@@ -79,7 +80,10 @@ impl Driver {
                 // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
                 // there meanwhile must not fall to a deletion here.
                 Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {
-                    if self.is_heard(&op) {
+                    if unread && deletes_there(&op) {
+                        // One of the files may be a copy, and this the end of a move.
+                        self.postpone(&op, READ_AGAIN);
+                    } else if self.is_heard(&op) {
                         cloud_steps.push(op);
                     } else {
                         self.world.keep_in_scope(&op);
@@ -153,4 +157,9 @@ impl Driver {
 /// Whether an op brings flags or a place from one side to the other, which can go on without end. A deletion can't.
 fn crosses(op: &Op) -> bool {
     matches!(op, Op::Rename { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { deletes: false, .. })
+}
+
+/// Whether a step deletes a message in the cloud.
+fn deletes_there(op: &Op) -> bool {
+    matches!(op, Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. })
 }
