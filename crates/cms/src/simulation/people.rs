@@ -560,7 +560,10 @@ impl People {
         let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
         let maildir = self.pairs[at].maildir.clone();
         // Nobody knows a Maildir that was never there when the program ran.
-        if maildir.join(".cms-maildir").exists() && fs::rename(&maildir, maildir.with_extension("away")).is_ok() {
+        if self.watched
+            && maildir.join(".cms-maildir").exists()
+            && fs::rename(&maildir, maildir.with_extension("away")).is_ok()
+        {
             self.ledger.unmounted = true;
             self.trace.line(format_args!("here Maildir {at} is unmounted"));
             self.rest.push(Rest::Mount(at));

@@ -338,8 +338,7 @@ impl Driver {
         self.read_again(now);
         if self.vanish_settles_at.is_some_and(|at| at <= now) {
             // A file may have been moved to a Maildir that can't be read just now, or have become a file that can't.
-            let all_readable =
-                self.local.ids().iter().all(|id| self.world.local.readable.contains(id)) && !self.world.has_unread();
+            let all_readable = self.all_readable() && !self.world.has_unread();
             self.vanish_settles_at = (!all_readable).then_some(now + PAIRING_WINDOW);
             if all_readable {
                 for id in self.local.ids() {
@@ -390,6 +389,11 @@ impl Driver {
         if self.world.is_touched() && self.plan_at.is_none() {
             self.plan_at = Some(now);
         }
+    }
+
+    /// Whether every Maildir can be read, so that what isn't in one of them isn't anywhere.
+    fn all_readable(&self) -> bool {
+        self.local.ids().iter().all(|id| self.world.local.readable.contains(id))
     }
 
     fn next_deadline(&self) -> Instant {

@@ -65,6 +65,7 @@ impl Driver {
         self.note_held(&plan);
         self.note_local_only(&plan);
         let unread = self.watching && self.world.has_unread();
+        let all_readable = self.all_readable();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
         let mut ops = plan.ops.into_iter();
@@ -80,7 +81,10 @@ impl Driver {
                 // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
                 // there meanwhile must not fall to a deletion here.
                 Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {
-                    if unread && deletes_there(&op) {
+                    if deletes_there(&op) && !all_readable {
+                        // It may be the end of a move into the Maildir that can't be read, and is planned anew with it.
+                        self.world.keep_in_scope(&op);
+                    } else if deletes_there(&op) && unread {
                         // One of the files may be a copy, and this the end of a move.
                         self.postpone(&op, READ_AGAIN);
                     } else if self.is_heard(&op) {
