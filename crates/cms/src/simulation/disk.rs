@@ -48,6 +48,8 @@ pub(super) struct DiskState {
     pub(super) remembers: bool,
     /// Whether something was done in a Maildir that no transaction tells of yet.
     pub(super) unrecorded: bool,
+    /// Whether anything was written down since the program was started.
+    pub(super) committed: bool,
     log: Vec<Undo>,
     /// Inodes of files with bytes that weren't flushed.
     unflushed: BTreeSet<u64>,
@@ -77,6 +79,7 @@ impl DiskState {
             lying: false,
             remembers: false,
             unrecorded: false,
+            committed: false,
             log: Vec::new(),
             unflushed: BTreeSet::new(),
             commits: Vec::new(),
@@ -220,7 +223,10 @@ impl Interposer for Disk {
             Deed::Link(_, path) | Deed::Rename(_, path) if !path.starts_with(self.root.join("state")) => {
                 state.unrecorded = true;
             }
-            Deed::Commit(_) | Deed::CommitDurably(_) => state.unrecorded = false,
+            Deed::Commit(_) | Deed::CommitDurably(_) => {
+                state.unrecorded = false;
+                state.committed = true;
+            }
             _ => {}
         }
         if !state.remembers {

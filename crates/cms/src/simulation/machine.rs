@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use simcloud::{Action, Cloud, Fault, Knobs, RetryAfter};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::disk::{Disk, DiskState};
+use super::flawed::Flawed;
 use super::people::{Pair, People};
 use super::power::{Power, Shared};
 use super::trace::Trace;
@@ -112,7 +114,10 @@ impl Machine {
         options.now = Arc::new(move || time_of_day(began));
         options.page_size = random.random_range(2..20);
         let account = office365::Account::new(options, Arc::new(SignedIn(cloud.clone())));
-        let account = Arc::new(account.map_err(|_| failed("account"))?);
+        let mut account: Arc<dyn CloudAccount> = Arc::new(account.map_err(|_| failed("account"))?);
+        if let Some(flaw) = flaw {
+            account = Arc::new(Flawed { account, flaw, count: AtomicU64::new(0) });
+        }
         let disk = Rc::new(Disk {
             power: Arc::clone(&power),
             trace: trace.clone(),
@@ -130,6 +135,7 @@ impl Machine {
                 if let (Some(people), Some(disk)) = (people.upgrade(), disk.upgrade())
                     && let Ok(mut people) = people.try_borrow_mut()
                 {
+                    people.is_known = disk.state.borrow().committed;
                     people.act();
                     disk.somebody_changed_names();
                 }
@@ -199,6 +205,7 @@ impl Machine {
         self.starts += 1;
         self.power.turn_on();
         self.disk.deeds_left.set(0);
+        self.disk.state.borrow_mut().committed = false;
         self.trace.line("---- the program starts");
         let stop = Stop::new();
         let (setup, wish) = (self.setup(), stop.clone());
@@ -377,6 +384,7 @@ impl Machine {
         match what {
             Happening::Act => {
                 self.actions += 1;
+                self.people.borrow_mut().is_known = self.disk.state.borrow().committed;
                 self.people.borrow_mut().act();
                 self.disk.somebody_changed_names();
             }

@@ -55,6 +55,8 @@ pub(super) struct People {
     pub(super) ledger: Ledger,
     /// Whether the program is running, so that it may see a file go.
     pub(super) watched: bool,
+    /// Whether the program has written down which Maildirs there are.
+    pub(super) is_known: bool,
     rest: Vec<Rest>,
     serial: u64,
 }
@@ -80,6 +82,7 @@ impl People {
             drafts,
             ledger: Ledger::default(),
             watched: false,
+            is_known: false,
             rest: Vec::new(),
             serial: 0,
         }
@@ -411,6 +414,9 @@ impl People {
     }
 
     fn note_copy(&mut self, hash: ContentHash, to: usize) {
+        if self.ledger.foreign_mut(&hash).is_some() {
+            return self.adopt_foreign_copies(hash);
+        }
         *self.ledger.copied.entry(hash).or_default() += 1;
         for message in self.ledger.of_content(hash) {
             message.copied_to.push(Spot::Box(to));
@@ -561,6 +567,7 @@ impl People {
         let maildir = self.pairs[at].maildir.clone();
         // Nobody knows a Maildir that was never there when the program ran.
         if self.watched
+            && self.is_known
             && maildir.join(".cms-maildir").exists()
             && fs::rename(&maildir, maildir.with_extension("away")).is_ok()
         {

@@ -393,11 +393,27 @@ impl World {
         let before = op.row();
         let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| row.file.clone());
         // A message has one row: one that a new row takes the place of goes from the database first.
-        let rivals = op_base(op).map(|base| [self.synced.by_remote(&base.remote), self.synced.by_file(&base.file)]);
+        let rivals: Vec<(RowId, Row)> = op_base(op)
+            .map(|base| [self.synced.by_remote(&base.remote), self.synced.by_file(&base.file)])
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|rival| Some((rival, self.synced.get(rival)?.clone())))
+            .collect();
         let row = self.synced.confirm(op, answer);
-        for rival in rivals.into_iter().flatten().flatten() {
-            if self.synced.get(rival).is_none() && Some(rival) != before {
-                self.changes.push(Change::DeleteSynced(rival));
+        for (rival, Row { remote, file, .. }) in rivals {
+            if self.synced.get(rival).is_some() || Some(rival) == before {
+                continue;
+            }
+            self.changes.push(Change::DeleteSynced(rival));
+            // What it stood for is nobody's now.
+            if self.synced.by_remote(&remote).is_none() && self.cloud.messages.contains_key(&remote) {
+                self.homeless.insert(remote.clone());
+                self.touch(&remote);
+            }
+            if self.synced.by_file(&file).is_none() && self.local.files.contains_key(&file) {
+                self.strangers.insert(file.clone());
+                self.touched.files.insert(file);
             }
         }
         self.mirror(before, row);

@@ -85,7 +85,18 @@ pub(super) fn match_up<'a>(
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
+    // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
+    let moving: HashSet<ContentHash> = busy
+        .ids
+        .iter()
+        .filter_map(|id| synced.get(synced.by_remote(id)?))
+        .filter(|row| !local.files.contains_key(&row.file))
+        .map(|row| row.hash)
+        .collect();
     for id in newcomers.left() {
+        if cloud.messages.get(&id).and_then(|message| message.hash).is_some_and(|hash| moving.contains(&hash)) {
+            continue;
+        }
         match find_twin_file(&id, cloud, policy, &mut strangers) {
             Some(file) => matched.adopted.push((id, file)),
             None => matched.arrived.push(id),
