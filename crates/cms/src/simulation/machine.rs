@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(super) struct Machine {
     trace: Trace,
     pairs: Vec<Pair>,
     flaw: Option<Flaw>,
+    /// Whether everybody holds still.
+    calm: Arc<AtomicBool>,
     /// The program, while it runs, and the wish that it ends.
     running: Option<(Running, Stop)>,
     /// When it is started again.
@@ -156,6 +158,7 @@ impl Machine {
             trace,
             pairs,
             flaw,
+            calm: Arc::default(),
             running: None,
             start_at: None,
             starts: 0,
@@ -167,6 +170,7 @@ impl Machine {
         let began = Instant::now();
         let now = time_of_day(began).0;
         let start = simulated_now(now, began);
+        let calm = Arc::clone(&self.calm);
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
         let mailboxes = self.pairs.iter().map(|pair| MailboxSetup {
             account: 0,
@@ -191,7 +195,9 @@ impl Machine {
                 now: start,
                 deaf_for: Some(Arc::new(move || {
                     let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);
-                    Duration::from_millis(deaf.random_range(20..900))
+                    // Where nothing happens, there is little to hear.
+                    let longest = if calm.load(Ordering::Relaxed) { 9000 } else { 900 };
+                    Duration::from_millis(deaf.random_range(20..longest))
                 })),
                 single_thread: true,
             },
@@ -276,6 +282,7 @@ impl Machine {
 
     /// A time in which everybody acts and much goes wrong.
     pub(super) async fn agitate(&mut self) {
+        self.calm.store(false, Ordering::Relaxed);
         let length = Duration::from_secs(self.random.random_range(5..400));
         let actions = self.random.random_range(2..18);
         let mut happenings: Vec<(Duration, Happening)> = Vec::new();
@@ -432,6 +439,7 @@ impl Machine {
     /// Everybody holds still, everything works, and the program has time: then both sides must be as they should be.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         self.trace.line("---- everybody holds still");
+        self.calm.store(true, Ordering::Relaxed);
         {
             let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
             weather.down = false;
