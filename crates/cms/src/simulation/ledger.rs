@@ -175,7 +175,7 @@ impl Ledger {
             .sum();
         // Without a base nothing is removed here.
         let gone_unseen = self.messages.iter().filter(|message| {
-            message.hash == *hash
+            (message.hash == *hash || message.old_hashes.contains(hash))
                 && (self.lost_state || self.unmounted)
                 && !(message.put_there.is_empty() && message.put_here.is_empty())
         });

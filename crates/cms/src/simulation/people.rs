@@ -483,7 +483,12 @@ impl People {
                     *copies = copies.saturating_sub(1);
                 }
                 let watched = self.watched;
+                let from_trash = Some(original.maildir) == self.trash;
                 for message in self.ledger.of_content(original.hash) {
+                    if from_trash {
+                        // Unless the copy is in its place, this was the end of it.
+                        message.copied_to.push(Spot::Nowhere);
+                    }
                     message.copies += 1;
                     // What is unlinked unseen, with a further name elsewhere, is a move all the same.
                     message.unsure |= !watched && matches!(rest, Rest::Unlink { .. });

@@ -447,7 +447,11 @@ impl LocalSide {
                     let was_here =
                         world.places.get(&key).is_some_and(|known| known.place == place && known.name == name);
                     // An event tells of the past: what counts is what the disk says now.
-                    if was_here && matches!(maildir.inspect(place, &name), Ok(None)) {
+                    let now = if was_here { maildir.inspect(place, &name) } else { continue };
+                    if now.is_err() {
+                        // It is told only once.
+                        serious.push(WatchEvent::Overflow);
+                    } else if matches!(now, Ok(None)) {
                         world.drop_file(&key, Some(Absence::Settling));
                         if let Some(Located { place, name }) = world.doubles.remove(&key)
                             && let Err(error) = self.take(world, id, maildir, place, name, Look::Heard)

@@ -93,6 +93,8 @@ impl Driver {
                         self.world.keep_in_scope(&op);
                     }
                 }
+                // What is missing may be in the Maildir that can't be read.
+                Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
                 op if steps < LOCAL_STEPS => {
                     steps += usize::from(!matches!(op, Op::Record { .. } | Op::Forget { .. }));
                     if !self.act_here(&op) {
