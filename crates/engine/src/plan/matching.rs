@@ -1,6 +1,6 @@
 //! Who is who: which file and which message belong to each row, and which to none.
 
-use crate::plan::{Busy, Policy, Scope};
+use crate::plan::{Busy, Policy, Scope, Word};
 use crate::{
     Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree, MailboxId,
     RemoteId, Row, RowId, SyncedTree, UnixSeconds,
@@ -328,15 +328,18 @@ fn find_messages(
     };
     let mut messages: Vec<There> = rows.iter().map(|(_, row)| look_up(row)).collect();
     // A deletion is meant for one message: it never passes to another one that only has the same content.
-    let deleted = |row: &Row, place: &Here| match place {
-        Here::Absent(absence) => *absence == Absence::Observed,
-        Here::At(file) => local.files.get(file).is_some_and(|seen| newly_trashed(row, seen)),
-        Here::Unreadable | Here::Copied { .. } => false,
+    let deleted = |id: RowId, row: &Row, place: &Here| match ((policy.word)(id), place) {
+        (_, Here::Unreadable | Here::Copied { .. }) | (Some(Word::Keep), _) => false,
+        (Some(Word::Delete), Here::Absent(absence)) => *absence != Absence::Settling,
+        (None, Here::Absent(absence)) => *absence == Absence::Observed,
+        (Some(Word::Delete) | None, Here::At(file)) => {
+            local.files.get(file).is_some_and(|seen| newly_trashed(row, seen))
+        }
     };
     for most in 0..=3 {
-        for (((_, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
+        for (((id, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
             if *message == There::Absent
-                && !deleted(row, place)
+                && !deleted(*id, row, place)
                 && (most <= 1 || !newcomers.unread_times.contains(&row.received))
                 && let Some(id) = newcomers.take(row, most)
             {

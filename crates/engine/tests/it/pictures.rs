@@ -399,3 +399,23 @@ fn online_discards_flags_set_while_stopped() {
     world.synced.discard_local_changes(&local, |_| None);
     check(world, "0/a S, 0:a S");
 }
+
+#[test]
+fn f28_the_users_word_on_a_deletion_does_not_pass_to_a_twin_that_arrives() {
+    let mut world = scene("a S . .");
+    world.cloud.insert(RemoteId::new("twin"), message(1, "S"));
+    let row = world.synced.by_remote(&RemoteId::new("a")).unwrap();
+    world.words.insert(row, Word::Delete);
+    world.run();
+    assert_eq!(world.cloud.len(), 1, "{}", held(&world));
+    assert_eq!(world.disk.len(), 1, "the twin is delivered: {}", held(&world));
+}
+
+#[test]
+fn a_deletion_that_is_taken_back_keeps_one_file_though_the_id_changed() {
+    let mut world = scene("a S ST .");
+    world.cloud.insert(RemoteId::new("new"), message(1, "S"));
+    let row = world.synced.by_remote(&RemoteId::new("a")).unwrap();
+    world.words.insert(row, Word::Keep);
+    check(world, "0/a S, 0:new S");
+}
