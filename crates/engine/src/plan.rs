@@ -80,41 +80,54 @@
 //! Where a policy says so, these steps take the place of those in the tables above, line by line. Everything else in a
 //! policy changes no cell.
 //!
-//! | policy | cloud | instead of | is done |
-//! |---|---|---|---|
-//! | the router doesn't know | present; with flags; unread; listed in part | record rename | keep |
-//! | the router doesn't know | present; with flags; unread; listed in part | record untrash | keep |
-//! | the router doesn't know | present; with flags; unread; listed in part | record | keep |
-//! | the router doesn't know | present; with flags; unread; listed in part | deliver | – |
-//! | the Maildir wins at the first meeting | any | record rename | record tell |
-//! | the Maildir wins at the first meeting | with flags | record untrash | record tell untrash |
-//! | no flag can be told | any | tell untrash | untrash |
-//! | no flag can be told | any | tell rename | rename |
-//! | no flag can be told | any | tell move | move |
-//! | no flag can be told | any | tell replace | replace |
-//! | no flag can be told | any | tell | record |
-//! | no flag is reported | any | rename | record |
-//! | no deletion is allowed | any | delete clear | held |
-//! | no deletion is allowed | any | delete forget | held |
-//! | no deletion is allowed | any | remove | held |
-//! | deleted messages have a mailbox | any | delete clear | delete move |
-//! | deleted messages have a mailbox | any | delete forget | delete deliver |
-//! | the router doesn't know | any | tell move | wait |
-//! | the router doesn't know | any | move | wait |
-//! | the router doesn't know | moved; moved, flags | deliver | wait |
-//! | the router doesn't know | moved; moved, flags | record | wait |
-//! | the router doesn't know | moved, flags | rename | wait |
-//! | the router doesn't know | any | delete deliver | delete wait |
-//! | the router doesn't know | another id | clear deliver | clear |
-//! | the router doesn't know | another id | forget deliver | forget |
-//! | the router doesn't know | any | refile tell rename | wait |
-//! | the router doesn't know | any | refile tell replace | wait |
-//! | the router doesn't know | any | refile tell record | wait |
-//! | the router doesn't know | any | refile tell | wait |
-//! | the router doesn't know | any | refile rename | wait |
-//! | the router doesn't know | any | refile replace | wait |
-//! | the router doesn't know | any | refile record | wait |
-//! | the router doesn't know | any | refile | wait |
+//! | policy | local | cloud | instead of | is done |
+//! |---|---|---|---|---|
+//! | the router doesn't know | any | present; with flags; unread; listed in part | record rename | keep |
+//! | the router doesn't know | any | present; with flags; unread; listed in part | record untrash | keep |
+//! | the router doesn't know | any | present; with flags; unread; listed in part | record | keep |
+//! | the router doesn't know | any | present; with flags; unread; listed in part | deliver | – |
+//! | the Maildir wins at the first meeting | any | any | record rename | record tell |
+//! | the Maildir wins at the first meeting | any | with flags | record untrash | record tell untrash |
+//! | no flag can be told | any | any | tell untrash | untrash |
+//! | no flag can be told | any | any | tell rename | rename |
+//! | no flag can be told | any | any | tell move | move |
+//! | no flag can be told | any | any | tell replace | replace |
+//! | no flag can be told | any | any | tell | record |
+//! | no flag is reported | any | any | rename | record |
+//! | no deletion is allowed | any | any | delete clear | held |
+//! | no deletion is allowed | any | any | delete forget | held |
+//! | no deletion is allowed | any | any | remove | held |
+//! | the folder was removed | any | any | remove | held |
+//! | the user means the deletion | unexplained | unchanged; flags; rebuilt | deliver | delete forget |
+//! | the user means the deletion | unexplained | another id | deliver | forget deliver |
+//! | the user means the deletion | unexplained | edit blocked | deliver | wait |
+//! | the user takes it back | any | any | delete forget | deliver |
+//! | the user takes it back | any | any | delete clear | untrash |
+//! | the user takes it back | trashed | edit blocked | wait | untrash |
+//! | the user takes it back | seen to go | edit blocked | wait | deliver |
+//! | the user takes it back | any | any | clear deliver | untrash |
+//! | the user takes it back | any | any | forget deliver | deliver |
+//! | the user takes it back | any | any | clear | forget keep |
+//! | the user takes it back | any | any | remove keep | forget keep |
+//! | the user takes it back | any | any | remove | forget keep |
+//! | deleted messages have a mailbox | any | any | delete clear | delete move |
+//! | deleted messages have a mailbox | any | any | delete forget | delete deliver |
+//! | the router doesn't know | any | any | tell move | wait |
+//! | the router doesn't know | any | any | move | wait |
+//! | the router doesn't know | any | moved; moved, flags | deliver | wait |
+//! | the router doesn't know | any | moved; moved, flags | record | wait |
+//! | the router doesn't know | any | moved, flags | rename | wait |
+//! | the router doesn't know | any | any | delete deliver | delete wait |
+//! | the router doesn't know | any | another id | clear deliver | clear |
+//! | the router doesn't know | any | another id | forget deliver | forget |
+//! | the router doesn't know | any | any | refile tell rename | wait |
+//! | the router doesn't know | any | any | refile tell record | wait |
+//! | the router doesn't know | any | any | refile tell replace | wait |
+//! | the router doesn't know | any | any | refile tell | wait |
+//! | the router doesn't know | any | any | refile rename | wait |
+//! | the router doesn't know | any | any | refile record | wait |
+//! | the router doesn't know | any | any | refile replace | wait |
+//! | the router doesn't know | any | any | refile | wait |
 //!
 //! # The words
 //!

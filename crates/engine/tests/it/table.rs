@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use cms_engine::{
-    Absence, Busy, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Row, Scope, Side, Sides, UnixSeconds,
+    Absence, Busy, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Row, RowId, Scope, Side, Sides, UnixSeconds,
+    Word,
 };
 
 use crate::documentation::Table;
@@ -63,14 +64,17 @@ const OURS: u32 = 2;
 const DELETED: u32 = 3;
 
 /// What a policy can say, by the names in the documentation.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 5] = [
     "the Maildir wins at the first meeting",
     "no flag can be told",
     "no flag is reported",
     "deleted messages have a mailbox",
     "the router doesn't know",
-    "no deletion is allowed",
 ];
+
+/// What it can say of deletions; one of these, or nothing.
+const OF_DELETIONS: [&str; 4] =
+    ["no deletion is allowed", "the user means the deletion", "the user takes it back", "the folder was removed"];
 
 fn set(world: &mut World, setting: &str) {
     match setting {
@@ -80,19 +84,32 @@ fn set(world: &mut World, setting: &str) {
         "deleted messages have a mailbox" => world.deleted = Some(MailboxId(DELETED)),
         "the router doesn't know" => world.routes.clear(),
         "no deletion is allowed" => world.max_deletions = Some(0),
+        "the user means the deletion" => {
+            world.max_deletions = Some(0);
+            world.words = rows(world).map(|row| (row, Word::Delete)).collect();
+        }
+        "the user takes it back" => {
+            world.max_deletions = Some(0);
+            world.words = rows(world).map(|row| (row, Word::Keep)).collect();
+        }
+        "the folder was removed" => world.of_removed_folder = rows(world).collect(),
         other => panic!("nobody can set `{other}`"),
     }
 }
 
+fn rows(world: &World) -> impl Iterator<Item = RowId> + use<> {
+    world.synced.iter().map(|(row, _)| row).collect::<Vec<_>>().into_iter()
+}
+
 /// The word for a step, as the documentation has it.
-fn word(op: &Op, synced: &cms_engine::SyncedTree) -> &'static str {
+fn word(op: &Op, world: &World) -> &'static str {
     match op {
         Op::Fetch { .. } => "fetch",
         Op::Deliver { .. } => "deliver",
         Op::Replace { .. } => "replace",
         Op::Rename { from, base, .. } if from.maildir != base.file.maildir => "move",
-        Op::Rename { row, base, .. } => {
-            let before = synced.get(*row).unwrap().flags.local;
+        Op::Rename { from, base, .. } => {
+            let before = world.disk[from].flags;
             if (before - base.flags.local).contains(Flags::TRASHED) { "untrash" } else { "rename" }
         }
         Op::Remove { row: Some(_), trashed: false, .. } => "remove",
@@ -122,7 +139,7 @@ fn play(world: &mut World) -> Vec<&'static str> {
             return words;
         }
         for op in &plan.ops {
-            words.push(word(op, &world.synced));
+            words.push(word(op, world));
             let row = world.carry_out(op);
             // Who delivers a file knows its inode.
             if let (Op::Deliver { base, .. } | Op::Replace { base, .. }, Some(row)) = (op, row) {
@@ -257,7 +274,8 @@ fn unknown(here: &str, there: &str) -> World {
 /// One line of the table of policies: where a policy is in force, these steps take the place of those.
 struct Change {
     setting: String,
-    /// The columns that it concerns; all of them if there are none.
+    /// The rows and the columns that it concerns; all of them if there are none.
+    rows: Vec<String>,
     columns: Vec<String>,
     from: Vec<String>,
     to: Vec<String>,
@@ -266,17 +284,23 @@ struct Change {
 impl Change {
     fn all() -> Vec<Self> {
         let table = Table::under(POLICIES);
-        assert_eq!(table.columns, ["cloud", "instead of", "is done"]);
-        let change = |(setting, cells): (String, Vec<String>)| {
-            let columns = cells[0].split(';').map(|name| name.trim().to_owned()).filter(|name| name != "any").collect();
-            Self { setting, columns, from: words(&cells[1]), to: words(&cells[2]) }
+        assert_eq!(table.columns, ["local", "cloud", "instead of", "is done"]);
+        let names =
+            |cell: &str| cell.split(';').map(|name| name.trim().to_owned()).filter(|name| name != "any").collect();
+        let change = |(setting, cells): (String, Vec<String>)| Self {
+            setting,
+            rows: names(&cells[0]),
+            columns: names(&cells[1]),
+            from: words(&cells[2]),
+            to: words(&cells[3]),
         };
         table.rows.into_iter().map(change).collect()
     }
 
     /// Puts the one in the place of the other, wherever that is. Returns whether it was there.
-    fn apply(&self, column: &str, steps: &mut Vec<String>) -> bool {
-        if !self.columns.is_empty() && !self.columns.iter().any(|name| name == column) {
+    fn apply(&self, row: &str, column: &str, steps: &mut Vec<String>) -> bool {
+        let concerns = |names: &[String], name: &str| names.is_empty() || names.iter().any(|other| other == name);
+        if !concerns(&self.rows, row) || !concerns(&self.columns, column) {
             return false;
         }
         let mut found = false;
@@ -305,8 +329,10 @@ fn names(all: impl IntoIterator<Item = impl AsRef<str>>) -> BTreeSet<String> {
 
 /// Every combination of what a policy can say.
 fn policies() -> impl Iterator<Item = Vec<&'static str>> {
-    (0..1_u32 << SETTINGS.len()).map(|bits| {
-        SETTINGS.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name).collect()
+    (0..1_u32 << SETTINGS.len()).flat_map(|bits| {
+        let some = SETTINGS.into_iter().enumerate().filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name);
+        let of_deletions = OF_DELETIONS.into_iter().map(Some).chain([None]);
+        of_deletions.map(move |name| some.clone().chain(name).collect())
     })
 }
 
@@ -333,7 +359,7 @@ impl Comparison {
             for policy in policies() {
                 let mut expected = words(&cell);
                 for (number, change) in changes.iter().enumerate() {
-                    if policy.contains(&change.setting.as_str()) && change.apply(&there, &mut expected) {
+                    if policy.contains(&change.setting.as_str()) && change.apply(&here, &there, &mut expected) {
                         self.changes.insert(number);
                     }
                 }
@@ -361,10 +387,11 @@ fn every_cell_of_the_documentation_is_what_is_done_under_every_policy() {
     let Comparison { tried, mut wrong, words, changes } = compared;
     wrong.sort();
     assert!(wrong.is_empty(), "{} of {tried} are wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(40)]);
-    assert_eq!(tried, (HERE.len() * THERE.len() + HERE_AT_FIRST.len() * THERE_AT_FIRST.len()) << SETTINGS.len());
+    let cells = HERE.len() * THERE.len() + HERE_AT_FIRST.len() * THERE_AT_FIRST.len();
+    assert_eq!(tried, (cells * (OF_DELETIONS.len() + 1)) << SETTINGS.len());
     assert_eq!(words, names(Table::under(WORDS).rows.iter().map(|(word, _)| word)), "the words used, and explained");
     let documented = Change::all();
-    assert_eq!(names(documented.iter().map(|change| &change.setting)), names(SETTINGS));
+    assert_eq!(names(documented.iter().map(|change| &change.setting)), names(SETTINGS.iter().chain(&OF_DELETIONS)));
     for (number, change) in documented.iter().enumerate() {
         assert!(changes.contains(&number), "`{}` never changes {:?}", change.setting, change.from);
     }
