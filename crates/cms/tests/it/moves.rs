@@ -291,6 +291,32 @@ fn a_file_whose_name_is_taken_where_it_goes_is_renamed_and_stays_one() {
     world.assert_lawful();
 }
 
+#[test]
+fn a_message_that_is_moved_to_a_maildir_which_goes_away_at_once_is_not_deleted() {
+    // Simulation, seed 1212: a Maildir from which nothing had ever been synced was made anew, and the file was nowhere.
+    let world = World::with(Options {
+        folders: vec![("Inbox/Lists".to_owned(), 0)],
+        knobs: Knobs::calm(),
+        ..Options::default()
+    });
+    world.configure(INBOX_AND_LISTS);
+    let id = world.receive_read("Inbox", "moved");
+    let daemon = world.daemon();
+    let name = world.file_of("INBOX", "moved");
+    world.rename("INBOX", &name, "Lists", &name);
+    fs::rename(world.path("Lists"), world.path("away")).unwrap();
+    daemon.wait_for_line("is gone; nothing is deleted in the cloud because of that");
+    // Longer than any window, and longer than it takes to try to open it again.
+    world.let_polls_pass(12);
+    assert!(!world.path("Lists").exists(), "it is made anew");
+    assert!(world.there(TRASH).is_empty(), "{}", daemon.stderr());
+    fs::rename(world.path("away"), world.path("Lists")).unwrap();
+    wait_for("it is moved in the cloud", || world.is_in(&id, "Inbox/Lists"));
+    assert_eq!(world.file_of("Lists", "moved"), name);
+    daemon.stop();
+    world.assert_lawful();
+}
+
 /// Where the store has a message of that content.
 fn stored(world: &World, bytes: &[u8]) -> PathBuf {
     let hash = blake3::hash(bytes).to_hex();
