@@ -282,6 +282,15 @@ impl LocalSide {
             return Ok(());
         }
         let Some(facts) = maildir.inspect(place, &name)? else { return Ok(()) };
+        if let Some((known, file)) = world.places.get(&key).zip(world.local.files.get(&key))
+            && (known.place != place || known.name != name)
+            && (file.inode != facts.inode || look != Look::Written)
+            && maildir.inspect(known.place, &known.name)?.is_some_and(|there| there.inode == file.inode)
+        {
+            // Two files under one base name, or two names of one: this one takes the other's place when that goes.
+            world.doubles.insert(key, Located { place, name });
+            return Ok(());
+        }
         if let Some(known) = world.local.files.get(&key)
             && known.inode == facts.inode
             && !(look == Look::Written || look == Look::Heard && row.is_none())
@@ -294,15 +303,6 @@ impl LocalSide {
             } else {
                 world.places.insert(key, Located { place, name });
             }
-            return Ok(());
-        }
-        if let Some((known, file)) = world.places.get(&key).zip(world.local.files.get(&key))
-            && (known.place != place || known.name != name)
-            && file.inode != facts.inode
-            && maildir.inspect(known.place, &known.name)?.is_some_and(|there| there.inode == file.inode)
-        {
-            // Two files under one base name: this one takes the other's place when that goes.
-            world.doubles.insert(key, Located { place, name });
             return Ok(());
         }
         let path = maildir.path_of(place, &name);

@@ -317,6 +317,31 @@ fn a_message_that_is_moved_to_a_maildir_which_goes_away_at_once_is_not_deleted()
     world.assert_lawful();
 }
 
+#[test]
+fn of_two_names_of_one_file_in_one_maildir_either_may_go() {
+    let (world, [first, one, other, last], daemon) = daemon_with(["first", "one", "other", "last"]);
+    // The first deletion after a listing is checked by another listing, which would find the other name.
+    world.let_deletions_settle("first", &first);
+    let link = |subject: &str| {
+        let name = world.file_of("INBOX", subject);
+        let second = format!("cur/{}:2,FS", base_name(&name));
+        fs::hard_link(world.path("INBOX").join(&name), world.path("INBOX").join(&second)).unwrap();
+        (name, second)
+    };
+    let (_, second_of_one) = link("one");
+    let (first_of_other, _) = link("other");
+    world.let_polls_pass(2);
+    world.unlink("INBOX", &second_of_one);
+    world.unlink("INBOX", &first_of_other);
+    world.let_deletions_settle("last", &last);
+    world.let_polls_pass(3);
+    assert!(world.is_in(&one, "Inbox") && world.is_in(&other, "Inbox"), "{}", daemon.stderr());
+    assert_eq!(letters(&world.file_of("INBOX", "other")), "FS");
+    world.wait_until_same("INBOX", "Inbox");
+    daemon.stop();
+    world.assert_lawful();
+}
+
 /// Where the store has a message of that content.
 fn stored(world: &World, bytes: &[u8]) -> PathBuf {
     let hash = blake3::hash(bytes).to_hex();
