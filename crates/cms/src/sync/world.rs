@@ -46,6 +46,9 @@ pub(crate) struct Unread {
 /// How often a file that can't be read is tried again. Until then it may be what a file that went has become.
 const TRIES_OF_UNREAD: u32 = 6;
 
+/// The longest that a message waits until its download is tried again, in seconds: a day.
+pub(crate) const LONGEST_WAIT: i64 = 86_400;
+
 /// What applying one observation of the cloud came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -243,10 +246,11 @@ impl World {
         }
     }
 
-    /// Lets every message be tried again whose time has come.
+    /// Lets every message be tried again whose time has come, or lies so far ahead that the clock was set back.
     pub(crate) fn unblock_due(&mut self, now: UnixSeconds) {
+        let is_due = |at: UnixSeconds| at <= now || (at.0 > now.0 + LONGEST_WAIT && at.0 != i64::MAX);
         let due: Vec<RemoteId> =
-            self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now).map(|(id, _)| id.clone()).collect();
+            self.troubles.iter().filter(|(_, trouble)| is_due(trouble.retry_at)).map(|(id, _)| id.clone()).collect();
         for id in due {
             if let Some(trouble) = self.troubles.get_mut(&id) {
                 trouble.retry_at = UnixSeconds(i64::MAX);
@@ -574,7 +578,8 @@ impl World {
     /// How long until a message may be tried again that couldn't be downloaded.
     pub(crate) fn next_retry(&self, now: UnixSeconds) -> Option<Duration> {
         let next = self.troubles.values().map(|trouble| trouble.retry_at).filter(|at| at.0 != i64::MAX).min()?;
-        Some(Duration::from_secs(u64::try_from(next.0 - now.0).unwrap_or_default().max(1)))
+        let wait = next.0.saturating_sub(now.0).clamp(1, LONGEST_WAIT);
+        Some(Duration::from_secs(wait.unsigned_abs()))
     }
 
     /// One line for each message that can't be downloaded for now.

@@ -17,6 +17,7 @@ mod faults;
 mod first_sync;
 mod held;
 mod kills;
+mod laptop;
 mod ledger;
 mod mail_program;
 mod moves;

@@ -1,38 +1,24 @@
-//! Tests that mount something run again by themselves in a mount namespace of their own, which takes all with it at its
-//! end.
+//! Tests that mount disks run again by themselves in a mount namespace of their own, which takes all with it at its end.
 
 use std::process::Command;
-
-/// What a test may do in its namespace.
-#[derive(Clone, Copy)]
-pub(crate) enum May {
-    /// Whatever root may. Only root can run such a test.
-    Everything,
-    /// What a user namespace allows: a tmpfs, for one.
-    MountTmpfs,
-}
 
 /// Whether this is the run inside of the namespace. The run outside starts that one, and returns when it has ended.
 ///
 /// `test` is the test's own name, with its modules.
 #[track_caller]
-pub(crate) fn is_inside(test: &str, may: May) -> bool {
+pub(crate) fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         println!("{REACHED}");
         return true;
     }
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    match may {
-        May::Everything if !rustix::process::geteuid().is_root() => {
-            println!("skipped: needs root");
-            return false;
-        }
-        May::Everything => {}
-        May::MountTmpfs => drop(command.args(["--user", "--map-root-user"])),
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return false;
     }
     let program = std::env::current_exe().unwrap();
-    let output = command.arg(program).args(["--exact", test, "--nocapture"]).env(INSIDE, "yes").output();
+    let mut command = Command::new("unshare");
+    command.arg("--mount").arg(program).args(["--exact", test, "--nocapture"]).env(INSIDE, "yes");
+    let output = command.output();
     let (status, stdout, stderr) =
         output.map(|output| (output.status, output.stdout, output.stderr)).unwrap_or_default();
     let stdout = String::from_utf8_lossy(&stdout);

@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::kills::{Moment, run_and_kill, strace_works};
 use crate::ledger::{Ledger, PAIRS, TWO_MAILBOXES, finish, unconfigured_world};
 use crate::mail_program::letters;
-use crate::namespace::{May, is_inside};
+use crate::namespace::is_inside;
 use crate::seeds::{Random, Worlds};
 use crate::world::{World, wait_for};
 
@@ -43,7 +43,7 @@ fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
 #[test]
 fn f26_during_the_first_sync() {
     let test = "power::f26_during_the_first_sync";
-    if !is_inside(test, May::Everything) {
+    if !is_inside(test) {
         return;
     }
     worlds(test, 45).play(|random| {
@@ -63,7 +63,7 @@ fn f26_during_the_first_sync() {
 #[test]
 fn f26_during_changes_on_both_sides() {
     let test = "power::f26_during_changes_on_both_sides";
-    if !is_inside(test, May::Everything) {
+    if !is_inside(test) {
         return;
     }
     worlds(test, 55).play(|random| {
@@ -77,7 +77,7 @@ fn f26_during_changes_on_both_sides() {
 #[test]
 fn f26_what_was_agreed_on_stays_agreed_on() {
     let test = "power::f26_what_was_agreed_on_stays_agreed_on";
-    if !is_inside(test, May::Everything) {
+    if !is_inside(test) {
         return;
     }
     let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
@@ -117,7 +117,7 @@ fn a_flush_that_does_nothing_is_noticed() {
         println!("skipped: needs strace");
         return;
     }
-    if !is_inside(test, May::Everything) {
+    if !is_inside(test) {
         return;
     }
     for seed in 1..=8 {

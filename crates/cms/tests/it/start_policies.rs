@@ -4,7 +4,7 @@ use std::fs;
 
 use simcloud::{Deletion, FlagChange, FlagStatus, Knobs, Options};
 
-use crate::mail_program::{INBOX_AND_LISTS, TRASH};
+use crate::mail_program::{INBOX_AND_LISTS, TRASH, letters, text};
 use crate::world::{World, wait_for};
 
 fn calm(messages: usize) -> World {
@@ -260,5 +260,81 @@ fn a_mass_deletion_while_it_runs_is_held_and_comes_back_at_the_next_start() {
     assert_eq!(world.files("INBOX"), names);
     world.assert_same("INBOX", "Inbox");
     wait_for("nothing was deleted", || world.there(TRASH).is_empty());
+    world.assert_lawful();
+}
+
+#[test]
+fn what_was_trashed_while_it_was_stopped_is_deleted_though_the_cloud_flagged_it() {
+    for (arguments, deleted) in [(&["sync"][..], true), (&["sync", "--offline"], true), (&["sync", "--online"], false)]
+    {
+        let world = calm(8);
+        let id = world.receive_read("Inbox", "trashed");
+        world.sync();
+        world.set_letters("INBOX", &world.file_of("INBOX", "trashed"), "ST");
+        world
+            .cloud
+            .set_flags("", &id, FlagChange { flag: Some(FlagStatus::Flagged), ..FlagChange::default() })
+            .unwrap();
+        let finished = world.cms(arguments);
+        assert!(finished.status.success(), "{arguments:?}: {}", finished.stderr);
+        assert_eq!(world.is_in(&id, TRASH), deleted, "{arguments:?}");
+        if deleted {
+            assert!(world.files_of("INBOX", "trashed").is_empty(), "{arguments:?}");
+        } else {
+            assert_eq!(letters(&world.file_of("INBOX", "trashed")), "FS");
+        }
+        world.assert_same("INBOX", "Inbox");
+        world.assert_lawful();
+    }
+}
+
+#[test]
+fn the_daemon_discards_with_online_what_came_before_it_and_nothing_that_comes_after() {
+    let world = calm(8);
+    let ids = ["before", "after", "trashed after"].map(|subject| world.receive_read("Inbox", subject));
+    world.sync();
+    world.set_letters("INBOX", &world.file_of("INBOX", "before"), "FS");
+    let daemon = world.start(&["run", "--online"]);
+    daemon.wait_for_line("Both sides are the same");
+    assert_eq!(letters(&world.file_of("INBOX", "before")), "S");
+    world.set_letters("INBOX", &world.file_of("INBOX", "after"), "FS");
+    world.set_letters("INBOX", &world.file_of("INBOX", "trashed after"), "ST");
+    wait_for("the flag is told", || flagged(&world, &ids[1]));
+    wait_for("the deletion is told", || world.is_in(&ids[2], TRASH));
+    assert!(!flagged(&world, &ids[0]));
+    world.wait_until_same("INBOX", "Inbox");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn no_policy_touches_a_file_that_is_only_here() {
+    for arguments in [&["sync"][..], &["sync", "--online"], &["sync", "--offline"]] {
+        let world = calm(5);
+        world.sync();
+        world.put("INBOX", "cur/1700000000.M1.elsewhere:2,FS", text("only here"));
+        for _ in 0..2 {
+            let finished = world.cms(arguments);
+            assert!(finished.status.success(), "{arguments:?}: {}", finished.stderr);
+            assert_eq!(world.files_of("INBOX", "only here"), ["cur/1700000000.M1.elsewhere:2,FS"], "{arguments:?}");
+        }
+        assert_eq!(world.files("INBOX").len(), 6, "{arguments:?}");
+        world.assert_lawful();
+    }
+}
+
+#[test]
+fn f26_online_with_a_lost_state_takes_the_clouds_flags_and_deletes_nothing() {
+    let world = calm(10);
+    let mine = world.receive_read("Inbox", "flagged here");
+    world.sync();
+    world.set_letters("INBOX", &world.file_of("INBOX", "flagged here"), "FS");
+    fs::remove_dir_all(world.path(".cms")).unwrap();
+    world.cloud.reset_counters();
+    let finished = world.cms(&["sync", "--online"]);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    assert!(!flagged(&world, &mine));
+    assert_eq!((world.files("INBOX").len(), world.there("Inbox").len(), world.asked("value")), (11, 11, 0));
+    world.assert_same("INBOX", "Inbox");
     world.assert_lawful();
 }

@@ -12,6 +12,7 @@ use crate::problem::with_causes;
 use crate::sync::SyncError;
 use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff};
 use crate::sync::tasks::{self, FetchError};
+use crate::sync::world::LONGEST_WAIT;
 
 impl Driver {
     /// Keeps as many downloads under way as make sense.
@@ -57,7 +58,7 @@ impl Driver {
                 self.world.end(id);
                 // If it turns out to be there all the same, asking for its bytes again at once makes no sense.
                 self.world.block(id, "the cloud lists it, but doesn't give it".to_owned(), |attempts| {
-                    UnixSeconds(now.0 + (60_i64 << attempts.min(10)).min(86_400))
+                    UnixSeconds(now.0 + (60_i64 << attempts.min(10)).min(LONGEST_WAIT))
                 });
                 self.ask(None, vec![id.clone()]);
             }
@@ -94,7 +95,7 @@ impl Driver {
                 self.world.end(id);
                 self.world.block(id, why, |attempts| {
                     let first = if never { 3600 } else { 300 };
-                    UnixSeconds(now.0 + (first << (attempts - 1).min(8)).min(86_400))
+                    UnixSeconds(now.0 + (first << (attempts - 1).min(8)).min(LONGEST_WAIT))
                 });
             }
         }

@@ -179,7 +179,8 @@ fn tidy(store: &Store, database: &mut Database, world: &World, now: UnixSeconds,
         }
         // What a crash left without a name is noted now, and goes when its days are over.
         let searched: Option<i64> = database.meta(SEARCHED)?.and_then(|at| at.parse().ok());
-        if searched.is_none_or(|at| now.0 - at > SEARCHES) {
+        // A time that is yet to come was noted by a clock that has been set back since.
+        if searched.is_none_or(|at| !(0..=SEARCHES).contains(&(now.0 - at))) {
             if searched.is_some() {
                 store.note_unused(database, now, keep)?;
             }
