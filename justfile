@@ -28,3 +28,15 @@ demo:
 # Try the planner on millions of random histories.
 planner-millions cases="5000000":
     CMS_PLANNER_CASES={{cases}} cargo test --release -p cms-engine --test it properties
+
+# Kill the program at so many moments.
+kills count="300":
+    CMS_KILLS={{count}} cargo test -p cms --test it kills:: -- --nocapture
+
+# Cut the power under it so often (as root).
+power-cuts count="45":
+    CMS_POWER_CUTS={{count}} cargo test -p cms --test it power:: -- --nocapture
+
+# Let its disk fail so often.
+disk-faults count="80":
+    CMS_DISK_FAULTS={{count}} cargo test -p cms --test it disk_faults:: -- --nocapture
