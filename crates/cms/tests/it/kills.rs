@@ -270,7 +270,8 @@ pub(crate) fn run_and_kill(world: &World, command: Command, moment: Moment, mut 
 /// it came so far.
 fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={count}"));
-    let strace = ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    // Not with `--seccomp-bpf`: strace 6.1 then keeps the signal to itself.
+    let strace = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     let command = world.command_under("strace", &strace, &["sync"]);
     let finished = Running::of(command).finish();
     let killed = std::os::unix::process::ExitStatusExt::signal(&finished.status) == Some(9);
@@ -281,7 +282,18 @@ fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
 /// Whether strace is there and may trace.
 pub(crate) fn strace_works() -> bool {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=linkat", "true"]);
+    strace.args([
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=linkat",
+        "-e",
+        "inject=linkat:error=EIO",
+        "true",
+    ]);
     strace.output().is_ok_and(|output| output.status.success())
 }
 
