@@ -168,6 +168,8 @@ pub(crate) struct Driver {
     to_settle: Vec<RemoteId>,
     /// Whether downloads came since the disk was last flushed.
     unflushed: bool,
+    /// Whether a new version of a draft is among what wasn't written down yet.
+    draft_came: bool,
     touched_maildirs: HashSet<MaildirId>,
 
     plan_at: Option<Instant>,
@@ -223,6 +225,7 @@ impl Driver {
         self.look_at_maildirs()?;
         self.apply_start_policy();
         self.bring_back_the_rest();
+        self.finish_replacements();
         self.show_on_page(false);
         loop {
             self.poll_due();
@@ -244,6 +247,10 @@ impl Driver {
             {
                 // A file in a Maildir is whole, whatever happens to the power.
                 self.flush_downloads()?;
+                if std::mem::take(&mut self.draft_came) {
+                    // Which version it is must be known when its file is in place.
+                    self.write_down()?;
+                }
                 self.plan_and_act();
             }
             if !self.is_gathering() {

@@ -275,6 +275,12 @@ impl World {
         }
     }
 
+    /// Whether a message is a draft that both sides had.
+    pub(crate) fn is_draft_with_row(&self, id: &RemoteId) -> bool {
+        let is_draft = self.cloud.messages.get(id).is_some_and(|message| message.flags.contains(Flags::DRAFT));
+        is_draft && self.synced.by_remote(id).is_some()
+    }
+
     /// The downloads that a run which ended early may have completed without writing it down.
     pub(crate) fn awaited_versions(&self) -> impl Iterator<Item = RemoteId> {
         self.cloud.messages.iter().filter(|(_, message)| message.hash.is_none()).map(|(id, _)| self.version(id))

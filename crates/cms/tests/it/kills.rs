@@ -173,6 +173,38 @@ fn an_earlier_version_of_a_draft_is_not_taken_for_the_present_one() {
 }
 
 #[test]
+fn a_version_of_a_draft_that_was_put_in_place_and_not_noted_goes_when_the_next_comes() {
+    if !strace_works() {
+        println!("skipped: needs strace");
+        return;
+    }
+    // Killed before the earlier version's file is removed, and after that.
+    for calls in ["unlink,unlinkat", "pwrite64"] {
+        let mut cut_off = 0;
+        for count in 1..40 {
+            let world = World::new(2);
+            world.sync();
+            let draft = NewMessage { is_draft: true, ..NewMessage::mime("Inbox", "Subject: draft\n\nfirst\n") };
+            let id = world.cloud.add_message("", draft).unwrap();
+            world.sync();
+            world.cloud.edit_draft("", &id, b"Subject: draft\n\nsecond\n").unwrap();
+            if !trace_and_kill(&world, calls, count) {
+                break;
+            }
+            let in_place = world.files_of("INBOX", "draft").iter().any(|name| {
+                String::from_utf8_lossy(&fs::read(world.path("INBOX").join(name)).unwrap()).contains("second")
+            });
+            cut_off += u32::from(in_place);
+            world.cloud.edit_draft("", &id, b"Subject: draft\n\nthird\n").unwrap();
+            world.sync();
+            world.assert_same("INBOX", "Inbox");
+            assert_eq!(world.files("INBOX").len(), 3, "{calls} {count}: {:?}", world.files("INBOX"));
+        }
+        assert!(cut_off > 0, "{calls}: no kill came when the second version was in place");
+    }
+}
+
+#[test]
 fn what_is_told_during_a_change_of_ours_is_not_forgotten() {
     let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
     world.sync();
