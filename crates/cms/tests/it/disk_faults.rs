@@ -31,7 +31,7 @@ const CALLS: [(&str, usize); 9] = [
 /// What a disk that is broken, full, read-only or somebody else's says.
 const ERRORS: [&str; 5] = ["EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES"];
 
-fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
+fn worlds(test: &str, percent: u64) -> Worlds<'_> {
     Worlds { test, what: "disturbed runs", count: "CMS_DISK_FAULTS", seed: "CMS_FAULT_SEED", deeds: 80, percent }
 }
 
@@ -82,7 +82,7 @@ fn a_daemon_that_is_refused_something_for_a_while() {
             let error = random.pick::<&str>(&ERRORS);
             println!("{calls}: {error}");
             let told = daemon.stderr().len();
-            let mut tracer = Tracer::attach(&daemon, &format!("inject={calls}:error={error}"));
+            let mut tracer = Tracer::attach(&daemon, calls, error);
             disturb(&world, &mut ledger, random);
             let since = Instant::now();
             while since.elapsed() < Duration::from_secs(3) && daemon.is_running() {
@@ -143,7 +143,7 @@ fn sync_with_fault(world: &World, calls: &str, error: &str, first: usize, last: 
     match finished.status.code() {
         Some(0) => {}
         Some(1..=3) => {
-            assert!(["error: ", "not downloaded: "].iter().any(|word| finished.stderr.contains(word)), "{what}")
+            assert!(["error: ", "not downloaded: "].iter().any(|word| finished.stderr.contains(word)), "{what}");
         }
         // The system's own loader found no library.
         Some(127) if calls == "openat" => {}
@@ -168,10 +168,10 @@ fn may_attach() -> bool {
 struct Tracer(Child);
 
 impl Tracer {
-    fn attach(daemon: &Running, inject: &str) -> Self {
+    fn attach(daemon: &Running, calls: &str, error: &str) -> Self {
         let child = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-e", &inject.replace("inject=", "trace=").split_once(':').unwrap().0])
-            .args(["-e", inject, "-p", &daemon.id().to_string()])
+            .args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:error={error}"), "-p", &daemon.id().to_string()])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -235,7 +235,7 @@ fn what_is_told_during_a_change_of_ours_is_not_forgotten() {
 }
 
 /// The worlds in which that share of all kills, in percent, is done.
-fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
+fn worlds(test: &str, percent: u64) -> Worlds<'_> {
     Worlds { test, what: "kills", count: "CMS_KILLS", seed: "CMS_KILL_SEED", deeds: 300, percent }
 }
 

@@ -36,7 +36,7 @@ const MOUNTS: [&str; 6] = [
     "commit=5,data=writeback,noauto_da_alloc",
 ];
 
-fn worlds<'a>(test: &'a str, percent: u64) -> Worlds<'a> {
+fn worlds(test: &str, percent: u64) -> Worlds<'_> {
     Worlds { test, what: "power cuts", count: "CMS_POWER_CUTS", seed: "CMS_POWER_SEED", deeds: 45, percent }
 }
 

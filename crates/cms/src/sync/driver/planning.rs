@@ -90,7 +90,7 @@ impl Driver {
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
         let mut ops = plan.ops.into_iter();
-        while let Some(op) = ops.next() {
+        for op in ops.by_ref() {
             match op {
                 op if self.is_frozen(&op) => self.world.keep_in_scope(&op),
                 Op::Fetch { id } if self.recognize(&id) => {}
