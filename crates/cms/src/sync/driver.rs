@@ -168,8 +168,6 @@ pub(crate) struct Driver {
     to_settle: Vec<RemoteId>,
     /// Whether downloads came since the disk was last flushed.
     unflushed: bool,
-    /// Whether a new version of a draft is among what wasn't written down yet.
-    draft_came: bool,
     touched_maildirs: HashSet<MaildirId>,
 
     plan_at: Option<Instant>,
@@ -225,7 +223,7 @@ impl Driver {
         self.look_at_maildirs()?;
         self.apply_start_policy();
         self.bring_back_the_rest();
-        self.finish_replacements();
+        self.note_what_was_left();
         self.show_on_page(false);
         loop {
             self.poll_due();
@@ -246,9 +244,10 @@ impl Driver {
                 || (self.world.is_touched() && self.nothing_under_way())
             {
                 // A file in a Maildir is whole, whatever happens to the power.
+                let came = self.unflushed;
                 self.flush_downloads()?;
-                if std::mem::take(&mut self.draft_came) {
-                    // Which version it is must be known when its file is in place.
+                if came {
+                    // What a file is that a killed run put in place is known only by what was written down before.
                     self.write_down()?;
                 }
                 self.plan_and_act();

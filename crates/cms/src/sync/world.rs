@@ -275,10 +275,17 @@ impl World {
         }
     }
 
-    /// Whether a message is a draft that both sides had.
-    pub(crate) fn is_draft_with_row(&self, id: &RemoteId) -> bool {
-        let is_draft = self.cloud.messages.get(id).is_some_and(|message| message.flags.contains(Flags::DRAFT));
-        is_draft && self.synced.by_remote(id).is_some()
+    /// Whether the content of messages is known that no row has: they may have been put in place.
+    pub(crate) fn has_unnoted(&self) -> bool {
+        let mut homeless = self.homeless.iter().filter_map(|id| self.cloud.messages.get(id));
+        let is_newer = |row: &Row| {
+            let message = self.cloud.messages.get(&row.remote);
+            message.is_some_and(|message| {
+                (message.flags | row.flags.cloud).contains(Flags::DRAFT)
+                    && message.hash.is_some_and(|hash| hash != row.hash)
+            })
+        };
+        homeless.any(|message| message.hash.is_some()) || self.synced.iter().any(|(_, row)| is_newer(row))
     }
 
     /// The downloads that a run which ended early may have completed without writing it down.

@@ -15,7 +15,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use simcloud::{Action, Fault, Knobs, NewMessage, Options};
+use simcloud::{Action, Deletion, Fault, Knobs, NewMessage, Options};
 
 use crate::ledger::{PAIRS, finish, small_world};
 use crate::seeds::{Random, Worlds};
@@ -202,6 +202,27 @@ fn a_version_of_a_draft_that_was_put_in_place_and_not_noted_goes_when_the_next_c
         }
         assert!(cut_off > 0, "{calls}: no kill came when the second version was in place");
     }
+}
+
+#[test]
+fn mail_that_was_put_in_place_and_not_noted_goes_when_the_cloud_deletes_it() {
+    if !strace_works() {
+        println!("skipped: needs strace");
+        return;
+    }
+    let mut cut_off = 0;
+    for count in 1..20 {
+        let world = World::new(3);
+        if !trace_and_kill(&world, "fsync,syncfs", count) {
+            break;
+        }
+        cut_off += world.files("INBOX").len();
+        let ids: Vec<String> = world.cloud.state("").unwrap().messages().map(|message| message.id.clone()).collect();
+        world.cloud.delete_message("", &ids[0], Deletion::Purge).unwrap();
+        world.sync();
+        world.assert_same("INBOX", "Inbox");
+    }
+    assert!(cut_off > 0, "no kill came when mail was in place");
 }
 
 #[test]

@@ -49,7 +49,6 @@ impl Driver {
                 self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
                 self.world.fetched(id, stored.hash);
                 self.unflushed = true;
-                self.draft_came |= self.world.is_draft_with_row(id);
                 self.to_settle.push(version.clone());
                 self.world.end(id);
                 // One flush of the disk and one transaction serve all that come in a short while.

@@ -112,7 +112,6 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         postponed: Vec::new(),
         to_settle: Vec::new(),
         unflushed: false,
-        draft_came: false,
         touched_maildirs: HashSet::default(),
         plan_at: None,
         vanish_settles_at: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
 use tokio::time::Instant;
 
 use crate::sync::Start;
@@ -47,21 +47,14 @@ impl Driver {
         self.world.plan(&policy)
     }
 
-    /// Finishes what a run that was killed had begun of replacing drafts, before the cloud can tell of yet another version.
-    /// Then nobody would know any more which version the file is that it had put in place.
-    pub(super) fn finish_replacements(&mut self) {
-        let is_newer_there = |row: &Row| {
-            let message = self.world.cloud.messages.get(&row.remote);
-            message.is_some_and(|message| {
-                (message.flags | row.flags.cloud).contains(Flags::DRAFT)
-                    && message.hash.is_some_and(|hash| hash != row.hash)
-            })
-        };
-        if !self.world.synced.iter().any(|(_, row)| is_newer_there(row)) {
+    /// Notes what a run that was killed had put in place and not noted, before the cloud tells of anything newer. Once a
+    /// message is gone there, or a draft has another version, nobody would know any more what its file is.
+    pub(super) fn note_what_was_left(&mut self) {
+        if !self.world.has_unnoted() {
             return;
         }
         for op in self.plan().ops {
-            if matches!(op, Op::Replace { .. } | Op::Record { row: Some(_), .. }) && !self.act_here(&op) {
+            if matches!(op, Op::Replace { .. } | Op::Record { .. }) && !self.act_here(&op) {
                 break;
             }
         }
