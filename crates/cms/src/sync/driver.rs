@@ -60,6 +60,9 @@ const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// How long until a file that couldn't be read is tried again.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
+/// The same for a single run, which nobody wants to wait for.
+const READ_AGAIN_AT_ONCE: Duration = Duration::from_millis(100);
+
 /// How often Maildirs are listed again without cause, in case the kernel lost an event.
 const SAFETY_SCAN: Duration = Duration::from_secs(600);
 
@@ -474,6 +477,7 @@ impl Driver {
             && self.postponed.is_empty()
             && self.bring_back_at().is_none()
             && self.vanish_settles_at.is_none()
+            && (self.watching || self.read_again_at.is_none())
             && !self.world.is_touched()
             && self.plan_at.is_none()
     }

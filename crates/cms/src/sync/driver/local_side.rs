@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
-use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, SAFETY_SCAN};
+use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, READ_AGAIN_AT_ONCE, SAFETY_SCAN};
 use crate::sync::local::{LocalError, LocalSide};
 use crate::sync::tasks;
 use crate::sync::world::World;
@@ -118,10 +118,16 @@ impl Driver {
             if let Err(error) = self.local.read_again(&mut self.world) {
                 debug!(%error, "Couldn't look at files again");
             }
+            // What waited for it goes on.
+            self.plan_at.get_or_insert(now);
         }
-        if self.watching && self.read_again_at.is_none() && self.world.has_unread() {
-            self.read_again_at = Some(now + READ_AGAIN);
+        if self.read_again_at.is_none() && self.world.has_unread() {
+            self.read_again_at = Some(now + self.until_read_again());
         }
+    }
+
+    pub(super) fn until_read_again(&self) -> Duration {
+        if self.watching { READ_AGAIN } else { READ_AGAIN_AT_ONCE }
     }
 
     pub(super) fn watch(&mut self) -> Result<(), SyncError> {

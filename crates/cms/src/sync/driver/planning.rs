@@ -6,7 +6,7 @@ use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
 use tokio::time::Instant;
 
 use crate::sync::Start;
-use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS, READ_AGAIN};
+use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl Driver {
         }
         self.note_held(&plan);
         self.note_local_only(&plan);
-        let unread = self.watching && self.world.has_unread();
+        let unread = self.world.has_unread();
         let all_readable = self.all_readable();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
@@ -100,7 +100,7 @@ impl Driver {
                         self.world.keep_in_scope(&op);
                     } else if deletes_there(&op) && unread {
                         // One of the files may be a copy, and this the end of a move.
-                        self.postpone(&op, READ_AGAIN);
+                        self.postpone(&op, self.until_read_again());
                     } else if self.is_heard(&op) {
                         cloud_steps.push(op);
                     } else {
