@@ -24,6 +24,7 @@ Office365("Projects", account)
 def place(msg):
     return projects if msg.mailbox == "Projects" else inbox
 cfg.direct_message = place
+cfg.max_deletions = 1000
 "#;
 
 /// Content, by the hash of its LF form.
