@@ -182,6 +182,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         progress: context.progress.clone(),
         listener: run.listener,
         board: Some(accounts.sign_ins.board().clone()),
+        door: Some(accounts.sign_ins.door().clone()),
         route: route(configuration),
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{HeldReport, Report};
+use super::report::Report;
+use crate::page::HeldReport;
 
 /// The version of the language: another one isn't understood, and says so.
 pub(super) const LANGUAGE: u32 = 1;

@@ -6,6 +6,7 @@
 //! the same request by the same code (`sync::Driver::answer`).
 
 mod client;
+mod door;
 mod message;
 mod report;
 mod server;
@@ -17,11 +18,11 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use crate::page::{Headline, HeldReport};
 pub(crate) use client::Client;
+pub(crate) use door::Door;
 pub(crate) use message::{Reply, Request, Which};
-pub(crate) use report::{
-    AccountReport, Headline, HeldReport, MailboxReport, MaildirReport, MaildirState, ProcessReport, Report,
-};
+pub(crate) use report::{AccountReport, MailboxReport, MaildirReport, MaildirState, ProcessReport, Report};
 pub(crate) use server::{Asked, Listening, serve};
 
 /// Why nobody could be asked, or no answer came.

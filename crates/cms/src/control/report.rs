@@ -1,10 +1,8 @@
 //! How everything stands, as `cms status` tells it.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::page::{Activity, SignInStatus, Trouble};
+use crate::page::{Activity, HeldReport, SignInStatus, Trouble};
 
 /// How everything stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,72 +85,4 @@ pub(crate) enum MaildirState {
     Missing,
     /// Another directory is in its place.
     Replaced,
-}
-
-/// Deletions in one mailbox that wait for the user's word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HeldReport {
-    /// Stands for exactly these messages: another set has another id.
-    pub(crate) id: String,
-    /// The place of the account in the configuration.
-    pub(crate) account: usize,
-    /// The mailbox, as the configuration names it.
-    pub(crate) mailbox: String,
-    /// Whether the messages are gone from the cloud, and files would go; else they were deleted here.
-    pub(crate) gone_from_cloud: bool,
-    /// How many messages.
-    pub(crate) count: u64,
-    /// Of how many that both sides had.
-    pub(crate) of: u64,
-    /// What happened: a sentence without its full stop.
-    pub(crate) cause: String,
-    /// Up to five of them, newest first.
-    pub(crate) samples: Vec<Headline>,
-}
-
-/// A message as people know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Headline {
-    /// Its subject, decoded; empty if it has none.
-    pub(crate) subject: String,
-    /// Who sent it.
-    pub(crate) sender: String,
-    /// When it was received, as RFC 3339 writes it.
-    pub(crate) received: String,
-}
-
-impl HeldReport {
-    /// What makes it worse.
-    pub(crate) fn avoid(&self) -> &'static str {
-        if self.gone_from_cloud {
-            "don't delete the files or the state directory: they may hold the only copies"
-        } else {
-            "don't delete the state directory, and don't raise `cfg.max_deletions`, to be rid of this"
-        }
-    }
-
-    /// What is safe whatever has happened, and the command for it.
-    pub(crate) fn safe(&self) -> String {
-        let what = if self.gone_from_cloud { "keep the files" } else { "get the messages back" };
-        format!("to {what}: `cms held restore {}`", argument(&self.mailbox))
-    }
-
-    /// What to do if the deletions are meant.
-    pub(crate) fn meant(&self) -> String {
-        let what = if self.gone_from_cloud { "remove the files too" } else { "delete them in the cloud too" };
-        format!("only if that is what you want, to {what}: `cms held apply {}`", argument(&self.mailbox))
-    }
-}
-
-impl fmt::Display for HeldReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept = if self.gone_from_cloud { "their files are kept" } else { "the cloud keeps them" };
-        write!(f, "{}; {kept} until you say otherwise", self.cause)
-    }
-}
-
-/// A mailbox as it is typed after a command.
-fn argument(mailbox: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
-    if mailbox.chars().all(plain) { mailbox.to_owned() } else { format!("'{}'", mailbox.replace('\'', "'\\''")) }
 }

@@ -1,5 +1,6 @@
 //! The accounts, each with its mailboxes.
 
+use super::held::HeldReport;
 use super::html::{escape, name};
 use super::panel::{next, remedy_words, sign_in_form};
 use super::render::View;
@@ -91,7 +92,10 @@ fn details(view: &View<'_>, account: &AccountStatus) -> String {
 
 fn mailbox(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -> String {
     let (state, words, progress) = activity(view, account, mailbox);
-    let trouble = mailbox.trouble.as_ref().map(trouble).unwrap_or_default();
+    let mut trouble = mailbox.trouble.as_ref().map(trouble).unwrap_or_default();
+    for shown in &mailbox.held {
+        trouble.push_str(&held(view, shown));
+    }
     format!(
         "<li class=\"mailbox\" data-key=\"{0}\" data-name=\"{0}\" data-activity=\"{state}\">\
          <span class=\"name\">{1}</span><span class=\"count\">{2}</span>\
@@ -140,6 +144,53 @@ fn progress(mailbox: &MailboxStatus, doing: &str, part: Option<(u64, u64)>) -> S
 
 fn trouble(trouble: &Trouble) -> String {
     format!("<div class=\"trouble\"><p>{}</p>{}</div>", escape(&trouble.what), remedy_words(trouble.remedy.as_deref()))
+}
+
+/// Deletions that wait for the user's word, with what they are of and what can be said.
+fn held(view: &View<'_>, held: &HeldReport) -> String {
+    let mut samples = String::new();
+    for sample in &held.samples {
+        let subject = if sample.subject.is_empty() { "(no subject)" } else { &sample.subject };
+        let day = sample.received.split('T').next().unwrap_or_default();
+        samples.push_str("<li>");
+        for part in [subject, &sample.sender, day] {
+            samples.push_str("<span>");
+            samples.push_str(&escape(part));
+            samples.push_str("</span> ");
+        }
+        samples.push_str("</li>");
+    }
+    let more = held.count.saturating_sub(held.samples.len() as u64);
+    if more > 0 {
+        samples.push_str("<li>… and ");
+        samples.push_str(&grouped(more));
+        samples.push_str(" more</li>");
+    }
+    let (restore, apply) = if held.gone_from_cloud {
+        ("Keep the files", "Remove the files too")
+    } else {
+        ("Get the messages back", "Delete them in the cloud too")
+    };
+    // Each word is a form of its own, so that Enter says nothing by chance.
+    let form = |word: &str, words: &str| {
+        format!(
+            "<form method=\"post\" action=\"/held\"><input type=\"hidden\" name=\"held\" value=\"{}\">\
+             <input type=\"hidden\" name=\"word\" value=\"{word}\"><input type=\"hidden\" name=\"key\" value=\"{}\">\
+             <button class=\"small\" data-action=\"held-{word}\">{words}</button></form>",
+            escape(&held.id),
+            view.key,
+        )
+    };
+    format!(
+        "<div class=\"trouble held\" data-key=\"held-{}\" data-held=\"{}\"><p>{}</p><ul>{samples}</ul>\
+         <p class=\"remedy\">{}</p><div class=\"actions\">{}{}</div></div>",
+        escape(&held.id),
+        held.count,
+        escape(&sentence(&capitalised(&held.to_string()))),
+        escape(&sentence(held.avoid())),
+        form("restore", restore),
+        form("apply", apply),
+    )
 }
 
 /// A moment that the script keeps up to date.

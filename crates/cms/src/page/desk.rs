@@ -3,6 +3,8 @@
 use futures_util::future::BoxFuture;
 use url::Url;
 
+use super::held::Word;
+
 /// The sign-ins themselves, as the page sees them. Accounts are named by their place in
 /// [`Status::accounts`](super::Status::accounts).
 pub trait Desk: Send + Sync {
@@ -18,6 +20,11 @@ pub trait Desk: Send + Sync {
 
     /// Gives up the sign-in under way, if there is one.
     fn cancel(&self, account: usize);
+
+    /// Says what becomes of the held deletions that were shown under that id, and of no others.
+    ///
+    /// The error is a sentence for the user.
+    fn rule<'a>(&'a self, held: &'a str, word: Word) -> BoxFuture<'a, Result<(), String>>;
 
     /// Paths that sign-in services send the browser back to, such as `/oauth2/msal`.
     ///

@@ -1,8 +1,12 @@
 //! The forms of the page, as the browser sends them.
 
+use std::borrow::Cow;
+
 use hyper::HeaderMap;
 use hyper::header::CONTENT_TYPE;
 use url::form_urlencoded;
+
+use super::held::Word;
 
 /// No form of ours is larger.
 pub(super) const BYTES_MAX: usize = 4 * 1024;
@@ -12,6 +16,8 @@ pub(super) const BYTES_MAX: usize = 4 * 1024;
 pub(super) struct Form {
     pub(super) account: Option<usize>,
     pub(super) method: Option<Method>,
+    pub(super) held: Option<String>,
+    pub(super) word: Option<Word>,
     pub(super) key: String,
 }
 
@@ -31,11 +37,13 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
 
 /// Reads a form. `None` if a field is there twice: then nobody can say which one was meant.
 pub(super) fn parse(body: &[u8]) -> Option<Form> {
-    let (mut account, mut method, mut key) = (None, None, None);
+    let (mut account, mut method, mut held, mut word, mut key) = (None, None, None, None, None);
     for (name, value) in form_urlencoded::parse(body) {
         let field = match name.as_ref() {
             "account" => &mut account,
             "method" => &mut method,
+            "held" => &mut held,
+            "word" => &mut word,
             "key" => &mut key,
             _ => continue,
         };
@@ -50,6 +58,12 @@ pub(super) fn parse(body: &[u8]) -> Option<Form> {
             "code" => Some(Method::Code),
             _ => None,
         }),
+        held: held.map(Cow::into_owned),
+        word: word.and_then(|word| match word.as_ref() {
+            "apply" => Some(Word::Apply),
+            "restore" => Some(Word::Restore),
+            _ => None,
+        }),
         key: key.unwrap_or_default().into_owned(),
     })
 }
@@ -61,9 +75,13 @@ mod tests {
     #[test]
     fn a_form_says_each_thing_once() {
         let form = parse(b"account=1&method=code&key=k%20k&other=x").unwrap();
-        assert_eq!(form, Form { account: Some(1), method: Some(Method::Code), key: "k k".to_owned() });
+        let expected = Form { account: Some(1), method: Some(Method::Code), key: "k k".to_owned(), ..Form::default() };
+        assert_eq!(form, expected);
+        let form = parse(b"held=ab&word=restore").unwrap();
+        assert_eq!(form, Form { held: Some("ab".to_owned()), word: Some(Word::Restore), ..Form::default() });
         assert_eq!(parse(b"account=1&account=1"), None);
         assert_eq!(parse(b"key=a&key=b"), None);
+        assert_eq!(parse(b"held=a&word=apply&word=restore"), None);
     }
 
     #[test]
@@ -80,5 +98,6 @@ mod tests {
             assert_eq!(parse(body).unwrap().account, None);
         }
         assert_eq!(parse(b"method=Browser").unwrap().method, None);
+        assert_eq!(parse(b"word=delete").unwrap().word, None);
     }
 }

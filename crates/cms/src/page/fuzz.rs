@@ -15,6 +15,7 @@ use url::Url;
 use super::board::Board;
 use super::desk::{CameBack, Desk};
 use super::guard::Key;
+use super::held::Word;
 use super::respond::House;
 use super::status::{AccountStatus, SignInStatus, Status};
 
@@ -51,7 +52,7 @@ pub fn request(wire: &[u8]) -> Option<u16> {
     runtime()?.block_on(async {
         let answer = house.respond(request).await;
         let status = answer.status();
-        let changes = matches!(path.as_str(), "/sign-in" | "/cancel");
+        let changes = matches!(path.as_str(), "/sign-in" | "/cancel" | "/held");
         debug_assert!(allowed || !changed.load(Ordering::Relaxed), "changed without key and origin");
         debug_assert!(allowed || !changes || status.is_client_error(), "a change was not refused: {status}");
         let location = answer.headers().get(LOCATION);
@@ -119,6 +120,11 @@ impl Desk for Looks {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    fn rule<'a>(&'a self, held: &'a str, _word: Word) -> BoxFuture<'a, Result<(), String>> {
+        self.0.store(true, Ordering::Relaxed);
+        Box::pin(ready(Err(format!("<script>{held}"))))
+    }
+
     fn redirect_paths(&self) -> Vec<String> {
         vec!["/oauth2/msal".to_owned(), "/".to_owned()]
     }
@@ -165,7 +171,7 @@ mod tests {
         #[test]
         fn odd_requests_do_no_harm(
             method in "GET|HEAD|POST|PUT|OPTIONS|CONNECT|X",
-            path in "/|/events|/status.json|/sign-in|/cancel|/oauth2/msal|//evil.example|/\\.\\.|\\*|http://localhost:8080/cancel",
+            path in "/|/events|/status.json|/sign-in|/cancel|/held|/oauth2/msal|//evil.example|/\\.\\.|\\*|http://localhost:8080/cancel",
             query in "|\\?state=(known|old|)[ -~&&[^ #]]{0,20}",
             headers in proptest::collection::vec(
                 ("Host|Origin|Sec-Fetch-Site|Sec-Fetch-Dest|Content-Type|Content-Length",
@@ -180,16 +186,17 @@ mod tests {
 
         #[test]
         fn nearly_good_forms_do_no_harm(
-            path in "/sign-in|/cancel",
+            path in "/sign-in|/cancel|/held",
             host in r"localhost:8080|LOCALHOST:8080|127\.0\.0\.1:8080|evil\.example:8080",
             origin in r"http://localhost:8080|http://evil\.example:8080|null|https://localhost:8080",
             key in "(0123456789abcdef){3,5}",
             account in "[0-9]{0,30}|-1|\\+1",
             method in "browser|code|",
+            word in "apply|restore|",
         ) {
             let status = request(format!(
                 "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
-                 Content-Type: application/x-www-form-urlencoded\r\n\r\naccount={account}&method={method}&key={key}"
+                 Content-Type: application/x-www-form-urlencoded\r\n\r\naccount={account}&method={method}&held={account}&word={word}&key={key}"
             ).as_bytes());
             prop_assert!(status.is_some());
         }

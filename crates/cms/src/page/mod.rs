@@ -1,10 +1,11 @@
 //! The page at <http://localhost:8080/>: what the program does, and the way through every sign-in.
 //!
 //! The program writes its [`Status`] on a [`Board`] and takes orders at a [`Desk`]; [`Page`] stands between them and
-//! the browser. Nothing here knows what a sign-in consists of, and the page has neither mail nor tokens to show.
+//! the browser. Nothing here knows what a sign-in consists of, and the page has no tokens to show. Of mail it shows the
+//! subject, the sender and the time of a few messages whose deletion waits for the user's word, and nothing else.
 //!
 //! Invariant: a web page in the user's browser, or another user of this machine, can neither read the status nor
-//! begin or end a sign-in. `guard` and `peer` hold the rules, `respond` applies them before anything else.
+//! begin or end a sign-in, nor say anything of held deletions. `guard` and `peer` hold the rules, `respond` applies them before anything else.
 
 mod accounts;
 mod answer;
@@ -16,6 +17,7 @@ mod form;
 #[doc(hidden)]
 pub mod fuzz;
 mod guard;
+mod held;
 mod holder;
 mod html;
 mod overall;
@@ -36,6 +38,7 @@ mod tests;
 pub use board::Board;
 pub use desk::{CameBack, Desk};
 pub use error::PageError;
+pub use held::{Headline, HeldReport, Word};
 pub use holder::Holder;
 pub use server::{BoundPage, Page, PageHandle};
 pub use status::{AccountStatus, Activity, MailboxStatus, SignInStatus, Status, Trouble};

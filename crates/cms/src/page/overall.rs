@@ -18,7 +18,8 @@ impl Overall {
         let pending = named(SignInStatus::is_pending);
         let begun = named(|s| matches!(s, SignInStatus::InBrowser | SignInStatus::WithCode { .. }));
         let unreachable = named(|s| matches!(s, SignInStatus::Unreachable { .. }));
-        let troubled = status.mailboxes.iter().filter(|mailbox| mailbox.trouble.is_some()).count();
+        let troubled =
+            status.mailboxes.iter().filter(|mailbox| mailbox.trouble.is_some() || !mailbox.held.is_empty()).count();
         let busy = |mailbox: &super::MailboxStatus| !matches!(mailbox.activity, Activity::Idle | Activity::Waiting);
 
         if let Some(accounts) = list(&pending) {

@@ -43,6 +43,7 @@ enum Route {
     StatusJson,
     SignIn,
     Cancel,
+    Held,
     ComingBack,
 }
 
@@ -58,12 +59,13 @@ impl Route {
             "/status.json" => Some(Self::StatusJson),
             "/sign-in" => Some(Self::SignIn),
             "/cancel" => Some(Self::Cancel),
+            "/held" => Some(Self::Held),
             path => desk.redirect_paths().iter().any(|redirect| redirect == path).then_some(Self::ComingBack),
         }
     }
 
     fn changes(&self) -> bool {
-        matches!(self, Self::SignIn | Self::Cancel)
+        matches!(self, Self::SignIn | Self::Cancel | Self::Held)
     }
 }
 
@@ -97,6 +99,7 @@ impl House {
                 return refuse(refusal);
             }
             return match self.form(&head.headers, body).await {
+                Ok(form) if matches!(route, Route::Held) => self.rule(&form).await,
                 Ok(form) => self.change(&route, &form),
                 Err(answer) => answer,
             };
@@ -107,7 +110,9 @@ impl House {
         }
         let checked = match route {
             Route::Events | Route::StatusJson => host.check_read(&head.headers),
-            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel => guard::check_show(&head.headers),
+            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel | Route::Held => {
+                guard::check_show(&head.headers)
+            }
         };
         if let Err(refusal) = checked {
             return refuse(refusal);
@@ -119,7 +124,9 @@ impl House {
             }
             // The code is good for one use, and who only asks for the head doesn't see how it ended.
             Route::ComingBack if !asks_only => self.came_back(head.uri.path(), query).await,
-            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel => self.page(StatusCode::OK, None),
+            Route::Page | Route::ComingBack | Route::SignIn | Route::Cancel | Route::Held => {
+                self.page(StatusCode::OK, None)
+            }
         }
     }
 
@@ -195,6 +202,17 @@ impl House {
                 Err(reason) => self.cannot_begin(&reason),
             },
             None => self.trouble(StatusCode::BAD_REQUEST, "There is no such way to sign in", "Please choose again."),
+        }
+    }
+
+    /// Takes the user's word on held deletions; it was checked that the form is ours.
+    async fn rule(&self, form: &Form) -> Answer {
+        let (Some(held), Some(word)) = (&form.held, form.word) else {
+            return self.trouble(StatusCode::BAD_REQUEST, "That can’t be said", "Please choose one of the buttons.");
+        };
+        match self.desk.rule(held, word).await {
+            Ok(()) => answer::to_page(),
+            Err(reason) => self.trouble(StatusCode::CONFLICT, "Nothing was done", &reason),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One status for each thing that the page can show.
 
+use super::held::{Headline, HeldReport};
 use super::status::{AccountStatus, Activity, MailboxStatus, SignInStatus, Status, Trouble};
 use super::words::unix_now;
 
@@ -90,6 +91,26 @@ pub(super) fn trouble() -> Status {
     status
 }
 
+pub(super) fn held() -> Status {
+    let mut status = in_sync();
+    let sample = |subject: &str, sender: &str| Headline {
+        subject: subject.to_owned(),
+        sender: sender.to_owned(),
+        received: "2026-11-26T12:00:00Z".to_owned(),
+    };
+    status.mailboxes[0].held = vec![HeldReport {
+        id: "0123456789abcdef".to_owned(),
+        account: 0,
+        mailbox: "inbox".to_owned(),
+        gone_from_cloud: false,
+        count: 9_000,
+        of: 12_345,
+        cause: "9000 of 12345 messages of `inbox` were deleted here".to_owned(),
+        samples: vec![sample("Minutes of Monday", "Ann <ann@example.com>"), sample("", "joe@example.com")],
+    }];
+    status
+}
+
 pub(super) fn starting() -> Status {
     let mut status = in_sync();
     for account in &mut status.accounts {
@@ -111,5 +132,13 @@ fn account(name: &str, service: &str) -> AccountStatus {
 
 fn mailbox(account: usize, name: &str, messages: u64) -> MailboxStatus {
     let synced_at = Some(unix_now() - 190);
-    MailboxStatus { account, name: name.to_owned(), messages, activity: Activity::Idle, synced_at, trouble: None }
+    MailboxStatus {
+        account,
+        name: name.to_owned(),
+        messages,
+        activity: Activity::Idle,
+        synced_at,
+        trouble: None,
+        held: Vec::new(),
+    }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// All that the page shows. It holds neither mail nor tokens.
+use super::held::HeldReport;
+
+/// All that the page shows. It holds no tokens, and of mail the headlines of a few held messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The version of the program.
@@ -90,6 +92,8 @@ pub struct MailboxStatus {
     pub synced_at: Option<i64>,
     /// What is in the way, if anything.
     pub trouble: Option<Trouble>,
+    /// Deletions that wait for the user's word.
+    pub held: Vec<HeldReport>,
 }
 
 /// What is going on in a mailbox.

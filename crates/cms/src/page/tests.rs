@@ -57,6 +57,13 @@ impl Desk for Notebook {
         self.note(format!("cancel {account}"));
     }
 
+    fn rule<'a>(&'a self, held: &'a str, word: Word) -> BoxFuture<'a, Result<(), String>> {
+        self.note(format!("{word:?} {held}"));
+        Box::pin(
+            async move { if held == "old" { Err("what is <held> has changed meanwhile".to_owned()) } else { Ok(()) } },
+        )
+    }
+
     fn redirect_paths(&self) -> Vec<String> {
         vec!["/oauth2/msal".to_owned()]
     }

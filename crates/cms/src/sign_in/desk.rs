@@ -1,24 +1,31 @@
 //! What the page asks for, handed to the accounts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cms_auth::{Landing, TokenSource};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use crate::page::{CameBack, Desk};
+use crate::control::{Door, Reply, Request, Which};
+use crate::page::{CameBack, Desk, Word};
+
+/// How long the loop may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The accounts, as the page sees them.
 pub(super) struct AccountsDesk {
     sources: Arc<[TokenSource]>,
     /// The port that browsers come back to.
     port: u16,
+    /// The way to the loop.
+    door: Door,
 }
 
 impl AccountsDesk {
-    pub(super) fn new(sources: Arc<[TokenSource]>, port: u16) -> Self {
-        Self { sources, port }
+    pub(super) fn new(sources: Arc<[TokenSource]>, port: u16, door: Door) -> Self {
+        Self { sources, port, door }
     }
 
     fn is_user_needed(&self) -> bool {
@@ -46,6 +53,25 @@ impl Desk for AccountsDesk {
         if let Ok(source) = self.source(account) {
             source.cancel();
         }
+    }
+
+    fn rule<'a>(&'a self, held: &'a str, word: Word) -> BoxFuture<'a, Result<(), String>> {
+        let which = Which::Shown(held.to_owned());
+        let request = match word {
+            Word::Apply => Request::Apply { which },
+            Word::Restore => Request::Restore { which },
+        };
+        async move {
+            match tokio::time::timeout(PATIENCE, self.door.ask(request)).await {
+                Ok(Some(Reply::Ruled { .. })) => Ok(()),
+                Ok(Some(Reply::Refused { what, hint })) => {
+                    Err(hint.map_or_else(|| what.clone(), |hint| format!("{what}: {hint}")))
+                }
+                Ok(Some(_) | None) => Err("nothing is being synced here".to_owned()),
+                Err(_) => Err("it takes too long; look again in a while".to_owned()),
+            }
+        }
+        .boxed()
     }
 
     fn redirect_paths(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use cms_auth::{SignInState, TokenSource};
 use tokio::task::JoinSet;
 
+use crate::control::Door;
 use crate::page::{AccountStatus, Board, Page, PageError, PageHandle, SignInStatus, Status};
 
 use voice::Voice;
@@ -42,6 +43,7 @@ pub(crate) struct SignInOptions {
 /// The sign-ins of all accounts, and the page.
 pub(crate) struct SignIns {
     board: Board,
+    door: Door,
     page: Arc<PageHolder>,
     sources: Arc<[TokenSource]>,
     voice: Arc<Voice>,
@@ -51,6 +53,7 @@ pub(crate) struct SignIns {
 /// The page, which is there from the start or from when it is first needed.
 pub(crate) struct PageHolder {
     board: Board,
+    door: Door,
     sources: Arc<[TokenSource]>,
     listen: Vec<SocketAddr>,
     handle: Mutex<Option<PageHandle>>,
@@ -61,8 +64,10 @@ impl SignIns {
     pub(crate) fn start(options: SignInOptions) -> Self {
         let board = Board::new(first_status(&options));
         let sources: Arc<[TokenSource]> = options.sources.into();
+        let door = Door::default();
         let page = Arc::new(PageHolder {
             board: board.clone(),
+            door: door.clone(),
             sources: sources.clone(),
             listen: options.listen,
             handle: Mutex::default(),
@@ -83,12 +88,17 @@ impl SignIns {
         }
         let host = invite::Host::new(sources.clone(), board.clone(), page.clone(), voice.clone(), options.daemon);
         tasks.spawn(host.run());
-        Self { board, page, sources, voice, _tasks: tasks }
+        Self { board, door, page, sources, voice, _tasks: tasks }
     }
 
     /// What the page shows.
     pub(crate) fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// Where the page asks whoever opens it.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Where the page is, if it is there.
@@ -116,7 +126,7 @@ impl PageHolder {
         }
         let bound = Page::bind(&self.listen)?;
         let address = bound.address();
-        let desk = desk::AccountsDesk::new(self.sources.clone(), address.port());
+        let desk = desk::AccountsDesk::new(self.sources.clone(), address.port(), self.door.clone());
         *handle = Some(bound.serve(self.board.clone(), Arc::new(desk)));
         Ok(address)
     }

@@ -204,6 +204,7 @@ impl Machine {
             progress: Progress::new(Kind::Silent),
             listener: None,
             board: None,
+            door: None,
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::control::Listening;
+use crate::control::{Door, Listening};
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
@@ -202,6 +202,7 @@ pub(crate) struct Driver {
     progress: Progress,
     listener: Option<Arc<Listener>>,
     board: Option<Board>,
+    door: Option<Door>,
     /// When the page was last told.
     shown_at: Option<Instant>,
 }

@@ -23,6 +23,7 @@ use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 
+use crate::control::Door;
 use crate::page::Board;
 use crate::progress::Progress;
 
@@ -56,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) listener: Option<Arc<Listener>>,
     /// What the page shows of the mailboxes.
     pub(crate) board: Option<Board>,
+    /// Where the page asks.
+    pub(crate) door: Option<Door>,
 }
 
 /// One configured mailbox.

@@ -1,6 +1,8 @@
 //! Deletions that wait for the user's word, and what becomes of them.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use simcloud::{Deletion, Options};
 
@@ -268,4 +270,61 @@ fn f35_a_daemon_keeps_the_files_of_a_folder_that_was_removed() {
         fs::read_dir(world.path("Lists/cur")).unwrap().count() + fs::read_dir(world.path("Lists/new")).unwrap().count(),
         6
     );
+}
+
+/// Asks the daemon's page over HTTP, and returns all that comes back.
+fn ask_page(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address.replace("localhost", "127.0.0.1")).unwrap();
+    let length = body.len();
+    write!(stream, "{head}Host: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The value of the first hidden field of that name after a place in the page.
+fn field(page: &str, after: &str, name: &str) -> String {
+    let rest = &page[page.find(after).unwrap_or_else(|| panic!("{after}: {page}"))..];
+    let value = rest.split_once(&format!("name=\"{name}\" value=\"")).unwrap().1;
+    value.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn f04_the_page_shows_what_is_held_and_takes_the_users_word() {
+    let world = World::new(60);
+    world.receive("Inbox", "<b>bold</b> & held");
+    let daemon = world.daemon();
+    let line = daemon.stderr().lines().find(|line| line.contains("The page is at")).unwrap().to_owned();
+    let address = line.rsplit("http://").next().unwrap().to_owned();
+    let own = format!("Origin: http://{address}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    let names = world.files("INBOX");
+    let page = || ask_page(&address, "GET / HTTP/1.1\r\n", "");
+    for (word, left) in [("restore", 61), ("apply", 0)] {
+        wipe(&world);
+        wait_for("the page shows it", || page().contains("data-held=\"61\""));
+        let shown = page();
+        assert!(shown.contains("&lt;b&gt;bold&lt;/b&gt; &amp; held"), "{shown}");
+        let (id, key) = (field(&shown, "data-held", "held"), field(&shown, "data-held", "key"));
+        // Another page in the same browser has no key, and another origin.
+        let stranger = format!("held={id}&word=apply&key={key}");
+        let refused =
+            ask_page(&address, &format!("POST /held HTTP/1.1\r\n{}", own.replace("localhost", "evil")), &stranger);
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+        let other = format!("held=0000000000000000&word={word}&key={key}");
+        let refused = ask_page(&address, &format!("POST /held HTTP/1.1\r\n{own}"), &other);
+        assert!(
+            refused.starts_with("HTTP/1.1 409") && refused.contains("What is held has changed meanwhile"),
+            "{refused}"
+        );
+        assert_eq!((world.there("Inbox").len(), world.there(TRASH).len()), (61, 0));
+
+        let form = format!("held={id}&word={word}&key={key}");
+        let answer = ask_page(&address, &format!("POST /held HTTP/1.1\r\n{own}"), &form);
+        assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+        wait_for("it is followed", || world.files("INBOX").len() == left && world.there("Inbox").len() == left);
+        wait_for("the page shows nothing held", || !page().contains("data-held="));
+    }
+    assert_eq!((names.len(), world.there(TRASH).len()), (61, 61));
+    daemon.stop();
+    world.assert_lawful();
 }

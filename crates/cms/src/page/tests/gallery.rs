@@ -19,6 +19,7 @@ async fn gallery() {
         samples::starting(),
         samples::needed(),
         samples::in_sync(),
+        samples::held(),
     ];
     let mut pages = Vec::new();
     for (port, status) in (8101..).zip(samples) {

@@ -100,6 +100,52 @@ async fn a_form_of_ours_begins_and_cancels() {
 }
 
 #[tokio::test]
+async fn held_deletions_are_shown_and_a_form_of_ours_says_what_becomes_of_them() {
+    let served = serve(samples::held());
+    let answer = served.get("/", "").await;
+    for text in [
+        "1 mailbox needs attention",
+        "data-held=\"9000\"",
+        "9000 of 12345 messages of `inbox` were deleted here",
+        "Don&#39;t delete the state directory",
+        "Minutes of Monday",
+        "(no subject)",
+        "Ann &lt;ann@example.com&gt;",
+        "and 8\u{202f}998 more",
+        "data-action=\"held-restore\"",
+        "data-action=\"held-apply\"",
+    ] {
+        assert!(answer.contains(text), "{text}: {answer}");
+    }
+    for word in ["restore", "apply"] {
+        let answer = served.post_well("/held", &format!("held=0123456789abcdef&word={word}")).await;
+        assert_eq!((status_of(&answer), header(&answer, "location")), (303, Some("/")));
+    }
+    let answer = served.post_well("/held", "held=old&word=apply").await;
+    assert_eq!(status_of(&answer), 409);
+    assert!(answer.contains("What is &lt;held&gt; has changed meanwhile."), "{answer}");
+    for fields in ["held=x", "word=apply", "held=x&word=delete", "held=&word="] {
+        assert_eq!(status_of(&served.post_well("/held", fields).await), 400, "{fields}");
+    }
+    assert_eq!(served.desk.asked(), ["Restore 0123456789abcdef", "Apply 0123456789abcdef", "Apply old"]);
+}
+
+#[tokio::test]
+async fn headlines_from_outside_stay_text() {
+    let mut status = samples::held();
+    let evil = "\"'><script>alert(1)</script>\r\n\r\ndata: x";
+    let held = &mut status.mailboxes[0].held[0];
+    for text in [&mut held.id, &mut held.cause, &mut held.mailbox] {
+        *text = evil.to_owned();
+    }
+    let (subject, sender, received) = (evil.to_owned(), evil.to_owned(), evil.to_owned());
+    held.samples[0] = Headline { subject, sender, received };
+    let answer = serve(status).get("/", "").await;
+    assert_eq!(answer.matches("<script").count(), 1);
+    assert!(answer.contains("&lt;script&gt;"));
+}
+
+#[tokio::test]
 async fn what_cannot_begin_is_told_on_the_page() {
     let served = serve(samples::needed());
     let answer = served.post_well("/sign-in", "account=2&method=browser").await;
@@ -143,7 +189,7 @@ async fn f39_other_pages_change_nothing() {
         (own.clone(), format!("account=0&method=browser&key={}", "0".repeat(64))),
         (own.clone(), format!("account=0&method=browser&key={}", &key[..63])),
     ] {
-        for target in ["/sign-in", "/cancel"] {
+        for target in ["/sign-in", "/cancel", "/held"] {
             assert_eq!(status_of(&served.post(target, &headers, &body).await), 403, "{headers} {body}");
         }
     }
@@ -224,6 +270,7 @@ async fn there_is_nothing_else() {
     for (method, target, allow) in [
         ("GET", "/sign-in", "POST"),
         ("PUT", "/cancel", "POST"),
+        ("GET", "/held", "POST"),
         ("POST", "/", "GET, HEAD"),
         ("OPTIONS", "/events", "GET, HEAD"),
         ("DELETE", "/oauth2/msal", "GET, HEAD"),

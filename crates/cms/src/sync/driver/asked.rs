@@ -12,8 +12,16 @@ use crate::sync::driver::{Driver, Mailbox};
 use crate::sync::tasks::Event;
 
 impl Driver {
-    /// Lets commands ask at the control socket from now on. Without one everything else works.
+    /// Lets commands ask at the control socket, and the page at the door, from now on. Without a socket everything else
+    /// works.
     pub(crate) fn listen(&mut self) {
+        if let Some(door) = &self.door {
+            let events = self.events.0.clone();
+            door.open(move |asked| {
+                let events = events.clone();
+                Box::pin(async move { events.send(Event::Asked(asked)).await.is_ok() })
+            });
+        }
         match Listening::at(&self.state_dir) {
             Ok((listening, listener)) => {
                 self.listening = Some(listening);

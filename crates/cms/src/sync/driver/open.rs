@@ -43,32 +43,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
-    let mut marked = Vec::new();
-    for (id, path) in &maildirs {
-        let mark = database.meta(&mark_key(*id)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
-        marked.push((*id, path.clone(), mark));
-    }
-    let mut local = LocalSide::new(store.clone(), marked);
-    for (id, path) in &maildirs {
-        if setup.dry_run && !path.join("cur").is_dir() {
-            continue;
-        }
-        match local.open(&mut world, *id, !setup.dry_run) {
-            Ok(()) => {}
-            // It is a matter of the run's whether that is borne.
-            Err(LocalError::Replaced(_)) => continue,
-            Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
-                if local.is_known(*id) || world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
-            {
-                continue;
-            }
-            Err(LocalError::Maildir(error)) => return Err(SyncError::Maildir(error)),
-            Err(error) => return Err(SyncError::Local(error)),
-        }
-        if !store.probe_same_file_system(path) {
-            warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
-        }
-    }
+    let local = open_maildirs(&setup, &store, &database, &mut world, &maildirs)?;
     let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
     let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
     let routing = Routing::new(setup.route, Arc::new(store.clone()), mailbox_ids, maildir_ids.clone());
@@ -136,8 +111,46 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         progress: setup.progress,
         listener: setup.listener,
         board: setup.board,
+        door: setup.door,
         shown_at: None,
     })
+}
+
+/// Opens the Maildirs. One that was there once and isn't, or isn't the one that we know, stays closed: whether that is
+/// borne is a matter of the run's.
+fn open_maildirs(
+    setup: &Setup,
+    store: &Store,
+    database: &Database,
+    world: &mut World,
+    maildirs: &[(MaildirId, PathBuf)],
+) -> Result<LocalSide, SyncError> {
+    let mut marked = Vec::new();
+    for (id, path) in maildirs {
+        let mark = database.meta(&mark_key(*id)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
+        marked.push((*id, path.clone(), mark));
+    }
+    let mut local = LocalSide::new(store.clone(), marked);
+    for (id, path) in maildirs {
+        if setup.dry_run && !path.join("cur").is_dir() {
+            continue;
+        }
+        match local.open(world, *id, !setup.dry_run) {
+            Ok(()) => {}
+            Err(LocalError::Replaced(_)) => continue,
+            Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
+                if local.is_known(*id) || world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
+            {
+                continue;
+            }
+            Err(LocalError::Maildir(error)) => return Err(SyncError::Maildir(error)),
+            Err(error) => return Err(SyncError::Local(error)),
+        }
+        if !store.probe_same_file_system(path) {
+            warn!(maildir = %path.display(), "The state directory is on another file system, so messages are copied instead of linked and take twice the space");
+        }
+    }
+    Ok(local)
 }
 
 /// Gives the messages of Maildirs that aren't configured any more a place in those that are, as if they had been delivered

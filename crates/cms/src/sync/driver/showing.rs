@@ -5,8 +5,7 @@ use std::time::Duration;
 use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
 
-use crate::control::HeldReport;
-use crate::page::{Activity, MailboxStatus, Trouble};
+use crate::page::{Activity, MailboxStatus};
 use crate::sync::driver::{Driver, Mailbox};
 
 /// To count the messages of all mailboxes takes a walk over the tree, so while much happens it isn't done more often.
@@ -45,10 +44,8 @@ impl Driver {
                 messages,
                 activity: self.activity(mailbox, messages, waiting),
                 synced_at: mailbox.synced_at.map(|at| at.0),
-                trouble: mailbox
-                    .trouble
-                    .clone()
-                    .or_else(|| self.held_in(mailbox.account, &mailbox.name).next().map(held)),
+                trouble: mailbox.trouble.clone(),
+                held: self.held_in(mailbox.account, &mailbox.name).cloned().collect(),
             }
         };
         self.mailboxes.iter().map(line).collect()
@@ -66,9 +63,4 @@ impl Driver {
             _ => Activity::Idle,
         }
     }
-}
-
-/// Deletions that wait for the user's word.
-fn held(held: &HeldReport) -> Trouble {
-    Trouble { what: held.to_string(), remedy: Some(held.safe()) }
 }
