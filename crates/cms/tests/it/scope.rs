@@ -118,3 +118,63 @@ fn f34_a_rule_that_changed_moves_no_old_mail() {
     world.file_of("INBOX", "new");
     assert_eq!(world.files("Lists"), names.1);
 }
+
+/// The state is lost, and the Maildir was filled by another program: names and times of its own.
+fn of_another_program(world: &World) -> Vec<String> {
+    fs::remove_dir_all(world.path(".cms")).unwrap();
+    fs::remove_file(world.path("INBOX/.cms-maildir")).unwrap();
+    for (number, name) in world.files("INBOX").iter().enumerate() {
+        let bytes = fs::read(world.path("INBOX").join(name)).unwrap();
+        world.unlink("INBOX", name);
+        let suffix = name.split_once(":2,").map_or("", |(_, letters)| letters);
+        world.put("INBOX", &format!("cur/1795431857_{number}.26659.vm,U={number}:2,{suffix}"), bytes);
+    }
+    world.files("INBOX")
+}
+
+#[test]
+fn f02_a_maildir_that_another_program_filled_is_taken_as_it_is() {
+    let world = World::new(40);
+    world.sync();
+    let names = of_another_program(&world);
+    world.put("INBOX", "new/1795431857_99.26659.vm", "Subject: only here\n\nx\n");
+    let there = world.there("Inbox");
+    world.cloud.reset_counters();
+    world.sync();
+    let after: Vec<String> = world.files("INBOX").into_iter().filter(|name| !name.contains("_99.")).collect();
+    assert_eq!(after, names, "not one is there twice, and each keeps its name");
+    assert_eq!(world.there("Inbox"), there);
+    assert_unchanged(&world);
+    assert_eq!(world.asked("value"), 40, "the service tells nothing of a message that proves it the same");
+    let again = world.sync();
+    assert!(again.stderr.contains("1 only here") && !again.stderr.contains("delivered"), "{}", again.stderr);
+    // From now on they are messages like any other.
+    let file = world.files("INBOX").remove(0);
+    world.set_letters("INBOX", &file, &format!("{}T", crate::mail_program::letters(&file)));
+    world.sync();
+    assert_eq!((world.there("Inbox").len(), world.there(TRASH).len()), (39, 1));
+    world.assert_lawful();
+}
+
+#[test]
+fn f02_another_program_may_deliver_into_the_same_maildir_all_the_time() {
+    let world = World::new(10);
+    let daemon = world.daemon();
+    for number in 0..30 {
+        world.put("INBOX", &format!("new/17954318{number}.M1P2.vm"), format!("Subject: local {number}\n\nx\n"));
+        if number % 10 == 0 {
+            world.receive("Inbox", &format!("cloud {number}"));
+            world.file_of("INBOX", &format!("cloud {number}"));
+        }
+    }
+    // It has its own way of deleting, too.
+    for number in 0..25 {
+        world.unlink("INBOX", &format!("new/17954318{number}.M1P2.vm"));
+    }
+    world.let_polls_pass(3);
+    assert_eq!((world.files("INBOX").len(), world.there("Inbox").len()), (18, 13));
+    assert_eq!(world.cms(&["status"]).status.code(), Some(0), "what only was here is held by nobody");
+    assert_unchanged(&world);
+    daemon.stop();
+    world.assert_lawful();
+}
