@@ -106,6 +106,13 @@ fn words(report: &Report) -> String {
             }
         };
         let _ = writeln!(text, "Maildir {}{state}", shown.path);
+        if matches!(shown.state, MaildirState::Missing | MaildirState::Replaced) {
+            let _ = writeln!(
+                text,
+                "  mount its disk if it isn't mounted, and all goes on by itself; don't write a mark by hand"
+            );
+            let _ = writeln!(text, "  if its mail is to be put back there: `cms held restore {}`", shown.path);
+        }
         if shown.local_only > 0 {
             let _ = writeln!(
                 text,

@@ -5,6 +5,7 @@
 //! beside the project), or without chromedriver, nothing is tried.
 
 mod chromium;
+mod holding;
 mod inviting;
 mod signing_in;
 mod strangers;

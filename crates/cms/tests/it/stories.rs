@@ -134,6 +134,7 @@ fn f01_a_new_disk_before_a_start_is_not_filled_unasked_and_wipes_nothing() {
     let told = world.cms(&["status"]);
     assert_eq!(told.status.code(), Some(4));
     assert!(told.stdout.contains("which isn't the directory that held the mail"), "{}", told.stdout);
+    assert!(told.stdout.contains("`cms held restore "), "{}", told.stdout);
     // A daemon waits for the right disk.
     let daemon = world.start(&["run"]);
     daemon.wait_for_line("isn't the directory that held the mail");
