@@ -110,7 +110,7 @@ fn a_maildir_path_that_is_a_file() {
 }
 
 #[test]
-fn a_maildir_that_held_mail_and_is_missing_is_not_made_anew() {
+fn f01_a_maildir_that_held_mail_and_is_missing_is_not_made_anew() {
     let world = small(12);
     world.sync();
     let there = world.there("Inbox");

@@ -16,7 +16,7 @@ fn flagged(world: &World, id: &str) -> bool {
 }
 
 #[test]
-fn files_that_went_while_it_was_stopped_come_back_without_a_download() {
+fn f01_files_that_went_while_it_was_stopped_come_back_without_a_download() {
     for arguments in [&["sync"][..], &["sync", "--online"], &["sync", "--offline"]] {
         let world = calm(12);
         world.sync();
@@ -123,7 +123,7 @@ fn by_default_both_sides_changes_are_merged() {
 }
 
 #[test]
-fn after_a_lost_state_nothing_is_deleted_or_doubled_on_either_side() {
+fn f02_after_a_lost_state_nothing_is_deleted_or_doubled_on_either_side() {
     for offline in [false, true] {
         let world = World::new(60);
         let [mine, theirs, marked] =
@@ -172,7 +172,7 @@ fn after_a_lost_state_nothing_is_deleted_or_doubled_on_either_side() {
 }
 
 #[test]
-fn a_mass_deletion_in_the_cloud_is_held() {
+fn f03_a_mass_deletion_in_the_cloud_is_held() {
     let world = World::new(60);
     let ids: Vec<String> = {
         world.sync();
@@ -217,7 +217,7 @@ fn a_mass_deletion_in_the_cloud_is_held() {
 }
 
 #[test]
-fn a_mass_deletion_here_is_held() {
+fn f04_a_mass_deletion_here_is_held() {
     let world = World::new(60);
     world.sync();
     for name in &world.files("INBOX")[..40] {
@@ -245,7 +245,7 @@ fn a_mass_deletion_here_is_held() {
 }
 
 #[test]
-fn a_mass_deletion_while_it_runs_is_held_and_comes_back_at_the_next_start() {
+fn f01_a_mass_deletion_while_it_runs_is_held_and_comes_back_at_the_next_start() {
     let world = World::new(60);
     let daemon = world.daemon();
     let names = world.files("INBOX");
