@@ -35,6 +35,7 @@ impl Listener {
 #[tokio::test]
 async fn changes_arrive_and_the_newest_always_does() {
     let served = serve(samples::needed());
+    let began = std::time::Instant::now();
     let mut listener = Listener::open(&served).await;
     assert!(listener.hears("event: page").await);
     assert_eq!(header(&listener.heard, "content-type"), Some("text/event-stream"));
@@ -45,7 +46,9 @@ async fn changes_arrive_and_the_newest_always_does() {
     }
     assert!(listener.hears("\"pid\":100199,").await);
     let snapshots = listener.heard.matches("data: {\"version\"").count();
-    assert!(snapshots <= 12, "{snapshots} in about a second");
+    // However long it took here: one each tenth of a second, and the first and the last.
+    let most = 2 + began.elapsed().as_millis() / 100;
+    assert!(snapshots as u128 <= most, "{snapshots}, and {most} are enough");
 }
 
 #[tokio::test]
