@@ -1,5 +1,6 @@
 //! Flags, identities, the three trees and `plan()`: pure. No I/O, no clock, no randomness, no async.
 
+mod because;
 mod collections;
 mod flags;
 mod identity;
@@ -7,6 +8,7 @@ mod op;
 mod plan;
 mod trees;
 
+pub use because::{Became, Because};
 pub use collections::{HashMap, HashSet};
 pub use flags::Flags;
 pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};

@@ -3,7 +3,8 @@
 //! * [`Store`] holds every message once, in a file named by its content hash. Files in Maildirs are further names (hard
 //!   links) of these.
 //! * [`Incoming`] is one download on its way into the store: line ends converted, checked, flushed, then named.
-//! * [`Database`] holds what was observed and agreed on: the Cloud and Synced trees, cursors, and notes. Never work to do.
+//! * [`Database`] holds what was observed and agreed on: the Cloud and Synced trees, cursors, notes, and
+//!   the journal of what was done. Never work to do.
 //! * [`Lock`] makes sure that one process at a time works on a state directory.
 //!
 //! Everything here is readable by this user alone. All calls block for as long as the disk takes.
@@ -19,7 +20,10 @@ mod message_start;
 mod messages;
 mod prune;
 
-pub use database::{Change, CloudRecord, Database, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
+pub use database::{
+    After, Change, CloudRecord, Database, Deed, DeletedNote, Ended, Heard, JournalEntry, JournalPart, JournalRecord,
+    MailboxRecord, ReportedNote, Standing, SyncedRecord, Wanted,
+};
 pub use error::StoreError;
 pub use incoming::{Incoming, Stored};
 pub use line_ends::LineEnds;

@@ -157,11 +157,20 @@ impl Database {
     pub(super) fn each_row(
         &self,
         sql: &str,
+        visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        self.each_row_of(sql, [], visit)
+    }
+
+    pub(super) fn each_row_of(
+        &self,
+        sql: &str,
+        parameters: impl rusqlite::Params,
         mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         let failed = |error| self.failed(error);
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
+        let mut rows = statement.query(parameters).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             visit(row).map_err(failed)?;
         }
@@ -180,7 +189,16 @@ fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<ContentHash> {
     Ok(ContentHash::new(digest))
 }
 
-fn optional_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ContentHash>> {
+pub(super) fn optional_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc<str>>> {
+    if matches!(row.get_ref(column)?, ValueRef::Null) { Ok(None) } else { text(row, column).map(Some) }
+}
+
+/// Flags, none where none are told.
+pub(super) fn flags(row: &Row<'_>, column: usize) -> rusqlite::Result<Flags> {
+    row.get::<_, Option<u8>>(column).map(|bits| Flags::from_bits(bits.unwrap_or_default()))
+}
+
+pub(super) fn optional_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ContentHash>> {
     if matches!(row.get_ref(column)?, ValueRef::Null) { Ok(None) } else { hash(row, column).map(Some) }
 }
 

@@ -1,6 +1,7 @@
 //! The database: what was observed and agreed on, so that a start needs to ask only for what changed.
 
 mod changes;
+mod journal;
 mod load;
 mod names;
 mod records;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use journal::{After, Deed, Ended, Heard, JournalEntry, JournalPart, JournalRecord, Standing, Wanted};
 pub use records::{Change, CloudRecord, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
 
 use crate::StoreError;
@@ -28,6 +30,8 @@ pub struct Database {
     connection: Connection,
     path: PathBuf,
     is_new: bool,
+    /// The schema version; an older one than ours only where the database was opened to read.
+    version: u32,
 }
 
 impl Database {
@@ -51,11 +55,11 @@ impl Database {
         configure(&connection).map_err(failed)?;
         let is_new = schema::migrate(&mut connection, &path)?;
         schema::check(&connection, &path)?;
-        Ok(Self { connection, path, is_new })
+        Ok(Self { connection, path, is_new, version: schema::newest() })
     }
 
     /// Opens the database of a state directory for reading alone, beside whoever else works with it. Nothing if there is
-    /// none yet.
+    /// none yet. What an older version wrote is read as far as it goes.
     pub fn open_read_only(state_dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = Self::path(state_dir);
         if !path.exists() {
@@ -65,10 +69,9 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
-        if !schema::is_known(&connection, &path)? {
-            return Ok(None);
-        }
-        Ok(Some(Self { connection, path, is_new: false }))
+        let version = schema::version(&connection, &path)?;
+        // A file that was only just made has no tables yet.
+        Ok((version > 0).then_some(Self { connection, path, is_new: false, version }))
     }
 
     /// Where the database of a state directory is.

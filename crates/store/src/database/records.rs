@@ -2,6 +2,8 @@
 
 use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word};
 
+use super::JournalEntry;
+
 /// One mailbox of one account, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MailboxRecord {
@@ -145,6 +147,8 @@ pub enum Change {
         /// Since when.
         at: UnixSeconds,
     },
+    /// Adds an entry to the journal.
+    Journal(Box<JournalEntry>),
     /// Forgets that note.
     Unreleased {
         /// Which message.

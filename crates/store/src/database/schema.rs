@@ -7,18 +7,15 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Step `n` makes version `n + 1` of version `n`. Steps that were released are never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// Brings the database to the newest version; whether there was none before comes back.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
     let failed = |error| StoreError::database(path, error);
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     // Two processes may open a new database at once; the second waits here and finds it made.
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
-    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    if found > known {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
-    }
+    let found = version(&transaction, path)?;
     for (step, version) in MIGRATIONS.iter().zip(1u32..).skip(found as usize) {
         transaction.execute_batch(step).map_err(failed)?;
         transaction.pragma_update(None, "user_version", version).map_err(failed)?;
@@ -27,20 +24,28 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, 
     Ok(found == 0)
 }
 
-/// Whether there is something in it that can be read. [`StoreError::NewerSchema`] if a newer version wrote it.
-pub(super) fn is_known(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
-    let found: u32 = version.map_err(|error| StoreError::database(path, error))?;
+/// The version that this program makes.
+pub(super) fn newest() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+/// The version that a database has; an error if this program doesn't know it.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
+    let found = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| StoreError::database(path, error))?;
+    let known = newest();
     if found > known {
         return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
     }
-    Ok(found > 0)
+    Ok(found)
 }
 
 /// Looks whether all tables are there and can be counted.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    for table in ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released", "deleted", "words"] {
+    for table in
+        ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released", "deleted", "words", "journal"]
+    {
         let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
         match count {
             Ok(_) => {}

@@ -5,6 +5,7 @@
 mod damage;
 mod database;
 mod incoming;
+mod journal;
 mod limits;
 mod lock;
 mod measure;

@@ -1,0 +1,197 @@
+//! The journal, and how a database from before it gets one.
+
+use cms_engine::{Became, Because, FileKey, Flags, MailboxId, MaildirId, RowId, Sides, UnixSeconds};
+use cms_store::{
+    After, Change, Database, Deed, Ended, Heard, JournalEntry, JournalPart, JournalRecord, Standing, Wanted,
+};
+use tempfile::TempDir;
+
+use crate::{cloud_record, synced_record};
+
+fn standing(number: u32) -> Standing {
+    Standing::from(&synced_record(number, MailboxId(1), MaildirId(1)))
+}
+
+fn entry(at: i64) -> JournalEntry {
+    JournalEntry {
+        at: UnixSeconds(at),
+        deed: Deed::Delivered,
+        wanted: Wanted::Cloud,
+        because: Because { here: Became::Absent, there: Became::New },
+        heard: Heard::Listing,
+        heard_at: None,
+        undo: None,
+        row: Some(RowId(1)),
+        before: None,
+        after: After::AsItsRow(Sides { local: Flags::SEEN, cloud: Flags::SEEN }),
+        request: None,
+        answer: None,
+        ended: Ended::Done,
+    }
+}
+
+fn write(database: &mut Database, entries: &[JournalEntry]) {
+    let changes: Vec<Change> = entries.iter().cloned().map(Change::journal).collect();
+    database.apply(&changes).unwrap();
+}
+
+fn read(database: &Database, part: JournalPart) -> Vec<JournalRecord> {
+    let mut records = Vec::new();
+    database.journal(part, |record| records.push(record)).unwrap();
+    records
+}
+
+#[test]
+fn entries_come_back_as_they_went() {
+    let directory = TempDir::new().unwrap();
+    let mut database = Database::open(directory.path()).unwrap();
+    let moved = Standing { file: FileKey::new(MaildirId(2), standing(1).file.base_name), ..standing(1) };
+    let local_only = Standing { remote: None, mailbox: None, ..standing(2) };
+    let entries = [
+        entry(100),
+        JournalEntry {
+            deed: Deed::FlaggedThere,
+            wanted: Wanted::Local,
+            because: Because { here: Became::Flags, there: Became::Unchanged },
+            heard: Heard::Watch,
+            heard_at: Some(UnixSeconds(99)),
+            before: Some(standing(1)),
+            after: After::As(Standing { flags: Sides { local: Flags::ALL, cloud: Flags::SEEN }, ..standing(1) }),
+            request: Some("PATCH /me/messages/{id}".to_owned()),
+            answer: Some("the cloud refuses".to_owned()),
+            ended: Ended::Refused,
+            ..entry(101)
+        },
+        JournalEntry { deed: Deed::MovedHere, before: Some(standing(1)), after: After::As(moved), ..entry(102) },
+        JournalEntry {
+            deed: Deed::RemovedHere,
+            wanted: Wanted::Undo,
+            undo: Some(7),
+            before: Some(standing(3)),
+            after: After::Nothing,
+            ..entry(103)
+        },
+        JournalEntry { deed: Deed::RestoredHere, row: None, after: After::As(local_only), ..entry(104) },
+    ];
+    write(&mut database, &entries);
+    let records = read(&database, JournalPart::Since(UnixSeconds(0)));
+    assert_eq!(records.iter().map(|record| record.entry.clone()).collect::<Vec<_>>(), entries);
+    assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(read(&database, JournalPart::Newest(2)), records[3..]);
+    assert_eq!(read(&database, JournalPart::Since(UnixSeconds(103))), records[3..]);
+    assert_eq!(database.next_undo().unwrap(), 8);
+}
+
+#[test]
+fn every_code_is_read_back_as_what_was_written() {
+    let directory = TempDir::new().unwrap();
+    let mut database = Database::open(directory.path()).unwrap();
+    let deeds = [
+        Deed::Delivered,
+        Deed::Returned,
+        Deed::Replaced,
+        Deed::FlaggedHere,
+        Deed::MovedHere,
+        Deed::RemovedHere,
+        Deed::LeftoverRemoved,
+        Deed::FlaggedThere,
+        Deed::MovedThere,
+        Deed::DeletedThere,
+        Deed::Agreed,
+        Deed::Forgotten,
+        Deed::RestoredHere,
+        Deed::RestoredThere,
+        Deed::FoundEdited,
+    ];
+    let entries: Vec<JournalEntry> = deeds.into_iter().map(|deed| JournalEntry { deed, ..entry(1) }).collect();
+    write(&mut database, &entries);
+    let found: Vec<Deed> = read(&database, JournalPart::Newest(99)).iter().map(|record| record.entry.deed).collect();
+    assert_eq!(found, deeds);
+}
+
+#[test]
+fn old_entries_go_in_bounded_steps_and_numbers_are_never_given_twice() {
+    let directory = TempDir::new().unwrap();
+    let mut database = Database::open(directory.path()).unwrap();
+    write(&mut database, &(0..10).map(entry).collect::<Vec<_>>());
+    assert_eq!(database.prune_journal(UnixSeconds(8), 5).unwrap(), 5);
+    assert_eq!(database.prune_journal(UnixSeconds(8), 5).unwrap(), 3);
+    assert_eq!(database.prune_journal(UnixSeconds(8), 5).unwrap(), 0);
+    assert_eq!(database.prune_journal(UnixSeconds(i64::MAX), 5).unwrap(), 1, "the newest one stays");
+    write(&mut database, &[entry(20)]);
+    let numbers: Vec<u64> = read(&database, JournalPart::Newest(9)).iter().map(|record| record.number).collect();
+    assert_eq!(numbers, [10, 11]);
+}
+
+#[test]
+fn an_entry_and_the_row_that_it_tells_of_are_written_together_or_not_at_all() {
+    let directory = TempDir::new().unwrap();
+    let mut database = Database::open(directory.path()).unwrap();
+    let mailbox = database.mailbox_id("user", "inbox").unwrap();
+    let maildir = database.maildir_id(std::path::Path::new("/m")).unwrap();
+    let row = synced_record(1, mailbox, maildir);
+    let clash = cms_store::SyncedRecord { row_id: RowId(99), ..row.clone() };
+    let refused = database.apply(&[
+        Change::PutSynced(row),
+        Change::journal(entry(1)),
+        Change::PutSynced(clash),
+        Change::journal(entry(2)),
+    ]);
+    assert!(refused.is_err());
+    assert_eq!(read(&database, JournalPart::Newest(9)), []);
+}
+
+/// A database as version 1 of the schema made it.
+fn of_version_1(directory: &TempDir) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(Database::path(directory.path())).unwrap();
+    connection.execute_batch(include_str!("../../src/database/schema_1.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO mailboxes (account, name, folder, cursor, complete) VALUES ('user', 'inbox', 'f', 'c', 1);
+             INSERT INTO maildirs (path) VALUES (CAST('/m' AS BLOB));
+             INSERT INTO cloud VALUES ('AAMk1', 1, 16, 5, zeroblob(32), NULL, NULL, NULL, NULL, 0);
+             INSERT INTO synced VALUES (41, 'AAMk1', 1, 1, '5.R1.host', 16, 16, zeroblob(32), 77, 5, NULL);
+             INSERT INTO released VALUES (zeroblob(32), 9);",
+        )
+        .unwrap();
+    connection
+}
+
+#[test]
+fn a_database_from_before_the_journal_keeps_all_that_it_holds_and_gets_one() {
+    let directory = TempDir::new().unwrap();
+    drop(of_version_1(&directory));
+    let mut database = Database::open(directory.path()).unwrap();
+    assert!(!database.is_new());
+    assert_eq!(database.tree_sizes().unwrap(), (1, 1));
+    assert_eq!(database.next_row_id().unwrap(), RowId(42));
+    assert_eq!(database.released().unwrap().len(), 1);
+    assert_eq!(database.mailboxes().unwrap()[0].cursor.as_deref(), Some("c"));
+    write(&mut database, &[entry(1)]);
+    database.apply(&[Change::PutCloud(cloud_record(1, MailboxId(1)))]).unwrap();
+    drop(database);
+    let database = Database::open(directory.path()).unwrap();
+    assert_eq!(read(&database, JournalPart::Newest(9)).len(), 1);
+    assert_eq!(database.tree_sizes().unwrap(), (2, 1));
+}
+
+#[test]
+fn reading_beside_a_writer_changes_nothing_not_even_an_old_version() {
+    let directory = TempDir::new().unwrap();
+    assert!(Database::open_read_only(directory.path()).unwrap().is_none(), "there is none");
+    assert!(!Database::path(directory.path()).exists(), "and none is made");
+    let writer = of_version_1(&directory);
+    let mut reader = Database::open_read_only(directory.path()).unwrap().unwrap();
+    assert_eq!(read(&reader, JournalPart::Newest(9)), []);
+    assert_eq!(reader.next_undo().unwrap(), 1);
+    assert_eq!(reader.tree_sizes().unwrap(), (1, 1));
+    assert!(reader.set_meta("a", "b").is_err());
+    let version: u32 = writer.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 1);
+    drop(writer);
+    let mut writer = Database::open(directory.path()).unwrap();
+    let reader = Database::open_read_only(directory.path()).unwrap().unwrap();
+    write(&mut writer, &[entry(1)]);
+    assert_eq!(read(&reader, JournalPart::Newest(9)).len(), 1);
+}
