@@ -41,6 +41,10 @@ pub trait CloudAccount: Send + Sync {
     /// Several changes to one message are made in the order in which they stand.
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome>;
 
+    /// The request by which a change is made, such as `PATCH /me/messages/{id}`: for people who want to know what the
+    /// service was asked. Without the message's id, and nothing in it is secret.
+    fn request_line(&self, change: &CloudChange) -> String;
+
     /// The folder that a deleted message ends up in, or nothing where it ends up nowhere.
     ///
     /// Who deletes a message that is in the folder [`DeleteAction::Trash`] leads to must ask for

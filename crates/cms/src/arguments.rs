@@ -1,9 +1,13 @@
 //! What can be typed after `cms`. The doc comments here are the help text.
 
+pub mod span;
+
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use self::span::Since;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +17,7 @@ Examples:
   cms sign-in                sign in to every account that needs it
   cms status                 how everything stands
   cms sync                   one full sync, then exit
+  cms log                    what was done lately
   cms -c ~/work.cfg run -v   the daemon, with another configuration, telling more
 
 Exit status:
@@ -38,6 +43,13 @@ Examples:
   cms held apply inbox       the deletions are meant
   cms held restore ~/mail/INBOX
                              a Maildir on a new disk: its mail is put back";
+
+const LOG_EXAMPLES: &str = "\
+Examples:
+  cms log                                        the last changes
+  cms log --since 2h                             all of the last two hours
+  cms log '<abc@example.com>'                    why this message is gone, here, or read
+  cms log ~/mail/INBOX/cur/1700000000.R1.host    the same, by its file; flags don't matter";
 
 /// Keeps an Office 365 mailbox and local Maildirs the same, both ways
 #[derive(Clone, Debug, Parser)]
@@ -107,6 +119,21 @@ pub enum Command {
     },
     /// Check configuration, sign-in, folders and disk
     Check,
+    /// Tell what was done on both sides, or the story of one message
+    #[command(after_help = LOG_EXAMPLES)]
+    Log {
+        /// The message: its Message-ID, or its file in a Maildir, gone or not
+        message: Option<String>,
+        /// Tell so many changes [default: 20, or all with `--since`]
+        #[arg(short = 'n', value_name = "N")]
+        count: Option<u32>,
+        /// Tell what was done since then: `2h`, `3d`, `2026-11-26T14` (times are UTC)
+        #[arg(long, value_name = "TIME", value_parser = span::since)]
+        since: Option<Since>,
+        /// Write one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Sign in to an account, in the browser or with a code
     #[command(after_help = SIGN_IN_EXAMPLES)]
     SignIn {

@@ -13,6 +13,7 @@ pub mod check;
 pub mod completion;
 pub mod demo;
 pub mod held;
+pub mod log;
 pub mod man;
 pub mod plan;
 pub mod run;

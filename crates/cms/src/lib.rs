@@ -21,6 +21,8 @@ pub mod arguments;
 pub mod commands;
 pub mod configuration;
 mod control;
+mod envelope;
+mod history;
 pub mod logging;
 pub mod output;
 pub mod page;
@@ -66,6 +68,7 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
         | Command::Status { .. }
         | Command::Held { .. }
         | Command::Check
+        | Command::Log { .. }
         | Command::SignIn { .. }
         | Command::SignOut { .. } => {}
     }
@@ -99,6 +102,9 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Status { json } => commands::status::run(context, json).await,
         Command::Held { word } => commands::held::run(context, word).await,
         Command::Check => commands::check::run(context).await,
+        Command::Log { message, count, since, json } => {
+            commands::log::run(context, &commands::log::Asked { message: message.as_deref(), count, since, json })
+        }
         Command::SignIn { account, device } => commands::sign_in::run(context, account.as_deref(), device).await,
         Command::SignOut { account } => commands::sign_out::run(context, &account).await,
         Command::Completion { shell } => commands::completion::run(shell),

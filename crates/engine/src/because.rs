@@ -1,6 +1,6 @@
 //! Why a step was taken: the place in the planner's table that a message was found in.
 
-use crate::{Absence, CloudTree, FileKey, Flags, LocalTree, Op, RemoteId, Row, RowId, SyncedTree};
+use crate::{Absence, CloudTree, FileKey, Flags, LocalTree, Op, RemoteId, Row, SyncedTree};
 
 /// What became of a message on one side since the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub struct Because {
 impl Because {
     /// Finds out why a step is in a plan, from the same trees that the plan was made of.
     pub fn of(op: &Op, cloud: &CloudTree, local: &LocalTree, synced: &SyncedTree) -> Self {
-        let base = row_of(op).and_then(|row| synced.get(row));
+        let base = op.row().and_then(|row| synced.get(row));
         let id = op.id(synced);
         match base {
             Some(base) => Self { here: here(op, base, local), there: there(id, base, cloud) },
@@ -95,18 +95,5 @@ fn file_of<'a>(op: &'a Op, base: Option<&'a Row>) -> Option<&'a FileKey> {
         Op::Deliver { .. } | Op::DeleteInCloud { .. } | Op::Forget { .. } | Op::Fetch { .. } => {
             base.map(|base| &base.file)
         }
-    }
-}
-
-fn row_of(op: &Op) -> Option<RowId> {
-    match op {
-        Op::Fetch { .. } => None,
-        Op::Deliver { row, .. } | Op::Record { row, .. } | Op::Remove { row, .. } => *row,
-        Op::Replace { row, .. }
-        | Op::Rename { row, .. }
-        | Op::SetCloudFlags { row, .. }
-        | Op::MoveInCloud { row, .. }
-        | Op::DeleteInCloud { row, .. }
-        | Op::Forget { row } => Some(*row),
     }
 }

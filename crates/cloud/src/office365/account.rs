@@ -12,8 +12,8 @@ use cms_engine::{Flags, RemoteId, UnixSeconds};
 use url::Url;
 
 use crate::contract::{
-    Capabilities, Changes, CloudAccount, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink,
-    Outcome, Whereabouts,
+    Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId,
+    MimeSink, Outcome, Whereabouts,
 };
 use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport};
 
@@ -182,6 +182,17 @@ impl CloudAccount for Account {
 
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {
         self.apply_all(ops).await
+    }
+
+    fn request_line(&self, change: &CloudChange) -> String {
+        let request = match change {
+            CloudChange::SetFlags { .. } => "PATCH /me/messages/{id}",
+            CloudChange::Move { .. } => "POST /me/messages/{id}/move",
+            CloudChange::Delete(DeleteAction::Trash) => "POST /me/messages/{id}/move to deleteditems",
+            CloudChange::Delete(DeleteAction::Archive) => "POST /me/messages/{id}/move to archive",
+            CloudChange::Delete(DeleteAction::Purge) => "POST /me/messages/{id}/permanentDelete",
+        };
+        request.to_owned()
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

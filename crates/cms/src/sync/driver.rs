@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
 use cms_engine::{FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
-use cms_store::{Database, Lock, Store};
+use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -31,6 +31,7 @@ use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::driver::holding::Holding;
 use crate::sync::flips::Flips;
+use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
 use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
@@ -143,6 +144,7 @@ pub(crate) struct Driver {
     host: String,
     start: Start,
     max_deletions: Option<u32>,
+    keep_deleted_days: u32,
     poll_interval: Duration,
     on_change: Option<String>,
     watching: bool,
@@ -159,6 +161,8 @@ pub(crate) struct Driver {
     /// Those of the questions under way that no round waits for by itself.
     loose_questions: usize,
     writing: HashSet<RemoteId>,
+    /// Why the changes under way are made.
+    reasons: HashMap<RemoteId, Reason>,
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
     /// Messages of which the last change was answered by "gone".
@@ -182,6 +186,7 @@ pub(crate) struct Driver {
     reopen_at: Option<Instant>,
     routing_retry_at: Option<Instant>,
     scan_at: Instant,
+    tidy_at: Instant,
     hook_at: Option<Instant>,
 
     flips: Flips,
@@ -317,6 +322,7 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
+        self.world.hear(self.how_heard(&event));
         match event {
             Event::Opened { mailbox, folder } => self.opened(mailbox, folder),
             Event::DeleteTarget { mailbox, target } => {
@@ -338,9 +344,23 @@ impl Driver {
                 self.reopen_at = Some(Instant::now());
             }
         }
+        self.world.hear(None);
         if self.world.is_touched() && self.plan_at.is_none() {
             self.plan_at = Some(Instant::now());
         }
+    }
+
+    /// By what kind of observation an event tells what it tells; nothing for a listing from the beginning.
+    fn how_heard(&self, event: &Event) -> Option<(Heard, UnixSeconds)> {
+        let how = match event {
+            Event::Page { mailbox, .. } if self.mailbox(*mailbox).is_some_and(|mailbox| mailbox.cursor.is_some()) => {
+                Heard::Poll
+            }
+            Event::LookedUp { .. } => Heard::Asked,
+            Event::Watched(Ok(_)) => Heard::Watch,
+            _ => return None,
+        };
+        Some((how, self.now()))
     }
 
     fn look_at_the_clock(&mut self) {
@@ -391,6 +411,11 @@ impl Driver {
         for row in self.flips.release(now) {
             self.world.touch_row(row);
         }
+        if self.watching && self.tidy_at <= now {
+            self.tidy_at = now + open::BETWEEN_TIDYINGS;
+            let today = self.now();
+            open::shorten_journal(&mut self.database, today, self.keep_deleted_days);
+        }
         let time_of_day = self.now();
         self.world.unblock_due(time_of_day);
         self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
@@ -422,6 +447,7 @@ impl Driver {
             self.hook_at,
             self.watching.then_some(self.scan_at),
             self.flips.next_release(),
+            self.watching.then_some(self.tidy_at),
             retry,
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);

@@ -10,6 +10,7 @@ use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, has
 use cms_store::{Change, Store, StoreError};
 use tracing::{debug, info, warn};
 
+use crate::sync::journal::Reason;
 use crate::sync::saved_copy::hash_without_lengths;
 use crate::sync::world::{Located, World};
 
@@ -501,13 +502,8 @@ impl LocalSide {
     }
 
     /// Does one local op: the disk first, then the trees.
-    pub(crate) fn perform(
-        &self,
-        world: &mut World,
-        store: &Store,
-        op: &Op,
-        now: UnixSeconds,
-    ) -> Result<(), LocalError> {
+    pub(crate) fn perform(&self, world: &mut World, store: &Store, op: &Op, reason: &Reason) -> Result<(), LocalError> {
+        let now = reason.at;
         match op {
             Op::Deliver { row, base } => {
                 let mut base = base.clone();
@@ -516,25 +512,25 @@ impl LocalSide {
                     return Err(LocalError::ContentMissing);
                 }
                 self.deliver(world, store, &mut base)?;
-                world.confirm(&Op::Deliver { row: *row, base }, &Answer::default());
+                world.confirm(&Op::Deliver { row: *row, base }, &Answer::default(), reason);
             }
             Op::Replace { row, old, base } => {
                 let mut base = base.clone();
                 self.must_be_as_known(world, old)?;
                 self.deliver(world, store, &mut base)?;
                 self.unlink(world, store, old, now)?;
-                world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default());
+                world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default(), reason);
             }
             Op::Rename { row, from, base } => {
                 let mut base = base.clone();
                 self.rename(world, from, &mut base)?;
-                world.confirm(&Op::Rename { row: *row, from: from.clone(), base }, &Answer::default());
+                world.confirm(&Op::Rename { row: *row, from: from.clone(), base }, &Answer::default(), reason);
             }
             Op::Remove { file, .. } => {
                 self.unlink(world, store, file, now)?;
-                world.confirm(op, &Answer::default());
+                world.confirm(op, &Answer::default(), reason);
             }
-            Op::Record { .. } | Op::Forget { .. } => world.confirm(op, &Answer::default()),
+            Op::Record { .. } | Op::Forget { .. } => world.confirm(op, &Answer::default(), reason),
             Op::Fetch { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {}
         }
         Ok(())

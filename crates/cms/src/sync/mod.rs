@@ -7,6 +7,7 @@ mod at_rest;
 mod driver;
 mod flips;
 mod headline;
+mod journal;
 mod local;
 mod report;
 mod routing;

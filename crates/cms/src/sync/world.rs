@@ -12,6 +12,8 @@ use cms_engine::{
 use cms_maildir::{FileName, Place};
 use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};
 
+use crate::sync::journal::{Hearsay, Reason};
+
 /// Where a file is on disk, beyond what the engine needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
@@ -85,6 +87,8 @@ pub(crate) struct World {
     /// Files of which the user was told that they are only here.
     reported: HashSet<FileKey>,
     changes: Vec<Change>,
+    /// How all of this came to be known.
+    pub(super) hearsay: Hearsay,
 }
 
 impl World {
@@ -214,6 +218,7 @@ impl World {
             self.homeless.insert(id.clone());
         }
         self.touch(&id);
+        self.hearsay.of_message(&id);
         self.cloud.messages.insert(id, message);
     }
 
@@ -223,6 +228,7 @@ impl World {
             self.troubles.remove(id);
             self.homeless.remove(id);
             self.changes.push(Change::DeleteCloud(id.clone()));
+            self.hearsay.of_message(id);
             self.touch(id);
         }
     }
@@ -326,6 +332,7 @@ impl World {
         if !self.unread.is_empty() {
             self.unread.remove(&key);
         }
+        self.hearsay.of_file(&key);
         self.places.insert(key.clone(), located);
         self.local.files.insert(key, file);
     }
@@ -365,6 +372,7 @@ impl World {
             {
                 self.local.vanished.insert(key.clone(), absence);
             }
+            self.hearsay.of_file(key);
             self.touched.files.insert(key.clone());
         }
     }
@@ -405,9 +413,11 @@ impl World {
         self.strangers.iter()
     }
 
-    /// Moves the base for a confirmed op, and the trees with it as far as the op says how they are now.
-    pub(crate) fn confirm(&mut self, op: &Op, answer: &Answer) {
+    /// Moves the base for a confirmed op, and the trees with it as far as the op says how they are now, and writes it into
+    /// the journal.
+    pub(crate) fn confirm(&mut self, op: &Op, answer: &Answer, reason: &Reason) {
         let before = op.row();
+        let row_before = self.row_before(op);
         let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| row.file.clone());
         // A message has one row: one that a new row takes the place of goes from the database first.
         let rivals: Vec<(RowId, Row)> = op_base(op)
@@ -418,11 +428,13 @@ impl World {
             .filter_map(|rival| Some((rival, self.synced.get(rival)?.clone())))
             .collect();
         let row = self.synced.confirm(op, answer);
-        for (rival, Row { remote, file, .. }) in rivals {
+        for (rival, lost) in rivals {
             if self.synced.get(rival).is_some() || Some(rival) == before {
                 continue;
             }
             self.changes.push(Change::DeleteSynced(rival));
+            self.write_rival(rival, &lost, reason);
+            let Row { remote, file, .. } = lost;
             // What it stood for is nobody's now.
             if self.synced.by_remote(&remote).is_none() && self.cloud.messages.contains_key(&remote) {
                 self.homeless.insert(remote.clone());
@@ -434,6 +446,7 @@ impl World {
             }
         }
         self.mirror(before, row);
+        self.write_journal(op, row, row_before.as_ref(), answer, reason);
         if let Some(file) = vanished_file
             && self.synced.by_file(&file).is_none()
         {
@@ -445,8 +458,17 @@ impl World {
         }
     }
 
-    /// Moves the base for an op that the cloud refused for good.
-    pub(crate) fn refuse(&mut self, op: &Op) {
+    /// The row that an op concerns, as it is now; for a leftover, that of the message that it is left of.
+    fn row_before(&self, op: &Op) -> Option<Row> {
+        let row = match op {
+            Op::Remove { row: None, file, .. } => self.synced.by_file(file),
+            _ => op.row(),
+        };
+        row.and_then(|row| self.synced.get(row)).cloned()
+    }
+
+    /// Moves the base for an op that the cloud refused for good, for that reason.
+    pub(crate) fn refuse(&mut self, op: &Op, reason: &Reason, why: String) {
         let Some(before) = op.row() else { return };
         let Some(old) = self.synced.get(before).cloned() else { return };
         let local = self.local.files.get(&old.file).map(|file| file.flags);
@@ -455,6 +477,7 @@ impl World {
         self.local.vanished.remove(&old.file);
         let row = self.synced.refuse(op, local, cloud);
         self.mirror(Some(before), row);
+        self.write_refusal(op, &old, reason, why);
         self.touch_row(before);
     }
 

@@ -189,6 +189,8 @@ pub enum JournalPart {
     Since(UnixSeconds),
     /// The newest so many.
     Newest(u32),
+    /// All of one row.
+    OfRow(RowId),
 }
 
 impl From<&Row> for Standing {
@@ -226,6 +228,7 @@ impl Database {
         }
         let (condition, number) = match part {
             JournalPart::Since(at) => ("at >= ?1", at.0),
+            JournalPart::OfRow(row) => ("row_id = ?1", row.0.cast_signed()),
             JournalPart::Newest(count) => {
                 ("number > (SELECT coalesce(max(number), 0) FROM journal) - ?1", i64::from(count))
             }

@@ -61,28 +61,20 @@ impl Database {
 
     /// Calls `take` with every row of the Synced tree, in the order of their ids.
     pub fn load_synced(&self, mut take: impl FnMut(SyncedRecord)) -> Result<(), StoreError> {
-        self.each_row(
-            "SELECT row_id, remote_id, mailbox, maildir, base_name, local_flags, cloud_flags, hash, inode, received,
-                    revision
-             FROM synced ORDER BY row_id",
-            |row| {
-                let is_local = matches!(row.get_ref(1)?, ValueRef::Null);
-                take(SyncedRecord {
-                    row_id: RowId(row.get::<_, i64>(0)?.cast_unsigned()),
-                    remote_id: if is_local { None } else { Some(RemoteId::new(text(row, 1)?)) },
-                    mailbox: MailboxId(row.get(2)?),
-                    maildir: MaildirId(row.get(3)?),
-                    base_name: BaseName::new(text(row, 4)?),
-                    local_flags: Flags::from_bits(row.get(5)?),
-                    cloud_flags: Flags::from_bits(row.get(6)?),
-                    hash: hash(row, 7)?,
-                    inode: row.get::<_, i64>(8)?.cast_unsigned(),
-                    received: UnixSeconds(row.get(9)?),
-                    revision: row.get(10)?,
-                });
-                Ok(())
-            },
-        )
+        self.each_row(&format!("{SYNCED} ORDER BY row_id"), |row| {
+            take(synced(row)?);
+            Ok(())
+        })
+    }
+
+    /// One row of the Synced tree.
+    pub fn synced_row(&self, id: RowId) -> Result<Option<SyncedRecord>, StoreError> {
+        let mut found = None;
+        self.each_row_of(&format!("{SYNCED} WHERE row_id = ?1"), [id.0.cast_signed()], |row| {
+            found = Some(synced(row)?);
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// The id for the next row of the Synced tree: above all that were ever stored.
@@ -176,6 +168,27 @@ impl Database {
         }
         Ok(())
     }
+}
+
+const SYNCED: &str =
+    "SELECT row_id, remote_id, mailbox, maildir, base_name, local_flags, cloud_flags, hash, inode, received,
+                             revision
+                      FROM synced";
+
+fn synced(row: &Row<'_>) -> rusqlite::Result<SyncedRecord> {
+    Ok(SyncedRecord {
+        row_id: RowId(row.get::<_, i64>(0)?.cast_unsigned()),
+        remote_id: optional_text(row, 1)?.map(RemoteId::new),
+        mailbox: MailboxId(row.get(2)?),
+        maildir: MaildirId(row.get(3)?),
+        base_name: BaseName::new(text(row, 4)?),
+        local_flags: Flags::from_bits(row.get(5)?),
+        cloud_flags: Flags::from_bits(row.get(6)?),
+        hash: hash(row, 7)?,
+        inode: row.get::<_, i64>(8)?.cast_unsigned(),
+        received: UnixSeconds(row.get(9)?),
+        revision: row.get(10)?,
+    })
 }
 
 /// Reads a text without a copy in between.

@@ -9,6 +9,7 @@ use tracing::debug;
 
 use crate::problem::with_causes;
 use crate::sync::driver::{CLOUD_STEPS, DeleteTarget, Driver, backoff};
+use crate::sync::journal::Reason;
 use crate::sync::tasks::{self, Event};
 
 /// How often a change that the cloud says it made, and didn't, is asked for in all.
@@ -24,6 +25,9 @@ impl Driver {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
                     self.world.begin(&request.id);
                     self.writing.insert(request.id.clone());
+                    let mut reason = self.world.reason(&op, self.now());
+                    reason.request = Some(self.accounts[account].request_line(&request.change));
+                    self.reasons.insert(request.id.clone(), reason);
                     work[account].push((op, request));
                 }
                 None => self.postpone(&op, Duration::from_millis(100)),
@@ -93,6 +97,8 @@ impl Driver {
         for (op, outcome) in results {
             let Some(id) = op.id(&self.world.synced).cloned() else { continue };
             self.writing.remove(&id);
+            let mut reason = self.reasons.remove(&id).unwrap_or_else(|| self.world.reason(&op, self.now()));
+            reason.at = self.now();
             let mut ask = self.ask_after.remove(&id);
             match outcome {
                 Outcome::Done { id: new, now } => {
@@ -110,12 +116,12 @@ impl Driver {
                         self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
                         self.summary.refused.push(what);
                         self.unmade.remove(&id);
-                        self.world.refuse(&op);
+                        self.world.refuse(&op, &reason, "it took the change and didn't make it".to_owned());
                         self.world.end(&id);
                         continue;
                     }
                     self.unmade.remove(&id);
-                    self.done(&op, &id, new, now.as_ref());
+                    self.done(&op, &id, new, now.as_ref(), &reason);
                     self.note_crossing(&op);
                     if let Some(notice) = self.summary.count_cloud(&op) {
                         self.tell(&notice);
@@ -126,7 +132,7 @@ impl Driver {
                 Outcome::Gone if self.said_gone.insert(id.clone()) => ask = true,
                 Outcome::Gone => {
                     self.said_gone.remove(&id);
-                    self.world.refuse(&op);
+                    self.world.refuse(&op, &reason, "it says that the message isn't there, and lists it".to_owned());
                 }
                 Outcome::Later(error) => {
                     self.postponed.push((Instant::now() + backoff(0), id.clone()));
@@ -138,10 +144,11 @@ impl Driver {
                     continue;
                 }
                 Outcome::Refused(error) => {
-                    let what = format!("{op}: {}", with_causes(&error));
+                    let why = with_causes(&error);
+                    let what = format!("{op}: {why}");
                     self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
                     self.summary.refused.push(what);
-                    self.world.refuse(&op);
+                    self.world.refuse(&op, &reason, why);
                 }
             }
             if ask {
@@ -162,11 +169,11 @@ impl Driver {
         !((missing & now.known_flags) - exclusive).is_empty()
     }
 
-    pub(super) fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>) {
+    pub(super) fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>, reason: &Reason) {
         let told = now.map(|seen| (seen.flags, seen.known_flags));
         match op {
             Op::DeleteInCloud { .. } => {
-                self.world.confirm(op, &Answer::default());
+                self.world.confirm(op, &Answer { id: new, flags: None }, reason);
                 self.world.drop_cloud(id);
                 return;
             }
@@ -196,7 +203,7 @@ impl Driver {
             self.world.put_cloud(new.clone(), message);
         }
         let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
-        self.world.confirm(op, &Answer { id: new.clone(), flags });
+        self.world.confirm(op, &Answer { id: new.clone(), flags }, reason);
         if new.is_some() {
             self.world.drop_cloud(id);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cms_engine::{Absence, ContentHash, FileKey, HashMap, MaildirId, Op, Plan, RemoteId};
 use cms_maildir::{Maildir, MaildirError, WatchEvent, Watcher};
+use cms_store::Heard;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -99,6 +100,7 @@ impl Driver {
 
     /// Lists all readable Maildirs again.
     pub(super) fn rescan(&mut self, missing: Option<Absence>) {
+        self.world.hear(Some((Heard::Scan, self.now())));
         for id in self.local.ids() {
             if let Err(error) = self.local.scan(&mut self.world, id, missing) {
                 self.give_up_maildir(id, &error);
@@ -107,6 +109,7 @@ impl Driver {
         if LocalSide::is_settling(&self.world) {
             self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
         }
+        self.world.hear(None);
         self.scan_at = Instant::now() + SAFETY_SCAN;
         self.needs_second_look = true;
     }
@@ -163,6 +166,7 @@ impl Driver {
         if self.start != Start::Online {
             return;
         }
+        self.world.wish_to_discard();
         let mut strangers: HashMap<ContentHash, Vec<FileKey>> = HashMap::default();
         for key in self.world.strangers() {
             if let Some(hash) = self.world.local.files.get(key).and_then(|file| file.hash) {
@@ -219,8 +223,8 @@ impl Driver {
     /// Does one local step. Returns whether the next one makes sense now.
     pub(super) fn act_here(&mut self, op: &Op) -> bool {
         let deletes = op.deletes_from(&self.world.synced);
-        let now = self.now();
-        match self.local.perform(&mut self.world, &self.store, op, now) {
+        let reason = self.world.reason(op, self.now());
+        match self.local.perform(&mut self.world, &self.store, op, &reason) {
             Ok(()) => {
                 debug!(%op, "Done");
                 self.looked_again = 0;
@@ -245,9 +249,11 @@ impl Driver {
                 debug!(%op, "The Maildir has changed meanwhile; looking again");
                 self.needs_second_look = true;
                 let missing = self.watching.then_some(Absence::Settling);
+                self.world.hear(Some((Heard::Scan, self.now())));
                 if let Err(error) = self.local.scan(&mut self.world, id, missing) {
                     self.give_up_maildir(id, &error);
                 }
+                self.world.hear(None);
                 if LocalSide::is_settling(&self.world) {
                     self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
                 }

@@ -4,6 +4,7 @@ use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cms_cloud::contract::{Cursor, FolderId};
 use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Router as _, Row, RowId, UnixSeconds};
@@ -67,6 +68,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         host: host_name(),
         start: setup.start,
         max_deletions: setup.max_deletions,
+        keep_deleted_days: setup.keep_deleted_days,
         poll_interval: setup.poll_interval,
         on_change: setup.on_change,
         watching: false,
@@ -80,6 +82,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         asking: 0,
         loose_questions: 0,
         writing: HashSet::default(),
+        reasons: HashMap::default(),
         ask_after: HashSet::default(),
         own_writes: HashMap::default(),
         said_gone: HashSet::default(),
@@ -96,6 +99,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         reopen_at: None,
         routing_retry_at: None,
         scan_at: Instant::now() + SAFETY_SCAN,
+        tidy_at: Instant::now() + BETWEEN_TIDYINGS,
         hook_at: None,
         flips: Flips::default(),
         told: HashSet::default(),
@@ -190,6 +194,7 @@ fn tidy(store: &Store, database: &mut Database, world: &World, now: UnixSeconds,
         if pruned.messages > 0 {
             debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago");
         }
+        shorten_journal(database, now, keep_deleted_days);
         // What a crash left without a name is noted now, and goes when its days are over.
         let searched: Option<i64> = database.meta(SEARCHED)?.and_then(|at| at.parse().ok());
         // A time that is yet to come was noted by a clock that has been set back since.
@@ -203,6 +208,22 @@ fn tidy(store: &Store, database: &mut Database, world: &World, now: UnixSeconds,
     })();
     if let Err(error) = tidied {
         warn!(%error, "Couldn't tidy the message store");
+    }
+}
+
+/// How often a daemon lets go of old entries of the journal.
+pub(super) const BETWEEN_TIDYINGS: Duration = Duration::from_secs(3600);
+
+/// How many entries of the journal are dropped at a time: few enough that nobody waits for it.
+const ENTRIES_DROPPED: u32 = 5_000;
+
+/// Lets go of what was written into the journal long ago, a part of it at a time.
+pub(super) fn shorten_journal(database: &mut Database, now: UnixSeconds, keep_deleted_days: u32) {
+    let until = UnixSeconds(now.0 - i64::from(keep_deleted_days) * 86_400);
+    match database.prune_journal(until, ENTRIES_DROPPED) {
+        Ok(0) => {}
+        Ok(entries) => debug!(entries, "Dropped old entries of the journal"),
+        Err(error) => warn!(%error, "Couldn't drop old entries of the journal"),
     }
 }
 
