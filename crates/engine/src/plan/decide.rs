@@ -188,7 +188,13 @@ impl<'a> Deciding<'a> {
 
         let mut after = base_now(known);
         after.file = file.clone();
-        after.inode = if seen.inode == 0 { base.inode } else { seen.inode };
+        after.inode = match seen.inode {
+            // The base keeps the inode of what it knows: after a restart nothing else tells that this file isn't that, and
+            // it is looked into before it is ever removed.
+            _ if edited(base, seen) => base.inode,
+            0 => base.inode,
+            inode => inode,
+        };
         if moved_there {
             // Where both sides moved it, the cloud's place holds: only the cloud can say where the message is.
             after.mailbox = message.mailbox;
