@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use self::span::Since;
+use self::span::{Hour, Since, Undoing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +50,21 @@ Examples:
   cms log --since 2h                             all of the last two hours
   cms log '<abc@example.com>'                    why this message is gone, here, or read
   cms log ~/mail/INBOX/cur/1700000000.R1.host    the same, by its file; flags don't matter";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  cms restore                          what was removed and can be brought back
+  cms restore 57 58                    these two
+  cms restore --search 'budget anna'   those with both words in subject or sender
+  cms restore --hour 2026-11-26T14     all that were removed in that hour
+  cms restore --since 1h --list        what the last hour removed, without bringing it back";
+
+const UNDO_EXAMPLES: &str = "\
+Examples:
+  cms undo --dry-run    what taking back the last hour would change
+  cms undo              take back the last hour
+  cms undo 57           take back one change
+  cms undo run-3        take back an undo";
 
 /// Keeps an Office 365 mailbox and local Maildirs the same, both ways
 #[derive(Clone, Debug, Parser)]
@@ -131,6 +146,46 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = span::since)]
         since: Option<Since>,
         /// Write one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring back messages that were removed, or list them
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore {
+        /// The messages, by the numbers that the list shows
+        numbers: Vec<u64>,
+        /// Those with all of these words in subject or sender
+        #[arg(long, value_name = "WORDS", conflicts_with = "numbers")]
+        search: Option<String>,
+        /// Those removed in that hour: `2026-11-26T14` (times are UTC)
+        #[arg(long, value_name = "HOUR", value_parser = span::hour, conflicts_with_all = ["numbers", "since"])]
+        hour: Option<Hour>,
+        /// Those removed since then: `1h`, `3d`, `2026-11-26`
+        #[arg(long, value_name = "TIME", value_parser = span::since, conflicts_with = "numbers")]
+        since: Option<Since>,
+        /// Only list them
+        #[arg(short, long, conflicts_with = "numbers")]
+        list: bool,
+        /// Write one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what was done in the last hour, or one change
+    #[command(after_help = UNDO_EXAMPLES)]
+    Undo {
+        /// One change by its number in `cms log`, or a whole undo or restoration such as `run-3`
+        #[arg(value_name = "NUMBER", value_parser = span::undoing, conflicts_with = "last")]
+        what: Option<Undoing>,
+        /// What was done since then: `10m`, `2h`, `2026-11-26T14` [default: 1h]
+        #[arg(long, value_name = "TIME", value_parser = span::since)]
+        last: Option<Since>,
+        /// Tell what would be taken back, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Compare everything on both sides, down to the bytes of the files
+    Verify {
+        /// Write JSON
         #[arg(long)]
         json: bool,
     },

@@ -12,16 +12,20 @@ mod asking;
 pub mod check;
 pub mod completion;
 pub mod demo;
+mod errands;
 pub mod held;
 pub mod log;
 pub mod man;
 pub mod plan;
+pub mod restore;
 pub mod run;
 mod setup;
 pub mod sign_in;
 pub mod sign_out;
 pub mod status;
 pub mod sync;
+pub mod undo;
+pub mod verify;
 
 /// What every command is given.
 #[derive(Clone, Debug)]

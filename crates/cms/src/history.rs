@@ -2,6 +2,7 @@
 //! Reads only, so that it works beside a daemon and without one.
 
 mod find;
+mod removed;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use cms_store::{After, Database, Deed, JournalEntry, JournalPart, JournalRecord,
 use crate::envelope::Envelope;
 
 pub(crate) use find::{Found, Sought};
+pub(crate) use removed::Removed;
 pub(crate) use words::{flags_in_words, json, line, what, why};
 
 /// The past.

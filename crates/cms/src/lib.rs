@@ -69,6 +69,9 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
         | Command::Held { .. }
         | Command::Check
         | Command::Log { .. }
+        | Command::Undo { .. }
+        | Command::Restore { .. }
+        | Command::Verify { .. }
         | Command::SignIn { .. }
         | Command::SignOut { .. } => {}
     }
@@ -105,6 +108,12 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Log { message, count, since, json } => {
             commands::log::run(context, &commands::log::Asked { message: message.as_deref(), count, since, json })
         }
+        Command::Undo { what, last, dry_run } => commands::undo::run(context, what, last, dry_run).await,
+        Command::Restore { numbers, search, hour, since, list, json } => {
+            let chosen = commands::restore::Chosen { numbers, search, hour, since };
+            commands::restore::run(context, &chosen, list, json).await
+        }
+        Command::Verify { json } => commands::verify::run(context, json).await,
         Command::SignIn { account, device } => commands::sign_in::run(context, account.as_deref(), device).await,
         Command::SignOut { account } => commands::sign_out::run(context, &account).await,
         Command::Completion { shell } => commands::completion::run(shell),

@@ -15,6 +15,24 @@ pub enum Since {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hour(pub UnixSeconds);
 
+/// What is to be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undoing {
+    /// One change.
+    Entry(u64),
+    /// A whole undo or restoration.
+    Run(u32),
+}
+
+/// Reads `57`, `#57` or `run-3`.
+pub fn undoing(text: &str) -> Result<Undoing, String> {
+    let wrong = |_| format!("`{text}` is neither a number of `cms log` nor an undo such as `run-3`");
+    match text.strip_prefix("run-") {
+        Some(run) => run.parse().map(Undoing::Run).map_err(wrong),
+        None => text.strip_prefix('#').unwrap_or(text).parse().map(Undoing::Entry).map_err(wrong),
+    }
+}
+
 /// Reads `90s`, `10m`, `2h`, `3d`, `1w`, or a date with or without a time.
 pub fn since(text: &str) -> Result<Since, String> {
     if let Some(at) = moment(text) {

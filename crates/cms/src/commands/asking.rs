@@ -13,7 +13,7 @@ use crate::problem::{ExitStatus, Problem, with_causes};
 use crate::sync::{Driver, Summary, SyncError};
 
 /// For how long a process that has the lock may have no socket yet, or no more.
-const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
+pub(super) const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
 
 /// An answer.
 pub(super) struct Answer {
@@ -82,7 +82,7 @@ pub(super) fn unexpected() -> Problem {
 }
 
 impl SyncError {
-    fn is_locked(&self) -> bool {
+    pub(super) fn is_locked(&self) -> bool {
         matches!(self, Self::Store(cms_store::StoreError::Locked { .. }))
     }
 }

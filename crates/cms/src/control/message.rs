@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Report;
 use crate::page::HeldReport;
+use crate::sync::{Errand, ErrandReport};
 
 /// The version of the language: another one isn't understood, and says so.
 pub(super) const LANGUAGE: u32 = 1;
@@ -27,6 +28,11 @@ pub(crate) enum Request {
         /// Which of them.
         #[serde(default)]
         which: Which,
+    },
+    /// To do something; the reply comes when it is done.
+    Errand {
+        /// What.
+        errand: Errand,
     },
 }
 
@@ -64,6 +70,11 @@ pub(crate) enum Reply {
     Refilled {
         /// Its path.
         maildir: String,
+    },
+    /// To [`Request::Errand`].
+    Errand {
+        /// What came of it.
+        report: Box<ErrandReport>,
     },
     /// It can't be done.
     Refused {

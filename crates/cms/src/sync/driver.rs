@@ -4,12 +4,15 @@
 mod asked;
 mod changes;
 mod downloads;
+mod errands;
 mod holding;
 mod local_side;
 mod open;
 mod planning;
 mod rounds;
 mod showing;
+mod taking_back;
+mod verifying;
 mod writing;
 
 use std::collections::VecDeque;
@@ -29,6 +32,7 @@ use crate::control::{Door, Listening};
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
@@ -201,6 +205,11 @@ pub(crate) struct Driver {
     needs_second_look: bool,
     was_settled: bool,
     fatal: Option<SyncError>,
+    /// What commands ask for, in their order, and the one under way.
+    errands: VecDeque<Waiting>,
+    errand: Option<Underway>,
+    /// Whether everything is compared before anything is changed.
+    compare_first: bool,
     summary: Summary,
     /// Messages and bytes downloaded since nothing was waiting.
     burst: (u64, u64),
@@ -269,6 +278,7 @@ impl Driver {
             if settled {
                 self.settle_held();
             }
+            let settled = self.look_after_errands(settled) && self.is_settled();
             self.show_on_page(settled);
             if once && (self.fatal.is_some() || settled) {
                 return self.finish_up().await;
@@ -338,6 +348,9 @@ impl Driver {
             Event::Applied { results } => self.applied(results),
             Event::BroughtBack { results } => self.brought_back(results),
             Event::Asked(asked) => self.asked(asked),
+            Event::TakenBack { results, wish } => self.taken_back(results, wish),
+            Event::Compared { listing, contents } => self.looked_afresh(listing, contents),
+            Event::LookedAtDoubtful { answers } => self.looked_at_doubtful(answers),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
                 warn!(%error, "Watching the Maildirs failed; starting to watch anew");
@@ -415,6 +428,7 @@ impl Driver {
             self.tidy_at = now + open::BETWEEN_TIDYINGS;
             let today = self.now();
             open::shorten_journal(&mut self.database, today, self.keep_deleted_days);
+            self.compare_if_due();
         }
         let time_of_day = self.now();
         self.world.unblock_due(time_of_day);
@@ -448,6 +462,7 @@ impl Driver {
             self.watching.then_some(self.scan_at),
             self.flips.next_release(),
             self.watching.then_some(self.tidy_at),
+            self.errand_due(),
             retry,
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);

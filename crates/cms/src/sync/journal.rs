@@ -34,6 +34,8 @@ pub(crate) struct Hearsay {
     messages: HashMap<RemoteId, (Heard, UnixSeconds)>,
     files: HashMap<FileKey, (Heard, UnixSeconds)>,
     wishes: HashMap<RowId, Wish>,
+    /// Wishes for messages that have no row yet.
+    wishes_for: HashMap<RemoteId, Wish>,
 }
 
 impl Hearsay {
@@ -62,6 +64,11 @@ impl World {
         self.hearsay.wishes.insert(row, wish);
     }
 
+    /// Says that what is planned for a message next, which has no row yet, is by the user's command.
+    pub(crate) fn wish_for(&mut self, id: &RemoteId, wish: Wish) {
+        self.hearsay.wishes_for.insert(id.clone(), wish);
+    }
+
     /// Says of every row which isn't here as the base has it that the start policy discards that.
     pub(crate) fn wish_to_discard(&mut self) {
         let as_base = |row: &Row| self.local.files.get(&row.file).is_some_and(|file| file.flags == row.flags.local);
@@ -74,7 +81,10 @@ impl World {
     /// Finds out why a step is taken. Ask before it is.
     pub(crate) fn reason(&self, op: &Op, at: UnixSeconds) -> Reason {
         let because = Because::of(op, &self.cloud, &self.local, &self.synced);
-        let wish = op.row().and_then(|row| self.hearsay.wishes.get(&row));
+        let wish = op
+            .row()
+            .and_then(|row| self.hearsay.wishes.get(&row))
+            .or_else(|| self.hearsay.wishes_for.get(op.id(&self.synced)?));
         let wanted = wish.map_or_else(|| who_wanted(op, because), |wish| wish.wanted);
         let of_file = || self.file_of(op).and_then(|file| self.hearsay.files.get(file));
         let of_message = || op.id(&self.synced).and_then(|id| self.hearsay.messages.get(id));
@@ -165,6 +175,7 @@ impl World {
         }
         if let Some(id) = op.id(&self.synced) {
             self.hearsay.messages.remove(id);
+            self.hearsay.wishes_for.remove(id);
         }
         for row in [op.row(), row].into_iter().flatten() {
             if self.is_at_rest(row) {

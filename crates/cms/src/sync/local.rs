@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cms_engine::{
-    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, UnixSeconds,
+    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, RowId,
+    UnixSeconds,
 };
 use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
-use cms_store::{Change, Store, StoreError};
+use cms_store::{After, Change, Deed, JournalEntry, Standing, Store, StoreError};
 use tracing::{debug, info, warn};
 
 use crate::sync::journal::Reason;
@@ -78,6 +79,9 @@ pub(crate) enum LocalError {
         /// Why.
         source: io::Error,
     },
+    /// What a command is about isn't there.
+    #[error("its file isn't there, or its Maildir can't be read")]
+    NotThere,
     /// The Maildir can't be used now.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
@@ -92,7 +96,9 @@ impl LocalError {
         match self {
             Self::Maildir(error) => error.is_disk_full(),
             Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
-            Self::LookAgain(_) | Self::Replaced(_) | Self::ContentMissing | Self::Unread { .. } => false,
+            Self::LookAgain(_) | Self::Replaced(_) | Self::ContentMissing | Self::Unread { .. } | Self::NotThere => {
+                false
+            }
         }
     }
 }
@@ -567,7 +573,8 @@ impl LocalSide {
         .map_err(|error| look_again(error, id))?;
         let mut file = world.local.files.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
         file.flags = name.flags;
-        if base.inode == 0 {
+        // The inode of a file that was edited isn't that of what the row tells.
+        if base.inode == 0 && file.hash.is_none_or(|hash| hash == base.hash) {
             base.inode = file.inode;
         }
         if *from != base.file {
@@ -592,6 +599,90 @@ impl LocalSide {
             return Err(LocalError::LookAgain(id));
         }
         world.drop_file(key, None);
+        Ok(())
+    }
+
+    /// Gives a row's file the flags of `value` that `mask` names, as a mail program would.
+    pub(crate) fn set_flags(
+        &self,
+        world: &mut World,
+        row: RowId,
+        mask: Flags,
+        value: Flags,
+    ) -> Result<MaildirId, LocalError> {
+        let key = world.synced.get(row).map(|row| row.file.clone()).ok_or(LocalError::NotThere)?;
+        let located = world.places.get(&key).cloned().ok_or(LocalError::NotThere)?;
+        let mut file = world.local.files.get(&key).cloned().ok_or(LocalError::NotThere)?;
+        let maildir = self.maildir(key.maildir).ok_or(LocalError::NotThere)?;
+        let (place, name) = maildir.set_flags(located.place, &located.name, file.flags.with(mask, value))?;
+        file.flags = name.flags;
+        let id = key.maildir;
+        world.put_file(key, file, Located { place, name });
+        Ok(id)
+    }
+
+    /// Moves a row's file to another Maildir, as a mail program would.
+    pub(crate) fn move_file(&self, world: &mut World, row: RowId, to: MaildirId) -> Result<(), LocalError> {
+        let from = world.synced.get(row).map(|row| row.file.clone()).ok_or(LocalError::NotThere)?;
+        let located = world.places.get(&from).cloned().ok_or(LocalError::NotThere)?;
+        let file = world.local.files.get(&from).cloned().ok_or(LocalError::NotThere)?;
+        let (source, target) = self.maildir(from.maildir).zip(self.maildir(to)).ok_or(LocalError::NotThere)?;
+        let hash = world.synced.get(row).map(|row| row.hash);
+        let (place, name) = source.move_to(located.place, &located.name, target, &from.base_name, file.flags)?;
+        world.drop_file(&from, Some(Absence::Observed));
+        let file = LocalFile { hash: file.hash.or(hash), ..file };
+        world.put_file(FileKey::new(to, name.base_name.clone()), file, Located { place, name });
+        Ok(())
+    }
+
+    /// Puts a message into a Maildir that only the Maildir will have, under the name that it had.
+    pub(crate) fn restore(
+        &self,
+        world: &mut World,
+        store: &Store,
+        key: &FileKey,
+        flags: Flags,
+        hash: &ContentHash,
+        reason: &Reason,
+    ) -> Result<(), LocalError> {
+        let maildir = self.maildir(key.maildir).ok_or(LocalError::NotThere)?;
+        if !store.contains(hash) {
+            return Err(LocalError::ContentMissing);
+        }
+        let source = store.path_of(hash);
+        // The file in the store has the time of its message.
+        let received = maildir_time(&source).unwrap_or(reason.at);
+        let delivered = maildir
+            .deliver(&source, &key.base_name, flags, "", received)
+            .map_err(|error| look_again(error, key.maildir))?;
+        world.note(Change::Unreleased { hash: *hash });
+        let standing = Standing {
+            remote: None,
+            mailbox: None,
+            file: key.clone(),
+            hash: *hash,
+            flags: cms_engine::Sides { local: delivered.name.flags, cloud: Flags::NONE },
+        };
+        world.note(Change::journal(JournalEntry { after: After::As(standing), ..reason.entry(Deed::RestoredHere) }));
+        let file = LocalFile { flags: delivered.name.flags, hash: Some(*hash), inode: delivered.facts.inode };
+        world.put_file(key.clone(), file, Located { place: delivered.place, name: delivered.name });
+        Ok(())
+    }
+
+    /// Takes a file out of its Maildir that only the Maildir has. The store keeps its content.
+    pub(crate) fn remove_restored(
+        &self,
+        world: &mut World,
+        store: &Store,
+        key: &FileKey,
+        standing: &Standing,
+        reason: &Reason,
+    ) -> Result<(), LocalError> {
+        if !world.is_stranger(key) {
+            return Err(LocalError::NotThere);
+        }
+        self.unlink(world, store, key, reason.at)?;
+        world.note(Change::journal(JournalEntry { before: Some(standing.clone()), ..reason.entry(Deed::RemovedHere) }));
         Ok(())
     }
 
@@ -679,6 +770,11 @@ impl Configured {
 /// The key of the id in a Maildir's mark in the database.
 pub(crate) fn mark_key(maildir: MaildirId) -> String {
     format!("maildir {} mark", maildir.0)
+}
+
+fn maildir_time(path: &Path) -> Option<UnixSeconds> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|metadata| UnixSeconds(metadata.mtime()))
 }
 
 /// Whether the tree has the very file that a listing names, under the very name.

@@ -5,6 +5,7 @@
 
 mod at_rest;
 mod driver;
+mod errand;
 mod flips;
 mod headline;
 mod journal;
@@ -14,6 +15,8 @@ mod routing;
 mod saved_copy;
 mod surroundings;
 mod tasks;
+mod undo;
+mod verification;
 mod world;
 
 use std::path::PathBuf;
@@ -30,10 +33,12 @@ use crate::progress::Progress;
 
 pub(crate) use at_rest::{complete as complete_at_rest, unknown_mailbox};
 pub(crate) use driver::Driver;
+pub(crate) use errand::{Errand, ErrandReport, Undone};
 pub(crate) use local::LocalError;
 pub(crate) use report::{Listener, Notice, Summary};
 pub(crate) use routing::Route;
 pub(crate) use surroundings::Surroundings;
+pub(crate) use verification::{MailboxCounts, MaildirCounts};
 
 /// What a run needs to know.
 pub(crate) struct Setup {

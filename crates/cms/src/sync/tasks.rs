@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next,
-    Outcome, Page, Whereabouts,
+    Outcome, Page, Seen, Whereabouts,
 };
 use cms_engine::{MailboxId, Op, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
@@ -13,6 +13,11 @@ use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 
 use crate::control::Asked;
+use crate::problem::with_causes;
+use crate::sync::journal::Wish;
+use crate::sync::undo::Step;
+use crate::sync::verification::{Contents, Expected, Listing, read_contents};
+
 use crate::sync::Surroundings;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
@@ -37,6 +42,12 @@ pub(crate) enum Event {
     BroughtBack { results: Vec<(RemoteId, BroughtBack)> },
     /// A command asks something.
     Asked(Asked),
+    /// Messages whose deletion is taken back were brought back in the cloud, or not.
+    TakenBack { results: Vec<TakenBack>, wish: Wish },
+    /// Everything was looked at afresh.
+    Compared { listing: Listing, contents: Contents },
+    /// What the cloud says of messages of which its listing said something else than was known.
+    LookedAtDoubtful { answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)> },
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
 }
@@ -262,4 +273,140 @@ pub(crate) async fn watch(mut watcher: Watcher, surroundings: Surroundings, even
             return;
         }
     }
+}
+
+/// What came of bringing one message back in the cloud.
+pub(crate) struct TakenBack {
+    pub(crate) step: Step,
+    /// The folder that it was to be brought back to.
+    pub(crate) folder: FolderId,
+    /// What the cloud says of it now, and by what request it was moved if it had to be; or why it can't be had back.
+    pub(crate) outcome: Result<(Seen, Option<String>), String>,
+}
+
+/// Moves messages back to the folders that they were deleted from, as far as the cloud still has them.
+pub(crate) async fn take_back(
+    account: Arc<dyn CloudAccount>,
+    work: Vec<(Step, FolderId)>,
+    wish: Wish,
+    events: Sender<Event>,
+) {
+    let mut results = Vec::new();
+    for (step, folder) in work {
+        let outcome = take_one_back(account.as_ref(), &step, &folder).await;
+        results.push(TakenBack { step, folder, outcome });
+    }
+    let _ = events.send(Event::TakenBack { results, wish }).await;
+}
+
+async fn take_one_back(
+    account: &dyn CloudAccount,
+    step: &Step,
+    folder: &FolderId,
+) -> Result<(Seen, Option<String>), String> {
+    let Some(id) = step.message.remote.clone() else { return Err("the cloud doesn't have it".to_owned()) };
+    let ask = async |id: RemoteId| match account.look_up(&[id]).await.pop() {
+        Some(Ok(Whereabouts::Here(seen))) => Ok(seen),
+        Some(Ok(Whereabouts::Gone)) => Err("the cloud doesn't have it any more".to_owned()),
+        Some(Err(error)) => Err(format!("the cloud couldn't be asked: {}", with_causes(&error))),
+        None => Err("the cloud didn't say where it is".to_owned()),
+    };
+    let seen = ask(id.clone()).await?;
+    if seen.folder.as_ref() == Some(folder) {
+        return Ok((seen, None));
+    }
+    let change = CloudChange::Move { to: folder.clone() };
+    let request = account.request_line(&change);
+    match account.apply(&[CloudOp { id: id.clone(), change }]).await.pop() {
+        Some(Outcome::Done { id: new, .. }) => {
+            let seen = ask(new.unwrap_or(id)).await?;
+            if seen.folder.as_ref() == Some(folder) {
+                Ok((seen, Some(request)))
+            } else {
+                Err("the cloud says that it moved it back, and has it elsewhere".to_owned())
+            }
+        }
+        Some(Outcome::Gone) | None => Err("the cloud doesn't have it any more".to_owned()),
+        Some(Outcome::Later(error) | Outcome::Refused(error)) => {
+            Err(format!("the cloud can't move it back: {}", with_causes(&error)))
+        }
+    }
+}
+
+/// A mailbox to be listed from the beginning.
+pub(crate) struct ToList {
+    pub(crate) account: Arc<dyn CloudAccount>,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) name: String,
+    pub(crate) folder: Option<FolderId>,
+}
+
+/// Lists all mailboxes from the beginning and reads the bytes of all files and of the store.
+pub(crate) async fn verify(
+    mailboxes: Vec<ToList>,
+    store: Arc<Store>,
+    expected: Vec<Expected>,
+    hurry: bool,
+    surroundings: Surroundings,
+    events: Sender<Event>,
+) {
+    let read = surroundings.aside(move || read_contents(&store, &expected, hurry)).await;
+    let mut listing = Listing::default();
+    for ToList { account, mailbox, name, folder } in mailboxes {
+        match list(account.as_ref(), &name, folder).await {
+            Ok((seen, removed)) => {
+                listing.complete.insert(mailbox);
+                for seen in seen {
+                    listing.messages.insert(seen.id.clone(), (mailbox, seen));
+                }
+                for id in removed {
+                    if listing.messages.get(&id).is_some_and(|(of, _)| *of == mailbox) {
+                        listing.messages.remove(&id);
+                    }
+                }
+            }
+            Err(error) => listing.failed.push((mailbox, with_causes(&error))),
+        }
+    }
+    let contents = read.unwrap_or_default();
+    let _ = events.send(Event::Compared { listing, contents }).await;
+}
+
+async fn list(
+    account: &dyn CloudAccount,
+    name: &str,
+    folder: Option<FolderId>,
+) -> Result<(Vec<Seen>, Vec<RemoteId>), CloudError> {
+    let folder = match folder {
+        Some(folder) => folder,
+        None => account.open(name).await?.id,
+    };
+    let (mut seen, mut removed) = (Vec::new(), Vec::new());
+    let mut cursor = None;
+    loop {
+        match account.changes(&folder, cursor.as_ref()).await? {
+            Changes::CursorLost if cursor.is_none() => {
+                return Err(CloudError::Unexpected("a new listing was declared lost at once".to_owned()));
+            }
+            Changes::CursorLost => {
+                (seen, removed, cursor) = (Vec::new(), Vec::new(), None);
+            }
+            Changes::Page(page) => {
+                removed.retain(|id| !page.upserts.iter().any(|seen| seen.id == *id));
+                seen.extend(page.upserts);
+                removed.extend(page.removals);
+                match page.next {
+                    Next::More(more) => cursor = Some(more),
+                    Next::Complete { .. } => return Ok((seen, removed)),
+                }
+            }
+        }
+    }
+}
+
+/// Asks for messages of which the listing said something else than was known.
+pub(crate) async fn look_at_doubtful(account: Arc<dyn CloudAccount>, ids: Vec<RemoteId>, events: Sender<Event>) {
+    let answers = account.look_up(&ids).await;
+    let answers = ids.into_iter().zip(answers).collect();
+    let _ = events.send(Event::LookedAtDoubtful { answers }).await;
 }

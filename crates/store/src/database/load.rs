@@ -77,6 +77,19 @@ impl Database {
         Ok(found)
     }
 
+    /// Calls `take` with the row of that remote id, if there is one.
+    pub fn each_synced_of(
+        &self,
+        remote: Option<&RemoteId>,
+        mut take: impl FnMut(SyncedRecord),
+    ) -> Result<(), StoreError> {
+        let Some(remote) = remote else { return Ok(()) };
+        self.each_row_of(&format!("{SYNCED} WHERE remote_id = ?1"), [remote.as_str()], |row| {
+            take(synced(row)?);
+            Ok(())
+        })
+    }
+
     /// The id for the next row of the Synced tree: above all that were ever stored.
     pub fn next_row_id(&self) -> Result<RowId, StoreError> {
         let mut last = 0i64;

@@ -51,14 +51,20 @@ impl Driver {
     }
 
     pub(super) fn asked(&mut self, asked: Asked) {
-        let reply = self.answer(&asked.request);
+        let Asked { request, reply: sender } = asked;
+        if let Request::Errand { errand } = request {
+            // Whoever asked may have gone away by the time that it is done.
+            let answer = move |report| drop(sender.send(Reply::Errand { report: Box::new(report) }));
+            return self.take_errand(errand, Box::new(answer));
+        }
+        let reply = self.answer(&request);
         // What was promised must survive a kill that comes right after the promise.
         let reply = match self.write_down() {
             Ok(()) => reply,
             Err(error) => Reply::Refused { what: with_causes(&error), hint: None },
         };
         // Whoever asked may have gone away.
-        let _ = asked.reply.send(reply);
+        let _ = sender.send(reply);
     }
 
     fn answer(&mut self, request: &Request) -> Reply {
@@ -68,6 +74,9 @@ impl Driver {
             Request::Apply { which } => self.rule(which, Word::Delete),
             Request::Restore { which: Which::Mailbox(name) } if self.is_out_of_use(name) => self.restore_maildir(name),
             Request::Restore { which } => self.rule(which, Word::Keep),
+            Request::Errand { .. } => {
+                Reply::Refused { what: "an errand takes time, and isn't answered at once".to_owned(), hint: None }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ impl Driver {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
                     self.world.begin(&request.id);
                     self.writing.insert(request.id.clone());
-                    let mut reason = self.world.reason(&op, self.now());
+                    let mut reason = self.reason(&op);
                     reason.request = Some(self.accounts[account].request_line(&request.change));
                     self.reasons.insert(request.id.clone(), reason);
                     work[account].push((op, request));
@@ -97,7 +97,7 @@ impl Driver {
         for (op, outcome) in results {
             let Some(id) = op.id(&self.world.synced).cloned() else { continue };
             self.writing.remove(&id);
-            let mut reason = self.reasons.remove(&id).unwrap_or_else(|| self.world.reason(&op, self.now()));
+            let mut reason = self.reasons.remove(&id).unwrap_or_else(|| self.reason(&op));
             reason.at = self.now();
             let mut ask = self.ask_after.remove(&id);
             match outcome {

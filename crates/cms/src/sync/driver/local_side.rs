@@ -223,7 +223,7 @@ impl Driver {
     /// Does one local step. Returns whether the next one makes sense now.
     pub(super) fn act_here(&mut self, op: &Op) -> bool {
         let deletes = op.deletes_from(&self.world.synced);
-        let reason = self.world.reason(op, self.now());
+        let reason = self.reason(op);
         match self.local.perform(&mut self.world, &self.store, op, &reason) {
             Ok(()) => {
                 debug!(%op, "Done");

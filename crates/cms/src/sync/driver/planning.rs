@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
+use cms_store::Wanted;
 use tokio::time::Instant;
 
 use crate::sync::Start;
 use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
+use crate::sync::journal::Reason;
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
@@ -63,7 +65,7 @@ impl Driver {
 
     pub(super) fn plan_and_act(&mut self) {
         self.plan_at = None;
-        if self.paused_until.is_some() {
+        if self.paused_until.is_some() || self.compare_first {
             return;
         }
         self.flips.heed(|row| self.world.touches(row), Instant::now());
@@ -165,6 +167,14 @@ impl Driver {
 
     fn is_frozen(&self, op: &Op) -> bool {
         crosses(op) && op.row().is_some_and(|row| self.flips.is_frozen(row))
+    }
+
+    /// Why a step is taken. Ask before it is.
+    pub(super) fn reason(&self, op: &Op) -> Reason {
+        let reason = self.world.reason(op, self.now());
+        let of_word = op.row().is_some_and(|row| self.holding.word(row).is_some());
+        let wanted = if of_word && reason.undo.is_none() { Wanted::Word } else { reason.wanted };
+        Reason { wanted, ..reason }
     }
 
     /// Whether the mailbox that a message is in has been polled since the start.

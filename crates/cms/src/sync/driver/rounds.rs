@@ -19,6 +19,9 @@ const QUESTIONS: usize = 80;
 impl Driver {
     /// Starts a round for every mailbox whose time has come.
     pub(super) fn poll_due(&mut self) {
+        if self.compare_first {
+            return;
+        }
         let now = Instant::now();
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
