@@ -76,23 +76,20 @@ fn decoded(text: &str) -> String {
     let mut after_word = false;
     while let Some(at) = rest.find("=?") {
         let (before, from_here) = rest.split_at(at);
-        match word(from_here) {
-            Some((decoded, after)) => {
-                // White space between two encoded words is no part of the text.
-                if !(after_word && before.trim().is_empty()) {
-                    shown.push_str(before);
-                }
-                shown.push_str(&decoded);
-                rest = after;
-                after_word = true;
-            }
-            None => {
-                shown.push_str(before);
-                shown.push_str("=?");
-                rest = from_here.get(2..).unwrap_or_default();
-                after_word = false;
-            }
+        let Some((decoded, after)) = word(from_here) else {
+            shown.push_str(before);
+            shown.push_str("=?");
+            rest = from_here.get(2..).unwrap_or_default();
+            after_word = false;
+            continue;
+        };
+        // White space between two encoded words is no part of the text.
+        if !(after_word && before.trim().is_empty()) {
+            shown.push_str(before);
         }
+        shown.push_str(&decoded);
+        rest = after;
+        after_word = true;
     }
     shown.push_str(rest);
     shown

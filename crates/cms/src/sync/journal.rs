@@ -102,8 +102,9 @@ impl World {
             Op::Rename { from, .. } => Some(from),
             Op::Remove { file, .. } => Some(file),
             Op::Replace { old, .. } => Some(old),
-            Op::Record { base, .. } | Op::SetCloudFlags { base, .. } => Some(&base.file),
-            Op::MoveInCloud { base, deletes: false, .. } => Some(&base.file),
+            Op::Record { base, .. } | Op::SetCloudFlags { base, .. } | Op::MoveInCloud { base, deletes: false, .. } => {
+                Some(&base.file)
+            }
             _ => op.row().and_then(|row| self.synced.get(row)).map(|row| &row.file),
         }
     }
@@ -217,8 +218,11 @@ impl Reason {
 /// Who wanted a step that no command asked for.
 fn who_wanted(op: &Op, because: Because) -> Wanted {
     match op {
-        Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => Wanted::Local,
-        Op::Remove { trashed: true, .. } | Op::Remove { row: None, .. } => Wanted::Local,
+        Op::SetCloudFlags { .. }
+        | Op::MoveInCloud { .. }
+        | Op::DeleteInCloud { .. }
+        | Op::Remove { trashed: true, .. }
+        | Op::Remove { row: None, .. } => Wanted::Local,
         Op::Deliver { row: Some(_), .. } if because.here == Became::Missing => Wanted::Start,
         Op::Fetch { .. } | Op::Deliver { .. } | Op::Replace { .. } | Op::Rename { .. } | Op::Remove { .. } => {
             Wanted::Cloud

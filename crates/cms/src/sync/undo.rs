@@ -51,7 +51,7 @@ pub(crate) fn take_back(entries: &[Told], world: &World) -> TakingBack {
             (Some(row), _) => change_back(row, &told, world, &mut found),
             // What was removed and put back is there again, if only here.
             (None, Some(last)) if last.entry.deed == Deed::RestoredHere => {
-                take_back_file(last, told.len() > 1, world, &mut found)
+                take_back_file(last, told.len() > 1, world, &mut found);
             }
             (None, _) => bring_back(&told, world, &mut found),
         }

@@ -141,3 +141,34 @@ fn a_killed_undo_is_finished_by_the_next_sync_or_left_undone_whole() {
     assert_eq!(world.here("INBOX"), before);
     world.assert_lawful();
 }
+
+#[test]
+fn a_running_daemon_does_it_when_asked() {
+    let world = calm(2, &[]);
+    let [one, other] = ["one", "other"].map(|subject| world.receive("Inbox", subject));
+    let daemon = world.daemon();
+    world.set_letters("INBOX", &world.file_of("INBOX", "one"), "S");
+    wait_for("it is read there", || world.message(&one).unwrap().is_read);
+    world.set_letters("INBOX", &world.file_of("INBOX", "other"), "T");
+    wait_for("it is deleted there", || world.is_in(&other, TRASH));
+    wait_for("its file is gone", || world.files_of("INBOX", "other").is_empty());
+    wait_for("that is written down", || deeds(&world, "other").len() == 3);
+    let undone = told(&world, &["undo"]);
+    assert!(!world.message(&one).unwrap().is_read && world.is_in(&other, "Inbox"), "{undone}");
+    assert!(!letters(&world.file_of("INBOX", "one")).contains('S'));
+    world.file_of("INBOX", "other");
+    world.assert_same("INBOX", "Inbox");
+    assert!(told(&world, &["verify"]).ends_with("both sides are the same\n"));
+    told(&world, &["undo", &run_of(&undone)]);
+    assert!(world.message(&one).unwrap().is_read && world.is_in(&other, TRASH));
+    told(&world, &["restore", "--search", "other"]);
+    world.file_of("INBOX", "other");
+    world.let_polls_pass(3);
+    assert!(world.is_in(&other, "Inbox"));
+    world.assert_same("INBOX", "Inbox");
+    // New mail that no poll has told of yet is no difference.
+    world.receive("Inbox", "just-now");
+    assert!(told(&world, &["verify"]).ends_with("both sides are the same\n"));
+    daemon.stop();
+    world.assert_lawful();
+}

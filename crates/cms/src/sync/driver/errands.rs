@@ -97,6 +97,14 @@ impl Driver {
         [underway, waiting].into_iter().flatten().map(|at| at.max(Instant::now() + Duration::from_millis(10))).min()
     }
 
+    /// One of the errand's tasks has ended. With the last one of a comparison that comes first, everything else may begin.
+    pub(super) fn one_task_less(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.open = errand.open.saturating_sub(1);
+            self.compare_first &= errand.open > 0;
+        }
+    }
+
     pub(super) fn report_done(&mut self, what: String) {
         if let Some(errand) = &mut self.errand {
             errand.report.done.push(what);

@@ -222,9 +222,7 @@ impl Driver {
                 Err(why) => self.restore_here(&step, wish, &why),
             }
         }
-        if let Some(errand) = &mut self.errand {
-            errand.open = errand.open.saturating_sub(1);
-        }
+        self.one_task_less();
     }
 
     /// Puts the file of a message that is in its mailbox again where it was.

@@ -62,10 +62,7 @@ impl Driver {
         } else {
             self.compare(&listing, &contents);
         }
-        if let Some(errand) = &mut self.errand {
-            errand.open = errand.open.saturating_sub(1);
-        }
-        self.compare_first = false;
+        self.one_task_less();
     }
 
     /// Compares: first the trees with each other, then what is doubtful in the cloud.
@@ -267,12 +264,10 @@ impl Driver {
                 }
             }
         }
-        if let Some(errand) = &mut self.errand {
-            errand.open = errand.open.saturating_sub(1);
-            if let Some(verification) = &mut errand.report.verification {
-                verification.differences.append(&mut found);
-            }
+        if let Some(verification) = self.errand.as_mut().and_then(|errand| errand.report.verification.as_mut()) {
+            verification.differences.append(&mut found);
         }
+        self.one_task_less();
     }
 
     /// Tells the log what a comparison found, and remembers that it was made.
