@@ -372,6 +372,13 @@ impl LocalSide {
         Ok(())
     }
 
+    /// Looks into a file that was found to have been written to.
+    pub(crate) fn look_into(&self, world: &mut World, key: &FileKey) -> Result<(), LocalError> {
+        let Some(maildir) = self.maildir(key.maildir) else { return Ok(()) };
+        let Some(Located { place, name }) = world.places.get(key).cloned() else { return Ok(()) };
+        self.take(world, key.maildir, maildir, place, name, Look::Written)
+    }
+
     /// Looks again at files that couldn't be read.
     pub(crate) fn read_again(&self, world: &mut World) -> Result<(), LocalError> {
         for (key, Located { place, name }) in world.try_unread() {

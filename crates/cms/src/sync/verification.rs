@@ -133,8 +133,8 @@ pub(crate) struct Expected {
 pub(crate) struct Contents {
     pub(crate) files_read: u64,
     pub(crate) stored_read: u64,
-    /// Files with other bytes: which, its inode, and what it holds.
-    pub(crate) edited: Vec<(FileKey, u64, ContentHash)>,
+    /// Files with other bytes: which, and what it holds.
+    pub(crate) edited: Vec<(FileKey, ContentHash)>,
     /// Stored messages with other bytes than their name says.
     pub(crate) damaged: Vec<ContentHash>,
 }
@@ -167,7 +167,7 @@ pub(crate) fn read_contents(store: &Store, expected: &[Expected], hurry: bool) -
         let Some(found) = found else { continue };
         contents.files_read += 1;
         if found != *hash && identity.1 == *inode {
-            contents.edited.push((key.clone(), *inode, found));
+            contents.edited.push((key.clone(), found));
         }
     }
     contents

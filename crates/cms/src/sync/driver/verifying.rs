@@ -1,10 +1,11 @@
 //! `cms verify` in the loop: a fresh listing of the cloud and a fresh reading of the disk meet the trees. What differs is told,
 //! and taken as an observation; whatever follows from it is the planner's to say.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudError, Whereabouts};
-use cms_engine::{LocalFile, MailboxId, MaildirId, RemoteId, RowId};
+use cms_engine::{ContentHash, MailboxId, MaildirId, RemoteId, RowId};
 use cms_store::{After, Change, Deed, Heard, JournalEntry, Standing, Wanted};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -17,6 +18,9 @@ use crate::sync::tasks;
 use crate::sync::verification::{
     Contents, Difference, Kind, Listing, Names, Verification, as_known, compare_trees, count, doubtful, expected,
 };
+
+/// Messages asked for in one go.
+const QUESTIONS: usize = 80;
 
 /// How often the daemon compares everything by itself.
 const BETWEEN_COMPARISONS: Duration = Duration::from_secs(7 * 86_400);
@@ -105,13 +109,21 @@ impl Driver {
             errand.report.verification = Some(verification);
         }
         // A listing takes its time, and the cloud goes on meanwhile: what counts is what it says when asked for the message.
-        for some in doubtful.chunks(200) {
-            if let Some(errand) = &mut self.errand {
-                errand.open += 1;
+        let mut by_account: BTreeMap<usize, Vec<RemoteId>> = BTreeMap::new();
+        for id in doubtful {
+            let listed = listing.messages.get(&id).map(|(mailbox, _)| *mailbox);
+            let mailbox = listed.or_else(|| self.world.cloud.messages.get(&id).map(|known| known.mailbox));
+            let account = mailbox.and_then(|id| self.mailbox(id)).map(|mailbox| mailbox.account);
+            by_account.entry(account.unwrap_or_default()).or_default().push(id);
+        }
+        for (account, ids) in by_account {
+            for some in ids.chunks(QUESTIONS) {
+                if let Some(errand) = &mut self.errand {
+                    errand.open += 1;
+                }
+                let (account, events) = (self.accounts[account].clone(), self.events.0.clone());
+                self.tasks.spawn(tasks::look_at_doubtful(account, some.to_vec(), events));
             }
-            let account = some.first().and_then(|id| self.account_of(id)).unwrap_or_default();
-            let (account, events) = (self.accounts[account].clone(), self.events.0.clone());
-            self.tasks.spawn(tasks::look_at_doubtful(account, some.to_vec(), events));
         }
     }
 
@@ -119,17 +131,15 @@ impl Driver {
     fn note_edited(&mut self, contents: &Contents) -> Vec<RowId> {
         let mut rows = Vec::new();
         let now = self.now();
-        for (key, inode, found) in &contents.edited {
-            let (Some(file), Some(located)) = (self.world.local.files.get(key), self.world.places.get(key)) else {
-                continue;
-            };
+        for (key, found) in &contents.edited {
             let Some(row) = self.world.synced.by_file(key) else { continue };
-            if file.hash == Some(*found) {
+            if self.world.local.files.get(key).is_none_or(|file| file.hash == Some(*found)) {
                 continue;
             }
-            let (file, located) = (LocalFile { hash: Some(*found), inode: *inode, ..file.clone() }, located.clone());
             self.world.hear(Some((Heard::Verification, now)));
-            self.world.put_file(key.clone(), file, located);
+            if let Err(error) = self.local.look_into(&mut self.world, key) {
+                warn!(error = %with_causes(&error), "Couldn't look into a file that was written to");
+            }
             self.world.hear(None);
             if let Some(before) = self.world.synced.get(row) {
                 let reason = Reason {
@@ -164,7 +174,7 @@ impl Driver {
     /// Tells of stored messages that aren't what they should be, and lets those be downloaded again that a message needs.
     fn look_at_store(&mut self, contents: &Contents, edited: &[RowId]) -> Vec<Difference> {
         let mut differences = Vec::new();
-        let needed: Vec<(RowId, RemoteId, cms_engine::ContentHash, String)> = self
+        let needed: Vec<(RowId, RemoteId, ContentHash, String)> = self
             .world
             .synced
             .iter()
@@ -183,6 +193,7 @@ impl Driver {
                 kind: Kind::StoreDamaged,
                 what: what.to_owned(),
             });
+            self.call_by_its_content(&hash);
             self.world.forget_content(&id);
         }
         for hash in &contents.damaged {
@@ -193,9 +204,17 @@ impl Driver {
                     kind: Kind::StoreDamaged,
                     what: "a message that was removed isn't what it was, and can't be brought back".to_owned(),
                 });
+                self.call_by_its_content(hash);
             }
         }
         differences
+    }
+
+    /// Lets the store have nothing under a name that isn't its content's.
+    fn call_by_its_content(&self, hash: &ContentHash) {
+        if let Err(error) = self.store.rename_altered(hash) {
+            warn!(error = %with_causes(&error), "Couldn't rename a stored message that isn't what it was");
+        }
     }
 
     /// Takes what the cloud says of messages of which its listing said something else than we knew.
