@@ -12,7 +12,7 @@ fn standing(number: u32) -> Standing {
     Standing::from(&synced_record(number, MailboxId(1), MaildirId(1)))
 }
 
-fn entry(at: i64) -> JournalEntry {
+pub(crate) fn entry(at: i64) -> JournalEntry {
     JournalEntry {
         at: UnixSeconds(at),
         deed: Deed::Delivered,
