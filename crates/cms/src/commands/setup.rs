@@ -228,7 +228,7 @@ pub(super) fn conclude(context: &Context, summary: &Summary) -> super::Ended {
     }
     if !summary.held.is_empty() {
         super::Ended::Held
-    } else if summary.troubles.is_empty() {
+    } else if summary.is_same() {
         super::Ended::Done
     } else {
         super::Ended::Failed

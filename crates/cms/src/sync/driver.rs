@@ -287,7 +287,10 @@ impl Driver {
                 self.disk_is_well();
             }
             if settled && !std::mem::replace(&mut self.was_settled, true) {
-                info!("Both sides are the same; watching ({})", self.summary);
+                self.summary.troubles = self.world.trouble_lines();
+                self.summary.missing_here = self.world.missing_here() as u64;
+                let but = if self.summary.is_same() { "" } else { " but for what is told here" };
+                info!("Both sides are the same{but}; watching ({})", self.summary);
                 self.tell(&Notice::Settled);
             }
             if let Some(SyncError::Configuration { .. }) = self.fatal {
@@ -540,6 +543,7 @@ impl Driver {
         }
         let written = self.write_down();
         self.summary.troubles = self.world.trouble_lines();
+        self.summary.missing_here = self.world.missing_here() as u64;
         // The process ends now. To give the trees' memory back message by message would take a while, and is of no use.
         std::mem::forget(std::mem::take(&mut self.world));
         if let Some(error) = self.fatal.take() {

@@ -39,6 +39,8 @@ pub(crate) struct Summary {
     pub(crate) moved_there: u64,
     /// Messages deleted in the cloud.
     pub(crate) deleted_there: u64,
+    /// Messages of the cloud that have no file here yet, for no reason that is told.
+    pub(crate) missing_here: u64,
     /// Messages that can't be downloaded for now, with the reason.
     pub(crate) troubles: Vec<String>,
     /// Changes that the cloud refused for good, with the reason.
@@ -50,6 +52,11 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Whether both sides are the same, as far as the trees tell.
+    pub(crate) fn is_same(&self) -> bool {
+        self.missing_here == 0 && self.troubles.is_empty() && self.held.is_empty()
+    }
+
     /// Counts a local op that was done.
     pub(crate) fn count_local(&mut self, op: &Op) -> Option<Notice> {
         match op {
@@ -85,6 +92,7 @@ impl fmt::Display for Summary {
             (self.moved_there, "moved in the cloud"),
             (self.deleted_there, "deleted in the cloud"),
             (self.local_only, "only here"),
+            (self.missing_here, "not here yet"),
             (self.troubles.len() as u64, "not downloadable now"),
             (self.refused.len() as u64, "refused by the cloud"),
         ];

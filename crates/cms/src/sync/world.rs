@@ -618,6 +618,19 @@ impl World {
         Some(Duration::from_secs(wait.unsigned_abs()))
     }
 
+    /// How many messages of the cloud have no file yet though nothing is told of why. Counted in the trees: that nothing
+    /// failed says little, for a question without an answer fails nowhere.
+    pub(crate) fn missing_here(&self) -> usize {
+        let is_missing = |id: &&RemoteId| {
+            let message = self.cloud.messages.get(*id);
+            message.is_some_and(|message| self.cloud.complete.contains(&message.mailbox))
+                && !self.troubles.contains_key(*id)
+                && self.synced.by_remote(id).is_none()
+        };
+        let busy = self.busy.ids.iter().filter(|id| !self.homeless.contains(*id));
+        self.homeless.iter().chain(busy).filter(is_missing).count()
+    }
+
     /// One line for each message that can't be downloaded for now.
     pub(crate) fn trouble_lines(&self) -> Vec<String> {
         self.trouble_lines_where(|_| true)
@@ -716,5 +729,38 @@ fn synced_record(id: RowId, row: &Row) -> SyncedRecord {
         inode: row.inode,
         received: row.received,
         revision: row.revision.as_deref().map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f17_what_is_missing_here_is_counted_in_the_trees() {
+        let mut world = World::default();
+        let mailbox = MailboxId(1);
+        world.cloud.complete.insert(mailbox);
+        let message = CloudMessage {
+            mailbox,
+            flags: Flags::NONE,
+            received: UnixSeconds(0),
+            hash: None,
+            revision: None,
+            blocked: false,
+        };
+        for id in ["answered", "unanswered", "elsewhere"] {
+            let mailbox = if id == "elsewhere" { MailboxId(2) } else { mailbox };
+            world.put_cloud(RemoteId::new(id), CloudMessage { mailbox, ..message.clone() });
+        }
+        assert_eq!(world.missing_here(), 2, "a mailbox that isn't synced has nothing that could be missing");
+        // Both are asked for, and one is never answered: no error tells of it.
+        for id in ["answered", "unanswered"] {
+            world.begin(&RemoteId::new(id));
+        }
+        world.end(&RemoteId::new("answered"));
+        assert_eq!(world.missing_here(), 2);
+        world.block(&RemoteId::new("answered"), "why".to_owned(), |_| UnixSeconds(1));
+        assert_eq!(world.missing_here(), 1, "what can't be had is told by itself");
     }
 }
