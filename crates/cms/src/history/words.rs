@@ -52,11 +52,17 @@ pub(crate) fn what(history: &History, told: &Told) -> String {
         Deed::Replaced => format!("replaced by its new version in {maildir}"),
         Deed::FlaggedHere => format!("{} here", flag_changes(told, false)),
         Deed::MovedHere => format!("moved here from {maildir} to {maildir_after}"),
+        Deed::RemovedHere if entry.wanted == Wanted::Cloud => {
+            format!("deleted in the cloud, and so removed from {maildir}")
+        }
         Deed::RemovedHere => format!("removed from {maildir}"),
         Deed::LeftoverRemoved => format!("old file removed from {maildir}"),
         Deed::FlaggedThere => format!("{} in the cloud", flag_changes(told, true)),
         Deed::MovedThere => format!("moved in the cloud from {mailbox} to {mailbox_after}"),
-        Deed::DeletedThere => format!("deleted in the cloud from {mailbox}"),
+        Deed::DeletedThere if entry.wanted == Wanted::Local => {
+            format!("deleted here, and so from {mailbox} in the cloud")
+        }
+        Deed::DeletedThere => format!("deleted from {mailbox} in the cloud"),
         Deed::Agreed => "found the same on both sides".to_owned(),
         Deed::Forgotten => "found gone from both sides".to_owned(),
         Deed::RestoredHere => format!("put back into {maildir}, for the Maildir only"),

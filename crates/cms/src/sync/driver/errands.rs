@@ -67,7 +67,7 @@ impl Driver {
             }
             if let Some(Underway { mut report, answer, .. }) = self.errand.take() {
                 report.on_its_way = !settled;
-                self.conclude_verification(&mut report);
+                self.conclude_verification(&mut report, answer.is_some());
                 if let Some(answer) = answer {
                     answer(report);
                 }

@@ -141,7 +141,8 @@ impl Driver {
                 warn!(error = %with_causes(&error), "Couldn't look into a file that was written to");
             }
             self.world.hear(None);
-            if let Some(before) = self.world.synced.get(row) {
+            // A row without an inode is one whose file was found edited before.
+            if let Some(before) = self.world.synced.get(row).filter(|before| before.inode != 0) {
                 let reason = Reason {
                     at: now,
                     wanted: Wanted::Local,
@@ -289,13 +290,16 @@ impl Driver {
         self.one_task_less();
     }
 
-    /// Tells the log what a comparison found, and remembers that it was made.
-    pub(super) fn conclude_verification(&mut self, report: &mut ErrandReport) {
+    /// Remembers that a comparison was made, and tells the log what it found if nobody else is told.
+    pub(super) fn conclude_verification(&mut self, report: &mut ErrandReport, is_told: bool) {
         let Some(verification) = &mut report.verification else { return };
         verification.differences.sort_unstable();
         verification.differences.dedup();
         let now = self.now();
         self.world.note(Change::SetMeta { key: COMPARED.to_owned(), value: now.0.to_string() });
+        if is_told {
+            return;
+        }
         if verification.is_same() {
             info!(files = verification.files_read, "Compared everything: both sides are the same");
         }
