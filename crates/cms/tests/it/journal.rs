@@ -60,7 +60,7 @@ fn the_journal_tells_what_each_side_did_beside_a_running_daemon() {
     world.set_letters("INBOX", &world.file_of("INBOX", "read-here"), "S");
     wait_for("it is read there", || world.message(&ids[0]).unwrap().is_read);
     world.cloud.set_flags("", &ids[1], FlagChange { is_read: Some(true), ..FlagChange::default() }).unwrap();
-    wait_for("it is read here", || world.file_of("INBOX", "flagged-there").ends_with("S"));
+    wait_for("it is read here", || world.file_of("INBOX", "flagged-there").ends_with('S'));
     let name = world.file_of("INBOX", "moved-here");
     world.rename("INBOX", &name, "Lists", &name);
     wait_for("it is moved there", || world.is_in(&ids[2], "Inbox/Lists"));
