@@ -216,6 +216,8 @@ impl Driver {
     /// lost. Not only is that quicker: Exchange may build other bytes by now, and the message would be there twice.
     pub(super) fn recognize(&mut self, id: &RemoteId) -> bool {
         let Some(hash) = self.local.left_by_delivery(&self.world, &self.store, id, &self.host) else { return false };
+        // Its download may have been noted and never written down.
+        self.to_settle.push(self.world.version(id));
         self.world.fetched(id, hash);
         true
     }
