@@ -79,6 +79,10 @@ impl CloudAccount for Flawed {
         self.account.apply(ops).await
     }
 
+    fn request_line(&self, change: &CloudChange) -> String {
+        self.account.request_line(change)
+    }
+
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
         self.account.delete_target(action).await
     }
