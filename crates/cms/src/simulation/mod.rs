@@ -117,9 +117,10 @@ fn run_seeds(from: u64, seeds: u64, flaw: Option<Flaw>, stop_at_first: bool) -> 
     let next = AtomicU64::new(from);
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
     let (starts, actions) = (AtomicU64::new(0), AtomicU64::new(0));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // A world spends most of its time waiting for the kernel to give up a watch.
+    let workers = 4 * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..cores {
+        for _ in 0..workers {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
