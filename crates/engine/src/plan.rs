@@ -25,7 +25,7 @@
 //! | seen to go | delete forget | delete forget | deliver | deliver | deliver | fetch deliver | wait | delete forget | forget deliver | forget | wait | wait |
 //! | unexplained | deliver | deliver | deliver | deliver | deliver | fetch deliver | deliver | deliver | deliver | forget | wait | wait |
 //! | settling | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
-//! | edited | record told | rename told | move told | move told | deliver keep | fetch deliver keep | record told | record told | record told | forget keep | wait | wait |
+//! | edited | told | rename told | move told | move told | deliver keep | fetch deliver keep | told | told | record told | forget keep | wait | wait |
 //! | unreadable | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
 //!
 //! The rows:
