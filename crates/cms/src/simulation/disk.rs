@@ -34,6 +34,8 @@ pub(super) struct Disk {
 }
 
 /// What changes as deeds are done.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 pub(super) struct DiskState {
     pub(super) random: ChaCha8Rng,
     /// How many deeds of a thousand fail.

@@ -287,7 +287,6 @@ impl People {
             .collect();
         let to = others.choose(&mut self.random).copied();
         match (dice, to) {
-            (0..38, _) => self.flag_here(&seen, &path),
             (38..48, _) => self.rename_here(&seen, &path, seen.name.flags | Flags::TRASHED),
             (48..52, _) if seen.name.flags.contains(Flags::TRASHED) => {
                 self.rename_here(&seen, &path, seen.name.flags - Flags::TRASHED);

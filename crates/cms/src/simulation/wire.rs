@@ -82,7 +82,7 @@ impl Transport for Wire {
             self.trace.line(format_args!("net  lost {what}"));
             return Err("the connection was refused".into());
         }
-        let answered = timeout(PATIENCE, self.cloud.exchange(convert(request)?)).await;
+        let answered = timeout(PATIENCE, self.cloud.exchange(convert(&request)?)).await;
         self.power.count_request();
         if self.power.is_off() {
             self.trace.line(format_args!("net  acted, and the power went: {what}"));
@@ -147,7 +147,7 @@ async fn read(mut body: simcloud::ReplyBody) -> (Vec<u8>, bool) {
     }
 }
 
-fn convert(request: reqwest::Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+fn convert(request: &reqwest::Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
     let body = request.body().and_then(reqwest::Body::as_bytes).map(Bytes::copy_from_slice).unwrap_or_default();
     let target = match request.url().query() {
         Some(query) => format!("{}?{query}", request.url().path()),

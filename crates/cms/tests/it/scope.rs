@@ -95,7 +95,8 @@ fn f34_a_maildir_that_was_moved_is_found_under_its_new_path() {
     world.assert_same("Moved", "Inbox");
     let mut after: Vec<u64> = world.files("Moved").iter().map(|name| world.inode("Moved", name)).collect();
     let mut before = names;
-    (after.sort_unstable(), before.sort_unstable());
+    after.sort_unstable();
+    before.sort_unstable();
     assert_eq!(after, before, "no file was made anew");
     assert_eq!(world.asked("value"), 0);
     world.assert_lawful();
