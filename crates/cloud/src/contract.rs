@@ -1,6 +1,6 @@
 //! What the engine's driver may ask of a cloud account, in words that hold for every provider.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,23 @@ pub trait CloudAccount: Send + Sync {
     /// service was asked. Without the message's id, and nothing in it is secret.
     fn request_line(&self, change: &CloudChange) -> String;
 
+    /// What a folder is for.
+    async fn role(&self, folder: &FolderId) -> Result<FolderRole, CloudError>;
+
+    /// Makes a new message. This is the one call that is not the same when it is made twice: whoever doesn't know what
+    /// became of it ([`Created::Unknown`], or a crash) must look with [`CloudAccount::find`] before asking again.
+    ///
+    /// The message may be made in another folder than the one that was asked for; `Seen::folder` tells which, and a move
+    /// brings it where it belongs.
+    async fn create(&self, new: NewMessage<'_>) -> Created;
+
+    /// Finds the messages with this Message-ID, wherever they are.
+    async fn find(&self, message_id: &str) -> Result<Vec<Seen>, CloudError>;
+
+    /// Gives a draft another content. With a `revision`, only if the draft still is at that one; otherwise the answer is
+    /// [`Outcome::Outdated`]. To give it the same content again changes nothing.
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome;
+
     /// The folder that a deleted message ends up in, or nothing where it ends up nowhere.
     ///
     /// Who deletes a message that is in the folder [`DeleteAction::Trash`] leads to must ask for
@@ -69,6 +86,64 @@ pub struct Capabilities {
     pub settable_flags: Flags,
     /// Of these flags the cloud remembers only the newest: that one of them went when another came means nothing.
     pub exclusive_flags: Flags,
+    /// What becomes of messages that are given to it.
+    pub uploads: Uploads,
+}
+
+/// What becomes of messages that are given to a cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploads {
+    /// Of drafts.
+    pub drafts: Fidelity,
+    /// Of all others, as far as it is known: a cloud may turn out not to take them.
+    pub others: Fidelity,
+    /// The longest message that it takes, in bytes with CRLF line ends.
+    pub longest_bytes: u64,
+}
+
+/// How much of a message that is given to a cloud comes back from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fidelity {
+    /// Every byte, and when it was received.
+    Lossless,
+    /// What it says; header fields, times and encodings may be others.
+    Lossy,
+    /// The cloud doesn't take such messages.
+    Refused,
+}
+
+/// What a folder is for, as far as it matters for uploads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderRole {
+    /// The one for drafts.
+    Drafts,
+    /// The one in which the cloud files what was sent.
+    Sent,
+    /// Any other.
+    Other,
+}
+
+/// A message to be made.
+pub struct NewMessage<'a> {
+    /// Where it is to be.
+    pub folder: &'a FolderId,
+    /// Whether it is a draft.
+    pub draft: bool,
+    /// Its bytes, with CRLF line ends. Read once.
+    pub mime: &'a mut (dyn Read + Send),
+}
+
+/// What became of a message that was to be made.
+#[derive(Debug)]
+pub enum Created {
+    /// It was made, and this is what the cloud says of it.
+    Made(Seen),
+    /// Nobody knows whether it was made.
+    Unknown(CloudError),
+    /// It wasn't made, and may be later.
+    Later(CloudError),
+    /// It wasn't made, and it makes no sense to ask again.
+    Refused(CloudError),
 }
 
 /// The cloud's name for a folder: opaque.
@@ -208,6 +283,8 @@ pub enum Outcome {
     },
     /// The message isn't there any more.
     Gone,
+    /// Not done: the message isn't at the revision any more that was named.
+    Outdated,
     /// Not done, perhaps later: the network, the service or the sign-in failed.
     Later(CloudError),
     /// Not done, and it makes no sense to ask again.

@@ -107,6 +107,20 @@ pub struct MailboxConfig {
     pub delete_action: DeleteAction,
     /// How changes in the cloud are noticed.
     pub push: Push,
+    /// What of the Maildirs' own messages goes there.
+    pub upload: Upload,
+}
+
+/// What of the Maildirs' own messages goes to a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Upload {
+    /// Nothing.
+    None,
+    /// Drafts.
+    #[default]
+    Drafts,
+    /// Everything, where the account may do that.
+    Import,
 }
 
 /// How changes in the cloud are noticed.

@@ -76,7 +76,8 @@ fn there(id: Option<&RemoteId>, base: &Row, cloud: &CloudTree) -> Became {
         None => Became::Gone,
         Some(message) if message.mailbox != base.mailbox => Became::Moved,
         Some(message)
-            if (message.flags | base.flags.cloud).contains(Flags::DRAFT) && message.hash != Some(base.hash) =>
+            if (message.flags | base.flags.cloud).contains(Flags::DRAFT)
+                && !message.hash.is_some_and(|hash| base.is_known_in_the_cloud(&hash)) =>
         {
             Became::Edited
         }
@@ -89,9 +90,12 @@ fn there(id: Option<&RemoteId>, base: &Row, cloud: &CloudTree) -> Became {
 fn file_of<'a>(op: &'a Op, base: Option<&'a Row>) -> Option<&'a FileKey> {
     match op {
         Op::Rename { from, .. } => Some(from),
-        Op::Remove { file, .. } => Some(file),
+        Op::Remove { file, .. } | Op::Upload { file, .. } => Some(file),
         Op::Replace { old, .. } => Some(old),
-        Op::MoveInCloud { base, .. } | Op::SetCloudFlags { base, .. } | Op::Record { base, .. } => Some(&base.file),
+        Op::MoveInCloud { base, .. }
+        | Op::SetCloudFlags { base, .. }
+        | Op::UpdateDraft { base, .. }
+        | Op::Record { base, .. } => Some(&base.file),
         Op::Deliver { .. } | Op::DeleteInCloud { .. } | Op::Forget { .. } | Op::Fetch { .. } => {
             base.map(|base| &base.file)
         }

@@ -13,6 +13,12 @@ pub struct RemoteId(Arc<str>);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BaseName(Arc<str>);
 
+/// A message's Message-ID: a hint and never a key, for it is neither unique nor always there.
+///
+/// It stands in for the content only where the cloud may have made other bytes of what we gave it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(Arc<str>);
+
 macro_rules! text_identity {
     ($name:ident) => {
         impl $name {
@@ -39,6 +45,7 @@ macro_rules! text_identity {
 }
 text_identity!(RemoteId);
 text_identity!(BaseName);
+text_identity!(MessageId);
 
 /// BLAKE3 of a message's bytes as they lie in the Maildir (line ends are LF).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +122,15 @@ impl BaseName {
     }
 }
 
+impl MessageId {
+    /// The Message-ID that a message without one is uploaded with, so that it is known again in the cloud even if the
+    /// answer to the upload was lost. Twins have different names, and so get different ones. Nobody's host is told.
+    pub fn for_upload(content: &ContentHash, base_name: &BaseName) -> Self {
+        let digest = blake3::Hasher::new().update(&content.0).update(base_name.as_str().as_bytes()).finalize();
+        Self::new(format!("<{}@maildir.invalid>", &digest.to_hex()[..32]))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +140,15 @@ mod tests {
         let hash = ContentHash::of(b"Subject: x\n\nbody\n");
         assert_eq!(ContentHash::from_hex(&hash.to_string()), Some(hash));
         assert_eq!(ContentHash::from_hex("12"), None);
+    }
+
+    #[test]
+    fn a_message_is_always_uploaded_under_the_same_message_id_and_its_twin_under_another() {
+        let id = |content: &[u8], name: &str| MessageId::for_upload(&ContentHash::of(content), &BaseName::new(name));
+        assert_eq!(id(b"x", "a"), id(b"x", "a"));
+        assert_ne!(id(b"x", "a"), id(b"x", "b"));
+        assert_ne!(id(b"x", "a"), id(b"y", "a"));
+        assert!(id(b"x", "a").as_str().starts_with('<') && id(b"x", "a").as_str().ends_with("@maildir.invalid>"));
     }
 
     #[test]

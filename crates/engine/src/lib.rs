@@ -11,7 +11,9 @@ mod trees;
 pub use because::{Became, Because};
 pub use collections::{HashMap, HashSet};
 pub use flags::Flags;
-pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, MessageId, RemoteId, RowId, UnixSeconds};
 pub use op::{Answer, Op};
-pub use plan::{Busy, Deletions, Held, Plan, Policy, Reason, Router, Scope, Touched, Word, plan};
-pub use trees::{Absence, CloudMessage, CloudTree, LocalFile, LocalTree, Row, Side, Sides, SyncedTree};
+pub use plan::{
+    Busy, Deletions, Held, Plan, Policy, Readiness, Reason, Role, Router, Scope, Takes, Touched, Uploads, Word, plan,
+};
+pub use trees::{Absence, CloudBytes, CloudMessage, CloudTree, LocalFile, LocalTree, Row, Side, Sides, SyncedTree};

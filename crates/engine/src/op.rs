@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    BaseName, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, Row, RowId, Side, Sides, SyncedTree,
-    UnixSeconds,
+    BaseName, CloudBytes, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, Row, RowId, Side, Sides,
+    SyncedTree, UnixSeconds,
 };
 
 /// One step. It carries the row as it will be once the step is confirmed, so that the base moves in one place only:
@@ -81,6 +81,30 @@ pub enum Op {
         /// The mailbox that it is in.
         mailbox: MailboxId,
     },
+    /// Make a message in the cloud of a file that only a Maildir has.
+    Upload {
+        /// The file.
+        file: FileKey,
+        /// Its content.
+        hash: ContentHash,
+        /// Its flags.
+        flags: Flags,
+        /// Its inode number, or 0 where it isn't known.
+        inode: u64,
+        /// The mailbox that the message is to be in.
+        mailbox: MailboxId,
+        /// Whether it is to be a draft.
+        draft: bool,
+    },
+    /// Give a draft in the cloud the content that its file has here.
+    UpdateDraft {
+        /// The row.
+        row: RowId,
+        /// The row afterwards: the content.
+        base: Row,
+        /// The revision in the cloud that it is made of.
+        revision: Option<Box<str>>,
+    },
     /// Write a row without touching either side: they are the same already.
     Record {
         /// The row to write, or nothing for a new one.
@@ -105,18 +129,20 @@ impl Op {
             | Self::Rename { base, .. }
             | Self::SetCloudFlags { base, .. }
             | Self::MoveInCloud { base, .. }
+            | Self::UpdateDraft { base, .. }
             | Self::Record { base, .. } => Some(&base.remote),
             Self::Remove { row: Some(row), .. } | Self::Forget { row } => synced.get(*row).map(|row| &row.remote),
-            Self::Remove { row: None, .. } => None,
+            Self::Remove { row: None, .. } | Self::Upload { .. } => None,
         }
     }
 
     /// The row that the step concerns, where there is one already.
     pub fn row(&self) -> Option<RowId> {
         match self {
-            Self::Fetch { .. } => None,
+            Self::Fetch { .. } | Self::Upload { .. } => None,
             Self::Deliver { row, .. } | Self::Record { row, .. } | Self::Remove { row, .. } => *row,
             Self::Replace { row, .. }
+            | Self::UpdateDraft { row, .. }
             | Self::Rename { row, .. }
             | Self::SetCloudFlags { row, .. }
             | Self::MoveInCloud { row, .. }
@@ -145,6 +171,8 @@ pub struct Answer {
     pub id: Option<RemoteId>,
     /// All its flags, if told.
     pub flags: Option<Flags>,
+    /// When it was received, if told. The row of an upload needs to know it.
+    pub received: Option<UnixSeconds>,
 }
 
 impl SyncedTree {
@@ -160,6 +188,16 @@ impl SyncedTree {
                 self.remove(*row);
                 None
             }
+            Op::Upload { file, hash, flags, inode, mailbox, draft } => {
+                let remote = answer.id.clone()?;
+                let received = answer.received.unwrap_or_default();
+                let mut base = base(remote, *mailbox, file.maildir, file.base_name.clone(), *hash, received);
+                base.inode = *inode;
+                base.cloud_bytes = CloudBytes::Unread;
+                let there = answer.flags.unwrap_or(if *draft { Flags::DRAFT } else { *flags });
+                base.flags = first_flags(*flags, there);
+                Some(self.insert(base))
+            }
             Op::Deliver { row, base } | Op::Record { row, base } => Some(match row {
                 Some(row) => {
                     self.put(*row, base.clone());
@@ -167,7 +205,7 @@ impl SyncedTree {
                 }
                 None => self.insert(base.clone()),
             }),
-            Op::Replace { row, base, .. } | Op::Rename { row, base, .. } => {
+            Op::Replace { row, base, .. } | Op::Rename { row, base, .. } | Op::UpdateDraft { row, base, .. } => {
                 self.put(*row, base.clone());
                 Some(*row)
             }
@@ -241,6 +279,9 @@ impl fmt::Display for Op {
             Self::MoveInCloud { base, deletes: true, .. } => write!(f, "delete {} in the cloud", base.file.base_name),
             Self::MoveInCloud { base, .. } => write!(f, "move {} to another folder in the cloud", base.file.base_name),
             Self::DeleteInCloud { id, .. } => write!(f, "delete {} in the cloud", short(id)),
+            Self::Upload { file, draft: true, .. } => write!(f, "upload {} as a draft", file.base_name),
+            Self::Upload { file, .. } => write!(f, "upload {}", file.base_name),
+            Self::UpdateDraft { base, .. } => write!(f, "update draft {} in the cloud", base.file.base_name),
             Self::Record { base, .. } => write!(f, "note that {} is the same on both sides", base.file.base_name),
             Self::Forget { row } => write!(f, "forget row {}, which neither side has", row.0),
         }
@@ -277,8 +318,16 @@ pub(crate) fn base(
         file: FileKey::new(maildir, name),
         flags: Sides::default(),
         hash,
+        cloud_bytes: CloudBytes::Same,
         inode: 0,
         received,
         revision: None,
     }
+}
+
+/// The base's flags for a file of the user's own and the message that was made of it. The file's flags hold; what the
+/// cloud alone gives a draft (the mark that it is one, and that it was read) comes over.
+pub(crate) fn first_flags(here: Flags, there: Flags) -> Sides<Flags> {
+    let base = if there.contains(Flags::DRAFT) { here & there } else { there };
+    Sides { local: base, cloud: base }
 }

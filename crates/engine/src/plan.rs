@@ -185,6 +185,32 @@
 //! | R, then R | – / – | PR / P | R / R |
 //! | R, then PR | PR / P | PR / P | PR / P |
 //!
+//! # What is uploaded
+//!
+//! A file that only the Maildir has, that matches nothing and hasn't the Trash flag is uploaded where the mailbox takes it.
+//! The tables above are those of mailboxes that take nothing; otherwise "keep" is this.
+//!
+//! | file without a row | the mailbox takes nothing | takes drafts | takes everything |
+//! |---|---|---|---|
+//! | marked as a draft (`D`) | stays, told | upload as a draft | upload as a draft |
+//! | in a Maildir to which folders for drafts alone lead | stays, told | upload as a draft | upload as a draft |
+//! | in a Maildir to which a folder of sent mail leads | stays until the cloud's copy comes, and joins it | the same | the same |
+//! | any other | stays, told | stays, told | upload |
+//!
+//! An edited draft is updated in the cloud if its mailbox takes drafts, instead of being told: unless the cloud has another
+//! version too, or may have one that can't be looked at now.
+//!
+//! An upload waits while the file may be one half of a move, while the mailbox isn't listed to the end, and while there is a
+//! message in it whose content isn't known yet: that may be what an upload whose answer was lost has made. Such a message
+//! is known by its Message-ID and joins the file. Messages that come while an upload is under way wait for its answer.
+//!
+//! # Bytes that differ between the sides
+//!
+//! A cloud may make a message anew of what it is given. The row then knows both contents, the file stays as it is, and
+//! only a version that the cloud has made of a draft since then takes its place. Of an upload that wasn't read back yet,
+//! whatever the cloud has is the cloud's form of it. Where both sides edited a draft and say the same, it is an update whose
+//! answer was lost.
+//!
 //! # Identity
 //!
 //! The remote id is asked first, the content hash second; on disk the base name, then inode and hash, then the hash.
@@ -196,8 +222,8 @@ mod matching;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, Op, RemoteId, RowId,
-    Side, SyncedTree,
+    CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, MessageId, Op, RemoteId,
+    RowId, Side, SyncedTree,
 };
 
 /// What the planner has to know besides the trees.
@@ -229,6 +255,8 @@ pub struct Policy<'a> {
     pub folder_was_removed: &'a dyn Fn(RowId) -> bool,
     /// Which Maildir a message belongs to.
     pub router: &'a dyn Router,
+    /// What goes to the cloud from the Maildirs.
+    pub uploads: &'a dyn Uploads,
     /// The host part of new base names, without `/` and `:`.
     pub host: &'a str,
 }
@@ -249,6 +277,70 @@ pub enum Word {
 pub trait Router {
     /// The Maildir for a message with that content if it were in that mailbox; nothing if that can't be told now.
     fn maildir_for(&self, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId>;
+}
+
+/// Says what of the Maildirs goes to the cloud. While one plan is made, its answers depend on its arguments alone.
+pub trait Uploads {
+    /// What a mailbox takes.
+    fn takes(&self, mailbox: MailboxId) -> Takes;
+    /// Whether a file can be uploaded now.
+    fn readiness(&self, file: &FileKey) -> Readiness;
+    /// The Message-ID in a content, if it has one that can be told.
+    fn message_id(&self, content: &ContentHash) -> Option<MessageId>;
+    /// Whether one content may be what the cloud has made of the other: they say the same in other bytes.
+    fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool;
+}
+
+/// Nothing is uploaded.
+impl Uploads for () {
+    fn takes(&self, _: MailboxId) -> Takes {
+        Takes::default()
+    }
+    fn readiness(&self, _: &FileKey) -> Readiness {
+        Readiness::Never
+    }
+    fn message_id(&self, _: &ContentHash) -> Option<MessageId> {
+        None
+    }
+    fn is_made_of(&self, _: &ContentHash, _: &ContentHash) -> bool {
+        false
+    }
+}
+
+/// What a mailbox takes from its Maildir.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// Drafts, and other versions of them.
+    pub drafts: bool,
+    /// All other messages.
+    pub others: bool,
+    /// What the mailbox is for.
+    pub role: Role,
+}
+
+/// What a mailbox is for, as far as it decides what is uploaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It wasn't asked yet; files that it matters for wait.
+    Unknown,
+    /// For drafts: whatever is put there is one.
+    Drafts,
+    /// For what was sent: the cloud files a copy there by itself.
+    Sent,
+    /// For anything else.
+    #[default]
+    Other,
+}
+
+/// Whether a file can be uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Now,
+    /// Not yet: it may be half of a move, or an attempt that failed is to be repeated later.
+    Later,
+    /// It can't: it is too large, was refused, or is known to be one that nobody takes.
+    Never,
 }
 
 /// What part of the trees to plan for.
@@ -276,6 +368,8 @@ pub struct Touched {
 pub struct Busy {
     /// Messages with a transfer or a change under way; their rows are busy with them.
     pub ids: HashSet<RemoteId>,
+    /// Files that are being uploaded.
+    pub files: HashSet<FileKey>,
 }
 
 /// What to do.
@@ -285,8 +379,10 @@ pub struct Plan {
     pub ops: Vec<Op>,
     /// Deletions beyond the limit, to be done only when the user says so.
     pub held: Vec<Held>,
-    /// Files that only the Maildir has and that match nothing.
+    /// Files that only the Maildir has, that match nothing and that no mailbox takes.
     pub local_only: Vec<FileKey>,
+    /// Files that will be uploaded, and not yet.
+    pub unripe: Vec<FileKey>,
     /// Rows whose file was changed in place, which the cloud can't be told.
     pub edited: Vec<RowId>,
     /// Rows that wait for something which will show by itself: a file that may turn up, a download, a Maildir.
@@ -346,8 +442,10 @@ pub fn plan(
     for id in &matched.arrived {
         deciding.arrived(id);
     }
+    for file in &matched.local_only {
+        deciding.only_here(file, &matched.unread, &matched.moving);
+    }
     let mut plan = deciding.plan;
-    plan.local_only = matched.local_only;
     hold_mass_deletions(&mut plan, synced, policy);
     plan
 }

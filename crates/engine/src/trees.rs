@@ -94,14 +94,47 @@ pub struct Row {
     /// The flags that each side had when both were last the same. They differ where the cloud can't hold a flag
     /// that the Maildir has, or the other way round.
     pub flags: Sides<Flags>,
-    /// The hash of its bytes.
+    /// The hash of the file's bytes.
     pub hash: ContentHash,
+    /// The bytes that the cloud has for it.
+    pub cloud_bytes: CloudBytes,
     /// The file's inode number, or 0 where it isn't known.
     pub inode: u64,
     /// When it was received.
     pub received: UnixSeconds,
-    /// Drafts only: the revision whose bytes have that hash.
+    /// Drafts only: the revision whose bytes were last looked at.
     pub revision: Option<Box<str>>,
+}
+
+/// The bytes that the cloud has for a message, compared with those of its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloudBytes {
+    /// They are the same.
+    #[default]
+    Same,
+    /// The cloud has these: it makes a message anew of what it is given, or of what it holds.
+    Other(ContentHash),
+    /// Not known yet. They are read once after an upload.
+    Unread,
+}
+
+impl Row {
+    /// Whether the cloud's bytes are those that it had for this row, or may be.
+    pub fn is_known_in_the_cloud(&self, hash: &ContentHash) -> bool {
+        match self.cloud_bytes {
+            CloudBytes::Same => *hash == self.hash,
+            CloudBytes::Other(known) => *hash == known,
+            CloudBytes::Unread => true,
+        }
+    }
+
+    /// The hash by which the message would be known again under another id.
+    pub fn hash_in_the_cloud(&self) -> ContentHash {
+        match self.cloud_bytes {
+            CloudBytes::Other(known) => known,
+            CloudBytes::Same | CloudBytes::Unread => self.hash,
+        }
+    }
 }
 
 /// What both sides last agreed on, found by row, by remote id and by file.

@@ -172,6 +172,45 @@ pub(crate) fn rebuild(bytes: &[u8], round: u64) -> Vec<u8> {
     replace(&out, boundary.as_bytes(), new.as_bytes())
 }
 
+/// What Exchange stores of MIME that it is given: the header fields that it knows and those that begin with `X-`, without the
+/// trace of earlier transport, with the time at which it was taken in, and with a Message-ID of its own where there is none.
+pub(crate) fn take_in(bytes: &[u8]) -> Vec<u8> {
+    let head_end = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
+    let (head, rest) = bytes.split_at(head_end);
+    let mut fields: Vec<Vec<u8>> = Vec::new();
+    for line in split_lines(head) {
+        match fields.last_mut() {
+            Some(field) if line.starts_with(b" ") || line.starts_with(b"\t") => field.extend_from_slice(line),
+            _ => fields.push(line.to_vec()),
+        }
+    }
+    let is = |field: &[u8], name: &str| {
+        field.get(..name.len() + 1).is_some_and(|start| start.eq_ignore_ascii_case(format!("{name}:").as_bytes()))
+    };
+    let now = clock::now();
+    fields.retain(|field| {
+        !["Received", "Return-Path", "DKIM-Signature", "Date", "Status", "X-Status"].iter().any(|name| is(field, name))
+    });
+    let mut out = format!("Date: {}\r\n", clock::format_mail(now)).into_bytes();
+    for field in &fields {
+        out.extend_from_slice(field);
+        if !field.ends_with(b"\r\n") {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    if !fields.iter().any(|field| is(field, "Message-ID")) {
+        let own = blake3::hash(bytes).to_hex();
+        out.extend_from_slice(format!("Message-ID: <{}@PROD.OUTLOOK.COM>\r\n", &own[..24]).as_bytes());
+    }
+    out.extend_from_slice(b"X-MS-Has-Attach:\r\nX-MS-Exchange-Organization-SCL: -1");
+    out.extend_from_slice(if rest.is_empty() { b"\r\n\r\n" } else { rest });
+    out
+}
+
+fn split_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n')
+}
+
 fn replace(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -202,6 +241,16 @@ mod tests {
         assert_eq!(summary.to.len(), 2);
         assert_eq!(summary.preview, "body");
         assert_eq!(summary.message_id, None);
+    }
+
+    #[test]
+    fn what_is_taken_in_has_another_date_and_no_trace() {
+        let taken =
+            take_in(b"Received: by x\r\n\tby y\r\nDate: old\r\nSubject: s\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n");
+        let text = String::from_utf8(taken).unwrap();
+        assert!(text.contains("Subject: s\r\nMessage-ID: <a@b>\r\nX-MS") && text.ends_with("\r\n\r\nbody\r\n"));
+        assert!(!text.contains("by y") && !text.contains("old"));
+        assert!(String::from_utf8(take_in(b"Subject: s\r\n\r\n")).unwrap().contains("OUTLOOK.COM>\r\n"));
     }
 
     #[test]

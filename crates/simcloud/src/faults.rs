@@ -96,6 +96,8 @@ pub enum Action {
     },
     /// There is never an answer, and nothing is done.
     Hang,
+    /// It is done, and there is never an answer.
+    HangAfter,
     /// The answer's body breaks off.
     Truncate {
         /// After so many bytes, as sent.

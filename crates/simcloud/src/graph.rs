@@ -80,6 +80,10 @@ pub(crate) enum Route {
         id: String,
         name: String,
     },
+    /// Any message from MIME, in the beta version.
+    Import {
+        folder: String,
+    },
     Translate,
     Batch,
     /// A mailbox that isn't the signed-in user's.
@@ -107,6 +111,7 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         ["mailfolders"] => Route::Folders { parent: None },
         ["mailfolders", _] => Route::Folder { id: key(1) },
         ["mailfolders", _, "childfolders"] => Route::Folders { parent: some(1) },
+        ["mailfolders", _, "importmime" | "microsoft.graph.importmime"] => Route::Import { folder: key(1) },
         ["mailfolders", _, "messages"] => Route::List { folder: some(1) },
         ["mailfolders", _, "messages", "delta" | "microsoft.graph.delta"] => Route::Delta { folder: some(1) },
         ["mailfolders", _, "messages", _] => Route::Message { folder: some(1), id: key(3) },
@@ -143,6 +148,7 @@ pub(crate) fn kind(method: &str, route: &Route) -> &'static str {
             "permanentdelete" => "delete",
             _ => "other",
         },
+        (Route::Import { .. }, _) => "import",
         (Route::Translate, _) => "translate",
         (Route::Batch, _) => "batch",
         (Route::Foreign | Route::Unknown, _) => "other",
@@ -203,6 +209,7 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
         (Route::Folder { id }, "GET") => folders::get(desk, call, id),
         (Route::List { folder }, "GET") => messages::list(desk, call, folder.as_deref()),
         (Route::List { folder }, "POST") => writes::create(desk, call, folder.as_deref()),
+        (Route::Import { folder }, "POST") => writes::import(desk, call, folder),
         (Route::Delta { folder: None }, "GET") => Err(Answer::error(
             400,
             "ErrorInvalidUrlQuery",
@@ -258,7 +265,11 @@ fn prefer(mut answer: Answer, call: &Call, tally: &Tally) -> Answer {
         && answer.status != 204
         && matches!(
             call.route,
-            Route::List { .. } | Route::Delta { .. } | Route::Message { .. } | Route::Action { .. }
+            Route::List { .. }
+                | Route::Delta { .. }
+                | Route::Message { .. }
+                | Route::Action { .. }
+                | Route::Import { .. }
         );
     if !tells_ids {
         return answer;

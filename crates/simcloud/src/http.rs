@@ -176,7 +176,7 @@ pub(crate) async fn respond<B: RequestBody>(
     let knobs = inner.knobs();
     let mut user = String::new();
     let (kind, outcome) = match arrival.path.get(..5) {
-        Some("/v1.0") => graph_request(inner, &knobs, &arrival, request, &mut user).await,
+        Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, &mut user).await,
         _ => sign_in_request(inner, &knobs, &arrival, request).await,
     };
     let (answer, departure, slot) = outcome?;
@@ -267,9 +267,17 @@ async fn graph_request<B: RequestBody>(
     user.clone_from(&holder.user);
     let account = (holder.client_id, holder.user);
     let route = graph::route(path, &account.1.to_ascii_lowercase());
+    let beta = arrival.path.starts_with("/beta");
+    let route = if matches!(route, Route::Import { .. }) && !beta { Route::Unknown } else { route };
+    if beta && !matches!(route, Route::Import { .. }) {
+        inner.tally.violation(format!("{}: the beta version was asked for what v1.0 has", arrival.path));
+    }
     let kind = graph::kind(&arrival.method, &route);
     inner.tally.request(kind.to_owned());
     if refusal.is_none() && !holder.mail && !matches!(route, Route::Me) {
+        refusal = Some(Answer::error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+    }
+    if refusal.is_none() && !(holder.advanced && knobs.advanced_granted) && matches!(route, Route::Import { .. }) {
         refusal = Some(Answer::error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
     }
     if let Some(refusal) = refusal {
@@ -392,6 +400,10 @@ async fn with_fault(
             (Answer::error(status, code, message), Departure::default())
         }
         Action::Hang => std::future::pending().await,
+        Action::HangAfter => {
+            act();
+            std::future::pending().await
+        }
         Action::Truncate { after } => (act(), Departure { cut: Some((after, End::Broken)), reset: false }),
         Action::Stall { after } => (act(), Departure { cut: Some((after, End::Stalled)), reset: false }),
         Action::Garbage => (Answer::other(200, "application/json", "\u{1}\u{2}not json at all"), Departure::default()),

@@ -103,6 +103,10 @@ pub struct Knobs {
     pub rebuild_mime: bool,
     /// Whether two downloads of one message differ.
     pub unstable_mime: bool,
+    /// Whether an administrator has granted `Mail-Advanced.ReadWrite` to the applications that ask for it.
+    pub advanced_granted: bool,
+    /// Whether uploaded MIME is kept as it came, apart from what a draft's time of creation changes.
+    pub uploads_kept: bool,
     /// Whether answers are compressed for clients that accept gzip.
     pub gzip: bool,
     /// List pages of more items than this are answered with 504; 0 is never.
@@ -155,6 +159,8 @@ impl Default for Knobs {
             refuse_extended: false,
             rebuild_mime: false,
             unstable_mime: false,
+            advanced_granted: false,
+            uploads_kept: false,
             gzip: true,
             list_timeout_above: 0,
             archive_exists: true,
@@ -175,6 +181,7 @@ impl Knobs {
             delta_a_b_a_flaw: false,
             batch_overload: 0.0,
             batch_shuffle: false,
+            uploads_kept: true,
             ..Self::default()
         }
     }

@@ -9,7 +9,7 @@ use rand::Rng as _;
 use serde_json::Value;
 
 use crate::clock;
-use crate::content::{Source, Summary, to_crlf};
+use crate::content::{self, Source, Summary, to_crlf};
 use crate::graph::{Call, Desk, only};
 use crate::mailbox::{FlagStatus, Message, STATUS, Touched};
 use crate::message_json::{Shape, etag};
@@ -231,10 +231,25 @@ pub(crate) fn create(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>) -> 
     if folder.is_some() {
         return Err(unreadable("MIME can't be posted into a folder"));
     }
-    let bytes = decode_mime(call)?;
+    let bytes = taken_in(desk, decode_mime(call)?);
     let message = new_message(well_known::DRAFTS, bytes, clock::now(), true);
     let key = desk.mailbox.insert(message, false);
     single(desk, call, key, 201, &Shape::full(call.immutable()))
+}
+
+/// `POST /me/mailFolders/{id}/importMime`, in the beta version: MIME becomes a message that isn't a draft.
+pub(crate) fn import(desk: &mut Desk<'_>, call: &Call, folder: &str) -> Result<Answer, Answer> {
+    only(desk, call, &[])?;
+    let folder = desk.mailbox.folder_by_id(folder, desk.knobs.archive_exists)?;
+    let bytes = taken_in(desk, decode_mime(call)?);
+    let message = new_message(folder, bytes, clock::now(), false);
+    let key = desk.mailbox.insert(message, false);
+    single(desk, call, key, 201, &Shape::full(call.immutable()))
+}
+
+/// What is stored of MIME that came in.
+fn taken_in(desk: &Desk<'_>, bytes: Bytes) -> Bytes {
+    if desk.knobs.uploads_kept { bytes } else { content::take_in(&bytes).into() }
 }
 
 /// `PUT /me/messages/{id}/$value`: a draft's text is replaced.
@@ -246,7 +261,7 @@ pub(crate) fn put_value(desk: &mut Desk<'_>, call: &Call, id: &str) -> Result<An
         return Err(Answer::error(400, "ErrorInvalidOperation", "Only drafts can be changed."));
     }
     let key = message.key;
-    let bytes = decode_mime(call)?;
+    let bytes = taken_in(desk, decode_mime(call)?);
     desk.mailbox.change(key, Touched::More, |message| replace_text(message, bytes));
     single(desk, call, key, 200, &Shape::full(call.immutable()))
 }

@@ -3,6 +3,7 @@
 //! * [`Store`] holds every message once, in a file named by its content hash. Files in Maildirs are further names (hard
 //!   links) of these.
 //! * [`Incoming`] is one download on its way into the store: line ends converted, checked, flushed, then named.
+//! * [`Outgoing`] is one message on its way to the cloud, with its line ends.
 //! * [`Database`] holds what was observed and agreed on: the Cloud and Synced trees, cursors, notes, and
 //!   the journal of what was done. Never work to do.
 //! * [`Lock`] makes sure that one process at a time works on a state directory.
@@ -18,6 +19,7 @@ mod line_ends;
 mod lock;
 mod message_start;
 mod messages;
+mod outgoing;
 mod prune;
 
 pub use database::{
@@ -26,7 +28,8 @@ pub use database::{
 };
 pub use error::StoreError;
 pub use incoming::{Incoming, Stored};
-pub use line_ends::LineEnds;
+pub use line_ends::{LineEnds, WireLineEnds};
 pub use lock::Lock;
 pub use messages::Store;
+pub use outgoing::Outgoing;
 pub use prune::Pruned;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cms_auth::{AccessToken, AccessTokens};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ pub(crate) struct Http {
 pub(crate) enum Body {
     None,
     Json(Bytes),
+    /// Any bytes as `text/plain`, which is how MIME in base64 is sent.
+    Text(Bytes),
 }
 
 /// A request, as often as it takes.
@@ -67,6 +69,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) prefer: Option<String>,
+    /// The entity tag that what is changed must have.
+    pub(crate) if_match: Option<String>,
     pub(crate) body: Body,
     pub(crate) urgency: Urgency,
     /// How many of the service's slots the request takes while it is in flight.
@@ -77,11 +81,24 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, prefer: None, body: Body::None, urgency: Urgency::Urgent, slots: 1, cost: 1 }
+        Self {
+            method: Method::GET,
+            url,
+            prefer: None,
+            if_match: None,
+            body: Body::None,
+            urgency: Urgency::Urgent,
+            slots: 1,
+            cost: 1,
+        }
     }
 
     pub(crate) fn json(method: Method, url: Url, body: &Value) -> Self {
         Self { method, body: Body::Json(body.to_string().into()), ..Self::get(url) }
+    }
+
+    pub(crate) fn text(method: Method, url: Url, body: Bytes) -> Self {
+        Self { method, body: Body::Text(body), ..Self::get(url) }
     }
 
     pub(crate) fn prefer(mut self, preferences: impl Into<String>) -> Self {
@@ -256,10 +273,17 @@ fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Fa
     if let Some(preferences) = &call.prefer {
         headers.insert("prefer", header(preferences)?);
     }
+    if let Some(tag) = &call.if_match {
+        headers.insert(IF_MATCH, header(tag)?);
+    }
     match &call.body {
         Body::None => {}
         Body::Json(bytes) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(bytes.clone().into());
+        }
+        Body::Text(bytes) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             *request.body_mut() = Some(bytes.clone().into());
         }
     }

@@ -1,6 +1,7 @@
 //! One account, and what all its calls share.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -12,8 +13,8 @@ use cms_engine::{Flags, RemoteId, UnixSeconds};
 use url::Url;
 
 use crate::contract::{
-    Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId,
-    MimeSink, Outcome, Whereabouts,
+    Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
 };
 use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport};
 
@@ -82,6 +83,8 @@ pub struct Account {
     pub(super) page_size: AtomicU32,
     /// Whether the cloud turned out to have no `permanentDelete`.
     pub(super) cannot_purge: AtomicBool,
+    /// Whether the account turned out not to take messages other than drafts.
+    pub(super) cannot_import: AtomicBool,
     pub(super) well_known: Mutex<HashMap<&'static str, FolderId>>,
     pub(super) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
 }
@@ -126,6 +129,7 @@ impl Account {
             full_page_size: page_size,
             page_size: AtomicU32::new(page_size),
             cannot_purge: AtomicBool::new(false),
+            cannot_import: AtomicBool::new(false),
             well_known: Mutex::default(),
             now: options.now,
         })
@@ -138,6 +142,15 @@ impl Account {
             path.extend(segments);
         }
         url.set_query(Some(query).filter(|query| !query.is_empty()));
+        url
+    }
+
+    /// The address of something under `/beta`.
+    pub(super) fn beta_url(&self, segments: &[&str]) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop().push("beta").extend(segments);
+        }
         url
     }
 
@@ -161,6 +174,7 @@ impl CloudAccount for Account {
             readable_flags: settable | Flags::DRAFT,
             settable_flags: settable,
             exclusive_flags: Flags::REPLIED | Flags::PASSED,
+            uploads: self.uploads(),
         }
     }
 
@@ -193,6 +207,22 @@ impl CloudAccount for Account {
             CloudChange::Delete(DeleteAction::Purge) => "POST /me/messages/{id}/permanentDelete",
         };
         request.to_owned()
+    }
+
+    async fn role(&self, folder: &FolderId) -> Result<FolderRole, CloudError> {
+        self.role_of(folder).await
+    }
+
+    async fn create(&self, new: NewMessage<'_>) -> Created {
+        self.create_message(new).await
+    }
+
+    async fn find(&self, message_id: &str) -> Result<Vec<Seen>, CloudError> {
+        self.find_message(message_id).await
+    }
+
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome {
+        self.replace_content(id, revision, mime).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

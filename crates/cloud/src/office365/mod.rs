@@ -16,5 +16,6 @@ mod look_up;
 mod message;
 mod properties;
 mod time;
+mod upload;
 
 pub use account::{Account, Options};

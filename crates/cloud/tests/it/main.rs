@@ -9,3 +9,4 @@ mod folders;
 mod silence;
 mod support;
 mod throttling;
+mod uploads;

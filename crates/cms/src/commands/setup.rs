@@ -9,7 +9,7 @@ use cms_cloud::office365;
 use cms_engine::Flags;
 
 use super::Context;
-use crate::configuration::{Configuration, Office365AccountConfig};
+use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Upload};
 use crate::problem::{ExitStatus, Problem};
 use crate::sign_in::{Invitation, SignInOptions, SignIns};
 use crate::sync::{Driver, Listener, MailboxSetup, Route, Setup, Start, Summary, Surroundings};
@@ -92,7 +92,7 @@ fn source(
     patience: Patience,
 ) -> Result<TokenSource, Problem> {
     let options = TokenSourceOptions {
-        registration: registration(account),
+        registration: registration(account, imports_into(configuration, account)),
         user: account.user.clone(),
         vault,
         port: configuration.listen.port(),
@@ -110,8 +110,15 @@ pub(super) fn idle_source(
     source(configuration, account, Some(vault.clone()), Patience::None)
 }
 
+/// Whether messages other than drafts are to go to a mailbox of an account.
+fn imports_into(configuration: &Configuration, account: &Office365AccountConfig) -> bool {
+    let imports = |mailbox: &MailboxConfig| mailbox.upload == Upload::Import;
+    let its = |mailbox: &MailboxConfig| configuration.accounts.get(mailbox.account) == Some(account);
+    configuration.mailboxes.iter().any(|mailbox| imports(mailbox) && its(mailbox))
+}
+
 /// As what the program signs in to an account.
-fn registration(account: &Office365AccountConfig) -> Registration {
+fn registration(account: &Office365AccountConfig, imports: bool) -> Registration {
     let mut registration = Registration::microsoft(account.cloud, Some(&account.tenant), account.client_id.as_deref());
     if let (Some(url), Endpoints::Microsoft { login_url, .. }) = (&account.login_url, &mut registration.endpoints) {
         login_url.clone_from(url);
@@ -119,8 +126,15 @@ fn registration(account: &Office365AccountConfig) -> Registration {
     if let Some(url) = &account.graph_url {
         registration = registration.with_graph_at(url);
     }
-    if let Some(scopes) = &account.scopes {
-        registration = registration.with_scopes(scopes.clone());
+    match &account.scopes {
+        Some(scopes) => registration = registration.with_scopes(scopes.clone()),
+        // To make a message that isn't a draft takes more, which an administrator grants.
+        None if imports => {
+            let beside = registration.scopes.iter().find_map(|scope| scope.strip_suffix("Mail.ReadWrite"));
+            let more = beside.map(|service| format!("{service}Mail-Advanced.ReadWrite"));
+            registration.scopes.extend(more);
+        }
+        None => {}
     }
     if let Some(host) = account.redirect_host {
         host.clone_into(&mut registration.redirect_host);
@@ -159,6 +173,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
             name: mailbox.name.clone(),
             position: mailbox.position.as_ref().map(ToString::to_string),
             delete_action: mailbox.delete_action,
+            upload: mailbox.upload,
         })
         .collect();
     let start = match (context.arguments.online, context.arguments.offline) {

@@ -19,7 +19,7 @@ use super::error::{Argument, Position, Refusal};
 use super::language::position;
 use super::parse;
 use super::paths::{Surroundings, identity};
-use super::{MailboxConfig, MaildirConfig, Office365AccountConfig, Push};
+use super::{MailboxConfig, MaildirConfig, Office365AccountConfig, Push, Upload};
 
 /// What the calls in the file have declared so far.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ const ACCOUNT: Signature = Signature {
 const MAILBOX: Signature = Signature {
     function: "Office365",
     positional: &["mailbox", "account"],
-    named: &["delete_action", "push"],
+    named: &["delete_action", "push", "upload"],
     example: "Office365(\"inbox\", Office365_Account(user=\"user@domain.com\"))",
 };
 
@@ -285,6 +285,9 @@ fn mailbox<'v>(
             .unwrap_or_default(),
         push: arguments
             .choice("push", &[("auto", Push::Auto), ("poll", Push::Poll), ("stream", Push::Stream)])?
+            .unwrap_or_default(),
+        upload: arguments
+            .choice("upload", &[("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)])?
             .unwrap_or_default(),
     };
     // Exchange compares folder names without regard to case.

@@ -69,7 +69,8 @@ fn two_lines_are_a_configuration() {
             position: Some(Position { file: "cms.cfg".into(), line: 2, column: 1 }),
             account: 0,
             delete_action: DeleteAction::Trash,
-            push: Push::Auto
+            push: Push::Auto,
+            upload: Upload::Drafts,
         }]
     );
     assert_eq!(configuration.state_dir, Path::new("/home/user/mail/.cms"));
@@ -98,8 +99,8 @@ account = Office365_Account(
     owa_url = "https://owa.example.com",
     rate_limit = 5000,
 )
-Office365("inbox", account, delete_action = "archive", push = "poll")
-Office365("/Inbox/Lists/rust/", account = account, delete_action = "purge", push = "stream")
+Office365("inbox", account, delete_action = "archive", push = "poll", upload = "import")
+Office365("/Inbox/Lists/rust/", account = account, delete_action = "purge", push = "stream", upload = "none")
 
 cfg.state_dir = "~/.local/state/cms"
 cfg.listen = "localhost:8081"
@@ -119,6 +120,8 @@ cfg.on_change = "notmuch new"
     assert_eq!(account.login_url.as_ref().unwrap().as_str(), "http://127.0.0.1:1/login");
     let mailboxes: Vec<_> =
         configuration.mailboxes.iter().map(|m| (m.name.as_str(), m.account, m.delete_action, m.push)).collect();
+    let uploads: Vec<_> = configuration.mailboxes.iter().map(|mailbox| mailbox.upload).collect();
+    assert_eq!(uploads, [Upload::Import, Upload::None]);
     assert_eq!(
         mailboxes,
         [("inbox", 0, DeleteAction::Archive, Push::Poll), ("Inbox/Lists/rust", 0, DeleteAction::Purge, Push::Stream)]

@@ -68,6 +68,8 @@ pub(crate) fn what(history: &History, told: &Told) -> String {
         Deed::RestoredHere => format!("put back into {maildir}, for the Maildir only"),
         Deed::RestoredThere => format!("moved back in the cloud to {mailbox}"),
         Deed::FoundEdited => format!("found edited in {maildir}"),
+        Deed::Uploaded => format!("uploaded from {maildir} to {mailbox}"),
+        Deed::UpdatedThere => format!("updated in {mailbox} in the cloud"),
     };
     match entry.ended {
         Ended::Done => format!("{text}{by}"),
@@ -200,6 +202,8 @@ fn rule(deed: Deed, because: Because) -> &'static str {
         (Deed::Forgotten, Became::Edited, _) => "an edit beats a deletion: the file stays, for the Maildir only",
         (Deed::Forgotten, ..) => "what neither side has is forgotten",
         (Deed::RestoredHere | Deed::RestoredThere, ..) => "what you want back comes back as far as the cloud can do it",
+        (Deed::Uploaded, ..) => "what is new in a Maildir goes to the cloud, as far as it takes it",
+        (Deed::UpdatedThere, ..) => "a draft that was edited here is edited in the cloud",
         (Deed::FoundEdited, ..) => "an edit stays in the Maildir; the cloud can't take it",
     }
 }

@@ -1,12 +1,13 @@
 //! An account with a mistake in it, to see that the simulation finds mistakes of its kind.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use cms_cloud::contract::{
-    Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId,
-    MimeSink, Outcome, Whereabouts,
+    Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
 };
 use cms_engine::RemoteId;
 
@@ -81,6 +82,22 @@ impl CloudAccount for Flawed {
 
     fn request_line(&self, change: &CloudChange) -> String {
         self.account.request_line(change)
+    }
+
+    async fn role(&self, folder: &FolderId) -> Result<FolderRole, CloudError> {
+        self.account.role(folder).await
+    }
+
+    async fn create(&self, new: NewMessage<'_>) -> Created {
+        self.account.create(new).await
+    }
+
+    async fn find(&self, message_id: &str) -> Result<Vec<Seen>, CloudError> {
+        self.account.find(message_id).await
+    }
+
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome {
+        self.account.replace(&first_id(id), revision, mime).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

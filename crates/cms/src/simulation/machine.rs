@@ -25,6 +25,7 @@ use super::power::{Power, Shared};
 use super::trace::Trace;
 use super::wire::{SignedIn, Weather, Wire};
 use super::{Failure, Flaw};
+use crate::configuration::Upload;
 use crate::progress::{Kind, Progress};
 use crate::stop::Stop;
 use crate::sync::{Driver, MailboxSetup, Setup, Start, Summary, Surroundings};
@@ -177,6 +178,7 @@ impl Machine {
             name: pair.folder.to_owned(),
             position: None,
             delete_action: DeleteAction::Trash,
+            upload: Upload::None,
         });
         Setup {
             state_dir: self.root.join("state"),

@@ -12,6 +12,7 @@ mod planning;
 mod rounds;
 mod showing;
 mod taking_back;
+pub(crate) mod uploading;
 mod verifying;
 mod writing;
 
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId};
+use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId, FolderRole};
 use cms_engine::{FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -28,6 +29,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::configuration::Upload;
 use crate::control::{Door, Listening};
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
@@ -40,6 +42,7 @@ use crate::sync::local::LocalSide;
 use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
 use crate::sync::tasks::Event;
+use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
 use crate::sync::{Setup, Start, Surroundings, SyncError};
 
@@ -81,6 +84,10 @@ struct Mailbox {
     name: String,
     position: Option<String>,
     delete_action: DeleteAction,
+    upload: Upload,
+    /// What it is for, once that was asked.
+    role: Option<FolderRole>,
+    role_asked: bool,
     folder: Option<FolderId>,
     /// The folder that it was when it was last there.
     last_folder: Option<FolderId>,
@@ -175,6 +182,14 @@ pub(crate) struct Driver {
     unmade: HashMap<RemoteId, u32>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
+    uploads: Uploading,
+    /// Files that will be uploaded, and not yet.
+    unripe: HashSet<FileKey>,
+    /// Files whose upload is under way.
+    uploading: HashSet<FileKey>,
+    /// Files whose content the store has because they may be uploaded.
+    kept: uploading::Kept,
+    paused_roles_until: Option<Instant>,
     /// Versions of messages whose download is to be settled once the database knows of it.
     to_settle: Vec<RemoteId>,
     /// Whether downloads came since the disk was last flushed.
@@ -322,6 +337,15 @@ impl Driver {
             return Err(error);
         }
         self.world.touch_everything();
+        self.prepare_uploads();
+        while self.asking > 0 {
+            tokio::select! {
+                () = stop.requested() => break,
+                Some(event) = self.events.1.recv() => self.handle(event),
+            }
+        }
+        self.tasks.shutdown().await;
+        self.world.touch_everything();
         let plan = self.plan();
         let mut lines: Vec<String> = plan
             .ops
@@ -354,6 +378,9 @@ impl Driver {
             Event::TakenBack { results, wish } => self.taken_back(results, wish),
             Event::Compared { listing, contents } => self.looked_afresh(listing, contents),
             Event::LookedAtDoubtful { answers } => self.looked_at_doubtful(answers),
+            Event::Role { mailbox, role } => self.told_role(mailbox, role),
+            Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
+            Event::Uploaded { underway, created } => self.uploaded(underway, created),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
                 warn!(%error, "Watching the Maildirs failed; starting to watch anew");
@@ -437,6 +464,7 @@ impl Driver {
         self.world.unblock_due(time_of_day);
         self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
         self.report_local_only(REPORT_AFTER);
+        self.look_at_unripe(now);
         self.run_hook(now);
         if self.world.is_touched() && self.plan_at.is_none() {
             self.plan_at = Some(now);
@@ -467,6 +495,8 @@ impl Driver {
             self.watching.then_some(self.tidy_at),
             self.errand_due(),
             retry,
+            self.next_upload(),
+            self.paused_roles_until,
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
@@ -523,6 +553,7 @@ impl Driver {
             && self.bring_back_at().is_none()
             && self.vanish_settles_at.is_none()
             && (self.watching || self.read_again_at.is_none())
+            && !self.has_unripe()
             && !self.world.is_touched()
             && self.plan_at.is_none()
     }
@@ -533,7 +564,7 @@ impl Driver {
         while self.changing > 0 {
             tokio::select! {
                 biased;
-                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. }) { self.handle(event) },
+                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. } | Event::Uploaded { .. }) { self.handle(event) },
                 () = sleep_until(deadline) => break,
             }
         }

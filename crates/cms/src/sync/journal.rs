@@ -100,7 +100,7 @@ impl World {
     fn file_of<'a>(&'a self, op: &'a Op) -> Option<&'a FileKey> {
         match op {
             Op::Rename { from, .. } => Some(from),
-            Op::Remove { file, .. } => Some(file),
+            Op::Remove { file, .. } | Op::Upload { file, .. } => Some(file),
             Op::Replace { old, .. } => Some(old),
             Op::Record { base, .. } | Op::SetCloudFlags { base, .. } | Op::MoveInCloud { base, deletes: false, .. } => {
                 Some(&base.file)
@@ -221,6 +221,8 @@ fn who_wanted(op: &Op, because: Because) -> Wanted {
         Op::SetCloudFlags { .. }
         | Op::MoveInCloud { .. }
         | Op::DeleteInCloud { .. }
+        | Op::Upload { .. }
+        | Op::UpdateDraft { .. }
         | Op::Remove { trashed: true, .. }
         | Op::Remove { row: None, .. } => Wanted::Local,
         Op::Deliver { row: Some(_), .. } if because.here == Became::Missing => Wanted::Start,
@@ -244,6 +246,8 @@ fn deed(op: &Op) -> Option<Deed> {
         Op::SetCloudFlags { .. } => Deed::FlaggedThere,
         Op::MoveInCloud { deletes: false, .. } => Deed::MovedThere,
         Op::MoveInCloud { deletes: true, .. } | Op::DeleteInCloud { .. } => Deed::DeletedThere,
+        Op::Upload { .. } => Deed::Uploaded,
+        Op::UpdateDraft { .. } => Deed::UpdatedThere,
         Op::Record { .. } => Deed::Agreed,
         Op::Forget { .. } => Deed::Forgotten,
     })

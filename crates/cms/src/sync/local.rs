@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cms_engine::{
-    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, RowId,
+    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, Row, RowId,
     UnixSeconds,
 };
 use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
@@ -281,8 +281,11 @@ impl LocalSide {
     ) -> Result<(), LocalError> {
         let key = FileKey::new(id, name.base_name.clone());
         let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
+        // A draft may have been edited under its own name.
+        let may_be_edited = |row: &Row| row.flags.cloud.contains(Flags::DRAFT);
         if let Some(row) = row
             && look == Look::First
+            && !may_be_edited(row)
         {
             let file = LocalFile { flags: name.flags, hash: None, inode: row.inode };
             world.put_file(key, file, Located { place, name });
@@ -544,7 +547,12 @@ impl LocalSide {
                 world.confirm(op, &Answer::default(), reason);
             }
             Op::Record { .. } | Op::Forget { .. } => world.confirm(op, &Answer::default(), reason),
-            Op::Fetch { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {}
+            Op::Fetch { .. }
+            | Op::SetCloudFlags { .. }
+            | Op::MoveInCloud { .. }
+            | Op::DeleteInCloud { .. }
+            | Op::Upload { .. }
+            | Op::UpdateDraft { .. } => {}
         }
         Ok(())
     }
@@ -722,6 +730,16 @@ impl LocalSide {
         world.put_file(key.clone(), file, located);
         self.written(world, key, facts.inode, hash)?;
         Err(LocalError::LookAgain(id))
+    }
+
+    /// Makes sure that the store holds a file's content, as it is to be read there.
+    pub(crate) fn keep_file(&self, world: &mut World, store: &Store, key: &FileKey) -> Result<(), LocalError> {
+        let id = key.maildir;
+        self.must_be_as_known(world, key)?;
+        let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
+        let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
+        let hash = world.local.files.get(key).and_then(|file| file.hash).ok_or(LocalError::LookAgain(id))?;
+        Self::keep(store, maildir, located, &hash)
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.

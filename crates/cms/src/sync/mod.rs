@@ -10,12 +10,14 @@ mod flips;
 mod headline;
 mod journal;
 mod local;
+mod message_text;
 mod report;
 mod routing;
 mod saved_copy;
 mod surroundings;
 mod tasks;
 mod undo;
+mod uploads;
 mod verification;
 mod world;
 
@@ -27,6 +29,7 @@ use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 
+use crate::configuration::Upload;
 use crate::control::Door;
 use crate::page::Board;
 use crate::progress::Progress;
@@ -77,6 +80,8 @@ pub(crate) struct MailboxSetup {
     pub(crate) position: Option<String>,
     /// What deleting means.
     pub(crate) delete_action: DeleteAction,
+    /// What goes there from the Maildirs.
+    pub(crate) upload: Upload,
 }
 
 /// What holds of the changes that were made in the Maildirs while nothing was watching.

@@ -41,6 +41,10 @@ pub(crate) struct Summary {
     pub(crate) deleted_there: u64,
     /// Messages of the cloud that have no file here yet, for no reason that is told.
     pub(crate) missing_here: u64,
+    /// Messages made in the cloud of files.
+    pub(crate) uploaded: u64,
+    /// Drafts whose new version went to the cloud.
+    pub(crate) updated_there: u64,
     /// Messages that can't be downloaded for now, with the reason.
     pub(crate) troubles: Vec<String>,
     /// Changes that the cloud refused for good, with the reason.
@@ -71,6 +75,8 @@ impl Summary {
     /// Counts an op that the cloud confirmed.
     pub(crate) fn count_cloud(&mut self, op: &Op) -> Option<Notice> {
         match op {
+            Op::Upload { .. } => self.uploaded += 1,
+            Op::UpdateDraft { .. } => self.updated_there += 1,
             Op::SetCloudFlags { .. } => self.flagged_there += 1,
             Op::MoveInCloud { deletes: false, .. } => self.moved_there += 1,
             Op::MoveInCloud { deletes: true, .. } | Op::DeleteInCloud { .. } => self.deleted_there += 1,
@@ -88,6 +94,8 @@ impl fmt::Display for Summary {
             (self.delivered, "delivered"),
             (self.renamed, "changed here"),
             (self.removed, "removed here"),
+            (self.uploaded, "uploaded"),
+            (self.updated_there, "drafts updated in the cloud"),
             (self.flagged_there, "flagged in the cloud"),
             (self.moved_there, "moved in the cloud"),
             (self.deleted_there, "deleted in the cloud"),

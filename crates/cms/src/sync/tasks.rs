@@ -1,13 +1,13 @@
 //! What goes on beside the loop: each task talks to one account, holds nothing, and ends in events.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use cms_cloud::contract::{
-    Changes, CloudAccount, CloudChange, CloudError, CloudOp, Cursor, DeleteAction, Folder, FolderId, MimeSink, Next,
-    Outcome, Page, Seen, Whereabouts,
+    Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
+    FolderRole, MimeSink, NewMessage, Next, Outcome, Page, Seen, Whereabouts,
 };
-use cms_engine::{MailboxId, Op, RemoteId};
+use cms_engine::{ContentHash, MailboxId, Op, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
@@ -19,6 +19,7 @@ use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
 use crate::sync::Surroundings;
+use crate::sync::driver::uploading::Underway;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
 pub(crate) enum Event {
@@ -48,6 +49,12 @@ pub(crate) enum Event {
     Compared { listing: Listing, contents: Contents },
     /// What the cloud says of messages of which its listing said something else than was known.
     LookedAtDoubtful { answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)> },
+    /// What a mailbox is for.
+    Role { mailbox: MailboxId, role: Result<FolderRole, CloudError> },
+    /// The messages that an earlier upload may have made.
+    UploadLookedFor { underway: Underway, found: Result<Vec<Seen>, CloudError> },
+    /// An upload ended.
+    Uploaded { underway: Underway, created: Created },
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
 }
@@ -212,6 +219,95 @@ impl MimeSink for IncomingSink {
     }
 }
 
+/// Asks what a mailbox is for.
+pub(crate) async fn ask_role(
+    account: Arc<dyn CloudAccount>,
+    mailbox: MailboxId,
+    folder: FolderId,
+    events: Sender<Event>,
+) {
+    let role = account.role(&folder).await;
+    let _ = events.send(Event::Role { mailbox, role }).await;
+}
+
+/// Looks for what an earlier upload may have made.
+pub(crate) async fn find_upload(account: Arc<dyn CloudAccount>, underway: Underway, events: Sender<Event>) {
+    let found = account.find(underway.message_id.as_str()).await;
+    let _ = events.send(Event::UploadLookedFor { underway, found }).await;
+}
+
+/// What making a message in the cloud needs to know.
+pub(crate) struct Making {
+    pub(crate) account: Arc<dyn CloudAccount>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) folder: FolderId,
+    pub(crate) hash: ContentHash,
+    pub(crate) draft: bool,
+    /// What goes before the message's own header.
+    pub(crate) prefix: String,
+    /// The message, if it was made already and may only have to be moved.
+    pub(crate) made: Option<Seen>,
+}
+
+impl Making {
+    /// Makes the message, and moves it to where it belongs.
+    pub(crate) async fn run(mut self, underway: Underway, events: Sender<Event>) {
+        let created = match self.made.take() {
+            Some(seen) => Created::Made(seen),
+            None => self.create().await,
+        };
+        let created = match created {
+            Created::Made(seen) if seen.folder.as_ref() != Some(&self.folder) => self.settle(seen).await,
+            other => other,
+        };
+        let _ = events.send(Event::Uploaded { underway, created }).await;
+    }
+
+    async fn create(&self) -> Created {
+        let mime = match self.store.outgoing(&self.hash) {
+            Ok(mime) => mime,
+            Err(error) => return Created::Later(CloudError::Sink(error)),
+        };
+        let mut mime = self.prefix.as_bytes().chain(mime);
+        self.account.create(NewMessage { folder: &self.folder, draft: self.draft, mime: &mut mime }).await
+    }
+
+    /// A message that can't be moved now is found again by the next attempt.
+    async fn settle(&self, seen: Seen) -> Created {
+        let request = CloudOp { id: seen.id.clone(), change: CloudChange::Move { to: self.folder.clone() } };
+        match self.account.apply(&[request]).await.pop() {
+            Some(Outcome::Done { id, now }) => {
+                let told = now.unwrap_or_else(|| seen.clone());
+                let id = id.unwrap_or_else(|| seen.id.clone());
+                let (received, revision) = (told.received.or(seen.received), told.revision.or(seen.revision));
+                let flags = seen.flags.with(told.known_flags, told.flags);
+                let known_flags = seen.known_flags | told.known_flags;
+                Created::Made(Seen { id, folder: Some(self.folder.clone()), flags, known_flags, received, revision })
+            }
+            Some(Outcome::Later(error)) => Created::Unknown(error),
+            Some(Outcome::Gone | Outcome::Outdated | Outcome::Refused(_)) | None => Created::Made(seen),
+        }
+    }
+}
+
+/// Gives a draft another content.
+pub(crate) async fn update_draft(
+    account: Arc<dyn CloudAccount>,
+    store: Arc<Store>,
+    op: Op,
+    hash: ContentHash,
+    prefix: String,
+    revision: Option<Box<str>>,
+    events: Sender<Event>,
+) {
+    let id = if let Op::UpdateDraft { base, .. } = &op { base.remote.clone() } else { return };
+    let outcome = match store.outgoing(&hash) {
+        Ok(mime) => account.replace(&id, revision.as_deref(), &mut prefix.as_bytes().chain(mime)).await,
+        Err(error) => Outcome::Later(CloudError::Sink(error)),
+    };
+    let _ = events.send(Event::Applied { results: vec![(op, outcome)] }).await;
+}
+
 /// Makes changes in the cloud.
 pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp)>, events: Sender<Event>) {
     let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().unzip();
@@ -243,7 +339,7 @@ pub(crate) async fn bring_back(
     for (CloudOp { id, .. }, outcome) in ops.into_iter().zip(outcomes) {
         let result = match outcome {
             Outcome::Done { id: new, .. } => BroughtBack::Back(new.unwrap_or_else(|| id.clone())),
-            Outcome::Gone | Outcome::Refused(_) => BroughtBack::Lost,
+            Outcome::Gone | Outcome::Outdated | Outcome::Refused(_) => BroughtBack::Lost,
             Outcome::Later(error) => BroughtBack::Failed(error),
         };
         results.push((id, result));
@@ -326,7 +422,7 @@ async fn take_one_back(
                 Err("the cloud says that it moved it back, and has it elsewhere".to_owned())
             }
         }
-        Some(Outcome::Gone) | None => Err("the cloud doesn't have it any more".to_owned()),
+        Some(Outcome::Gone | Outcome::Outdated) | None => Err("the cloud doesn't have it any more".to_owned()),
         Some(Outcome::Later(error) | Outcome::Refused(error)) => {
             Err(format!("the cloud can't move it back: {}", with_causes(&error)))
         }

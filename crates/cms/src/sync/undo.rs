@@ -67,7 +67,7 @@ fn by_message<'a>(entries: &[&'a Told]) -> BTreeMap<usize, Vec<&'a Told>> {
     let mut by_message: BTreeMap<usize, Vec<&Told>> = BTreeMap::new();
     let mut known: HashMap<Name<'_>, usize> = HashMap::default();
     for (at, told) in entries.iter().enumerate() {
-        if matches!(told.entry.deed, Deed::RestoredThere | Deed::FoundEdited) {
+        if matches!(told.entry.deed, Deed::RestoredThere | Deed::FoundEdited | Deed::Uploaded | Deed::UpdatedThere) {
             continue;
         }
         let standings = [told.message.as_ref(), told.entry.before.as_ref(), told.entry.after.standing()];

@@ -172,6 +172,22 @@ impl World {
         self.touch(id);
     }
 
+    /// Says that the upload of a file has begun.
+    pub(crate) fn begin_file(&mut self, key: &FileKey) {
+        self.busy.files.insert(key.clone());
+    }
+
+    /// Says that the upload of a file has ended, however it ended.
+    pub(crate) fn end_file(&mut self, key: &FileKey) {
+        self.busy.files.remove(key);
+        self.touched.files.insert(key.clone());
+    }
+
+    /// Marks a file as touched.
+    pub(crate) fn touch_file(&mut self, key: &FileKey) {
+        self.touched.files.insert(key.clone());
+    }
+
     /// Takes what the cloud said of a message, with `mailbox` as the place where it was seen.
     pub(crate) fn see(&mut self, seen: &Seen, mailbox: MailboxId) -> Taken {
         let Some(known) = self.cloud.messages.get(&seen.id) else {
@@ -300,7 +316,9 @@ impl World {
     }
 
     /// Notes the content of a message that was downloaded.
-    pub(crate) fn fetched(&mut self, id: &RemoteId, hash: ContentHash) {
+    ///
+    /// `lost` says that the content of its row is nowhere any more.
+    pub(crate) fn fetched(&mut self, id: &RemoteId, hash: ContentHash, lost: bool) {
         self.troubles.remove(id);
         if let Some(mut message) = self.cloud.messages.get(id).cloned() {
             message.hash = Some(hash);
@@ -309,7 +327,8 @@ impl World {
             self.put_cloud(id.clone(), message);
             // Exchange may make other bytes of a message each time. It is no other message for that: what was downloaded
             // again because it was lost here takes the place of what was lost.
-            if let Some(row) = self.synced.by_remote(id)
+            if lost
+                && let Some(row) = self.synced.by_remote(id)
                 && !draft
                 && self.synced.get(row).is_some_and(|row| !row.flags.cloud.contains(Flags::DRAFT) && row.hash != hash)
             {
@@ -368,7 +387,7 @@ impl World {
         self.saved.remove(key);
         if self.local.files.remove(key).is_some() {
             if let Some(absence) = absence
-                && self.synced.by_file(key).is_some()
+                && (self.synced.by_file(key).is_some() || self.busy.files.contains(key))
             {
                 self.local.vanished.insert(key.clone(), absence);
             }
@@ -586,6 +605,7 @@ impl World {
             file: FileKey::new(record.maildir, record.base_name),
             flags: Sides { local: record.local_flags, cloud: record.cloud_flags },
             hash: record.hash,
+            cloud_bytes: record.cloud_bytes,
             inode: record.inode,
             received: record.received,
             revision: record.revision.map(Into::into),
@@ -680,7 +700,7 @@ impl World {
         if let Some(id) = op.id(&self.synced) {
             self.touched.ids.insert(id.clone());
         }
-        if let Op::Remove { file, .. } = op {
+        if let Op::Remove { file, .. } | Op::Upload { file, .. } = op {
             self.touched.files.insert(file.clone());
         }
     }
@@ -711,8 +731,9 @@ fn op_base(op: &Op) -> Option<&Row> {
         | Op::Rename { base, .. }
         | Op::SetCloudFlags { base, .. }
         | Op::MoveInCloud { base, .. }
+        | Op::UpdateDraft { base, .. }
         | Op::Record { base, .. } => Some(base),
-        Op::Fetch { .. } | Op::Remove { .. } | Op::DeleteInCloud { .. } | Op::Forget { .. } => None,
+        Op::Fetch { .. } | Op::Upload { .. } | Op::Remove { .. } | Op::DeleteInCloud { .. } | Op::Forget { .. } => None,
     }
 }
 
@@ -726,6 +747,7 @@ fn synced_record(id: RowId, row: &Row) -> SyncedRecord {
         local_flags: row.flags.local,
         cloud_flags: row.flags.cloud,
         hash: row.hash,
+        cloud_bytes: row.cloud_bytes,
         inode: row.inode,
         received: row.received,
         revision: row.revision.as_deref().map(Into::into),

@@ -289,7 +289,7 @@ fn many_files_can_be_filed_at_once() {
 #[test]
 fn a_draft_is_kept_when_it_is_edited_on_one_side_and_deleted_on_the_other() {
     let world = World::with(Options { folders: vec![("drafts".to_owned(), 0)], ..Options::default() });
-    world.configure("MailDir(\"Drafts\")\nOffice365(\"drafts\", account)\n");
+    world.configure("MailDir(\"Drafts\")\nOffice365(\"drafts\", account, upload=\"none\")\n");
     let draft = |subject: &str| NewMessage { is_draft: true, ..NewMessage::mime("drafts", text(subject)) };
     let subjects = ["deleted here", "deleted there", "running"];
     let [here, there, running] = subjects.map(|subject| world.cloud.add_message("", draft(subject)).unwrap());

@@ -37,5 +37,6 @@ mod status;
 mod stop;
 mod stories;
 mod undo;
+mod uploads;
 mod verify;
 mod world;

@@ -1,11 +1,11 @@
 //! What is done about one message, once it is known who is who. The table in the parent's documentation, as code.
 
-use crate::op::base as new_base;
+use crate::op::{base as new_base, first_flags};
 use crate::plan::matching::{Found, Here, There};
-use crate::plan::{Plan, Policy, Word};
+use crate::plan::{Plan, Policy, Readiness, Role, Word};
 use crate::{
-    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree, MailboxId,
-    MaildirId, Op, RemoteId, Row, RowId, Side, Sides, SyncedTree,
+    Absence, BaseName, CloudBytes, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree,
+    MailboxId, MaildirId, Op, RemoteId, Row, RowId, Side, Sides, SyncedTree,
 };
 
 /// The plan in the making, with all that it depends on.
@@ -66,10 +66,10 @@ impl<'a> Deciding<'a> {
         if let Some(known) = known
             && let Some(place) = self.replaced(known, here)
         {
+            self.claimed.insert(place.0.clone());
             let mut after = known.base.clone();
             after.remote = known.id.clone();
-            after.hash = known.message.hash.unwrap_or(base.hash);
-            after.revision.clone_from(&known.message.revision);
+            take_version(&mut after, known.message);
             after.inode = place.1.inode;
             after.flags = Sides { local: place.1.flags, cloud: known.message.flags };
             after.file = place.0;
@@ -152,8 +152,7 @@ impl<'a> Deciding<'a> {
         }
         let mut after = base_now(known);
         if edited_there {
-            after.hash = message.hash.unwrap_or(base.hash);
-            after.revision.clone_from(&message.revision);
+            take_version(&mut after, message);
         }
         if moved {
             after.mailbox = message.mailbox;
@@ -163,7 +162,7 @@ impl<'a> Deciding<'a> {
             }
         }
         after.file = if edited_there {
-            FileKey::new(after.file.maildir, self.version_name(known, &after.hash))
+            self.version_place(known, after.file.maildir, &after.hash)
         } else {
             self.free_place(Some(row), after.file.maildir, &base.file.base_name)
         };
@@ -175,9 +174,7 @@ impl<'a> Deciding<'a> {
     /// Both sides have it: the place first, then the flags.
     fn both_there(&mut self, known: Known<'_>, file: &FileKey, seen: &LocalFile) {
         let Known { row, base, message, .. } = known;
-        if edited(base, seen) {
-            self.plan.edited.push(row);
-        }
+        let edited_here = edited(base, seen);
         let moved_there = message.mailbox != base.mailbox;
         let edited_there = draft_edited(base, message);
         let kept = self.word(row) == Some(Word::Keep);
@@ -186,15 +183,33 @@ impl<'a> Deciding<'a> {
             return self.delete_in_the_cloud(known);
         }
 
+        if edited_here && edited_there && self.is_own_update(known, seen) {
+            // The place and the flags follow, now that it is known what the content is.
+            let mut after = base.clone();
+            after.remote = known.id.clone();
+            take_version(&mut after, message);
+            after.cloud_bytes =
+                if seen.hash == message.hash { CloudBytes::Same } else { CloudBytes::Other(after.hash) };
+            after.hash = seen.hash.unwrap_or(after.hash);
+            after.file = file.clone();
+            after.inode = seen.inode;
+            self.plan.ops.push(Op::Record { row: Some(row), base: after });
+            return;
+        }
+        if edited_here && !edited_there {
+            if !moved_there && self.tell_content(known, file, seen) {
+                return;
+            }
+            if moved_there && !self.takes_content(message) {
+                self.plan.edited.push(row);
+            }
+        }
+
         let mut after = base_now(known);
         after.file = file.clone();
-        after.inode = match seen.inode {
-            // The base keeps the inode of what it knows: after a restart nothing else tells that this file isn't that, and
-            // it is looked into before it is ever removed.
-            _ if edited(base, seen) => base.inode,
-            0 => base.inode,
-            inode => inode,
-        };
+        // The base keeps the inode of what it knows: after a restart nothing else tells that this file isn't that, and it is
+        // looked into before it is ever removed.
+        after.inode = if seen.inode == 0 || edited_here { base.inode } else { seen.inode };
         if moved_there {
             // Where both sides moved it, the cloud's place holds: only the cloud can say where the message is.
             after.mailbox = message.mailbox;
@@ -217,8 +232,7 @@ impl<'a> Deciding<'a> {
             }
         }
         if edited_there {
-            after.revision.clone_from(&message.revision);
-            after.hash = message.hash.unwrap_or(base.hash);
+            take_version(&mut after, message);
             return self.edited_in_the_cloud(known, file, seen, after);
         }
 
@@ -240,6 +254,57 @@ impl<'a> Deciding<'a> {
         } else if after != *base {
             self.plan.ops.push(Op::Record { row: Some(row), base: after });
         }
+    }
+
+    /// Whether the cloud's new version of a draft is the one that is here too: an update whose answer was lost.
+    fn is_own_update(&self, known: Known<'_>, seen: &LocalFile) -> bool {
+        let contents = known.message.hash.zip(seen.hash);
+        contents.is_some_and(|(there, here)| there == here || self.policy.uploads.is_made_of(&there, &here))
+    }
+
+    /// Whether the cloud takes another content of a message.
+    fn takes_content(&self, message: &CloudMessage) -> bool {
+        message.flags.contains(Flags::DRAFT) && self.policy.uploads.takes(message.mailbox).drafts
+    }
+
+    /// Gives the cloud a draft's new content, if it takes that; otherwise the user is told that the edit stays here.
+    /// Returns whether there is something to do first.
+    fn tell_content(&mut self, known: Known<'_>, file: &FileKey, seen: &LocalFile) -> bool {
+        let Known { row, base, id, message } = known;
+        let readiness =
+            if self.takes_content(message) { self.policy.uploads.readiness(file) } else { Readiness::Never };
+        match (readiness, seen.hash) {
+            // The cloud may have another version too, which can't be looked at now and must not be lost.
+            (Readiness::Now | Readiness::Later, _) if message.hash.is_none() => self.plan.waiting.push(row),
+            (Readiness::Now, Some(hash)) => {
+                let mut after = base.clone();
+                after.remote = id.clone();
+                after.file = file.clone();
+                if base.remote != *id {
+                    // Known by its old content alone, which it is about to lose.
+                    self.plan.ops.push(Op::Record { row: Some(row), base: after });
+                    return true;
+                }
+                if file.base_name != base.file.base_name {
+                    // A new file; that it has fewer letters than the old one is nobody's wish.
+                    after.flags = first_flags(seen.flags, message.flags);
+                }
+                after.inode = seen.inode;
+                after.hash = hash;
+                after.cloud_bytes = CloudBytes::Unread;
+                after.revision = None;
+                self.plan.ops.push(Op::UpdateDraft { row, base: after, revision: message.revision.clone() });
+                return true;
+            }
+            (Readiness::Later, _) => {
+                self.plan.unripe.push(file.clone());
+                self.plan.waiting.push(row);
+                // Of a file that was written anew the flags come with the content.
+                return file.base_name != base.file.base_name;
+            }
+            (Readiness::Now, None) | (Readiness::Never, _) => self.plan.edited.push(row),
+        }
+        false
     }
 
     /// Tells the cloud what changed in the Maildir, if something did; all else stays as the base has it until then.
@@ -266,7 +331,7 @@ impl<'a> Deciding<'a> {
         if self.tell_flags(known, file, seen, merged) {
             return;
         }
-        after.file.base_name = self.version_name(known, &after.hash);
+        after.file = self.version_place(known, after.file.maildir, &after.hash);
         after.flags = Sides { local: merged.local - Flags::TRASHED, cloud: message.flags };
         after.inode = 0;
         if edited(base, seen) {
@@ -297,13 +362,23 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Decides for a message and a file that are the same and have no row: a state that was lost, or a delivery that
-    /// wasn't recorded.
+    /// Decides for a message and a file that are the same and have no row: a state that was lost, a delivery or an upload
+    /// that wasn't recorded.
     pub(super) fn adopt(&mut self, id: &RemoteId, file: &FileKey) {
         let (Some(message), Some(seen)) = (self.cloud.messages.get(id), self.local.files.get(file)) else { return };
         let Some(hash) = message.hash else { return };
         let mut base =
             new_base(id.clone(), message.mailbox, file.maildir, file.base_name.clone(), hash, message.received);
+        base.inode = seen.inode;
+        base.revision.clone_from(&message.revision);
+        if let Some(own) = seen.hash.filter(|own| *own != hash) {
+            // The cloud made it of the user's own file, or of what both were made of: the file stays as it is.
+            base.hash = own;
+            base.cloud_bytes = CloudBytes::Other(hash);
+            base.flags = first_flags(seen.flags, message.flags);
+            self.plan.ops.push(Op::Record { row: None, base });
+            return;
+        }
         // Without a base, one side's present state is taken for it, and the other side's wins as the one that changed.
         let flags = match self.policy.first_meeting {
             Side::Cloud => seen.flags,
@@ -311,8 +386,6 @@ impl<'a> Deciding<'a> {
             Side::Local => message.flags | (seen.flags & Flags::TRASHED),
         };
         base.flags = Sides { local: flags, cloud: flags };
-        base.inode = seen.inode;
-        base.revision.clone_from(&message.revision);
         let leads_to = |mailbox: MailboxId| self.policy.router.maildir_for(mailbox, &hash, message.flags);
         if leads_to(message.mailbox) != Some(file.maildir) {
             for mailbox in self.policy.mailboxes {
@@ -326,6 +399,73 @@ impl<'a> Deciding<'a> {
             }
         }
         self.plan.ops.push(Op::Record { row: None, base });
+    }
+
+    /// Decides for a file that only a Maildir has. `unread` has the mailboxes with a message that may be what an earlier
+    /// upload of it has made, `moving` the contents whose file may be this one.
+    pub(super) fn only_here(&mut self, file: &FileKey, unread: &HashSet<MailboxId>, moving: &HashSet<ContentHash>) {
+        let Some(seen) = self.local.files.get(file) else { return };
+        if self.claimed.contains(file) {
+            // A row's own file, left by a step that wasn't recorded.
+            return;
+        }
+        let readiness = self.policy.uploads.readiness(file);
+        let possible = readiness != Readiness::Never && !seen.flags.contains(Flags::TRASHED);
+        let Some(hash) = seen.hash.filter(|_| possible) else { return self.plan.local_only.push(file.clone()) };
+        let (mailbox, draft) = match self.upload_target(file, &hash, seen.flags) {
+            Target::Nowhere => return self.plan.local_only.push(file.clone()),
+            Target::Unsure => return self.plan.unripe.push(file.clone()),
+            Target::Mailbox { mailbox, draft } => (mailbox, draft),
+        };
+        // A draft is made in the folder for drafts, wherever it is to be in the end.
+        let concerned = |other: &MailboxId| {
+            let for_drafts = self.policy.uploads.takes(*other).role == Role::Drafts;
+            *other == mailbox || (for_drafts && (self.policy.same_account)(mailbox, *other))
+        };
+        let unsettled = |other: &MailboxId| !self.cloud.complete.contains(other) || unread.contains(other);
+        let waits = self.policy.mailboxes.iter().any(|other| concerned(other) && unsettled(other));
+        if readiness == Readiness::Later || waits || moving.contains(&hash) {
+            return self.plan.unripe.push(file.clone());
+        }
+        let (flags, inode) = (seen.flags, seen.inode);
+        self.plan.ops.push(Op::Upload { file: file.clone(), hash, flags, inode, mailbox, draft });
+    }
+
+    /// Which mailbox a file that only a Maildir has is for.
+    fn upload_target(&self, file: &FileKey, hash: &ContentHash, flags: Flags) -> Target {
+        let marked = flags.contains(Flags::DRAFT);
+        let takes = |mailbox: MailboxId| self.policy.uploads.takes(mailbox);
+        let may_take = |mailbox: &MailboxId| {
+            let takes = takes(*mailbox);
+            takes.others || (takes.drafts && (marked || matches!(takes.role, Role::Drafts | Role::Unknown)))
+        };
+        // To ask where a message belongs may take a look at its header.
+        if !self.policy.mailboxes.iter().any(may_take) {
+            return Target::Nowhere;
+        }
+        let leading_here = |flags| -> Vec<MailboxId> {
+            let leads = |one: &MailboxId| self.policy.router.maildir_for(*one, hash, flags) == Some(file.maildir);
+            self.policy.mailboxes.iter().copied().filter(leads).collect()
+        };
+        let (for_drafts, for_others) = (leading_here(flags | Flags::DRAFT), leading_here(flags));
+        if for_drafts.iter().chain(&for_others).any(|one| takes(*one).role == Role::Unknown) {
+            return Target::Unsure;
+        }
+        let is = |role: Role| move |one: &MailboxId| takes(*one).role == role;
+        if marked || (!for_drafts.is_empty() && for_drafts.iter().all(is(Role::Drafts))) {
+            let best = for_drafts.iter().copied().find(is(Role::Drafts)).or(for_drafts.first().copied());
+            return match best.filter(|mailbox| takes(*mailbox).drafts) {
+                Some(mailbox) => Target::Mailbox { mailbox, draft: true },
+                None => Target::Nowhere,
+            };
+        }
+        // Of what was sent the cloud files a copy of its own, which the file joins.
+        let sent = for_others.iter().any(is(Role::Sent));
+        let taken = |one: &MailboxId| !sent && takes(*one).others && takes(*one).role == Role::Other;
+        match for_others.iter().copied().find(taken) {
+            Some(mailbox) => Target::Mailbox { mailbox, draft: false },
+            None => Target::Nowhere,
+        }
     }
 
     /// Decides for a message that is in the cloud only.
@@ -390,6 +530,13 @@ impl<'a> Deciding<'a> {
         place
     }
 
+    /// The place of a draft's new version, which may be there already.
+    fn version_place(&mut self, known: Known<'_>, maildir: MaildirId, hash: &ContentHash) -> FileKey {
+        let place = FileKey::new(maildir, self.version_name(known, hash));
+        self.claimed.insert(place.clone());
+        place
+    }
+
     /// The name of a draft's new version. Names are keys of caches in mail programs, so that other bytes need another
     /// name; and the same bytes the same name, so that an interrupted delivery isn't made twice.
     fn version_name(&self, known: Known<'_>, hash: &ContentHash) -> BaseName {
@@ -400,15 +547,37 @@ impl<'a> Deciding<'a> {
     }
 }
 
-/// The base under the message's present id, and with its present revision if that is known to have the base's content:
+/// Which mailbox a file is uploaded to.
+enum Target {
+    /// None takes it.
+    Nowhere,
+    /// That can't be told yet.
+    Unsure,
+    /// This one.
+    Mailbox { mailbox: MailboxId, draft: bool },
+}
+
+/// The base under the message's present id, and with its present bytes and revision if they aren't another version:
 /// the revision of content that wasn't looked at must not be taken, or the next look would find nothing new.
 fn base_now(known: Known<'_>) -> Row {
-    let mut after = known.base.clone();
-    after.remote = known.id.clone();
-    if known.message.hash == Some(after.hash) {
-        after.revision.clone_from(&known.message.revision);
+    let Known { base, id, message, .. } = known;
+    let mut after = base.clone();
+    after.remote = id.clone();
+    if let Some(hash) = message.hash
+        && !draft_edited(base, message)
+        && (hash == base.hash || base.cloud_bytes != CloudBytes::Same)
+    {
+        after.cloud_bytes = if hash == base.hash { CloudBytes::Same } else { CloudBytes::Other(hash) };
+        after.revision.clone_from(&message.revision);
     }
     after
+}
+
+/// Takes the cloud's version of a draft for the content of both sides.
+fn take_version(after: &mut Row, message: &CloudMessage) {
+    after.hash = message.hash.unwrap_or(after.hash);
+    after.cloud_bytes = CloudBytes::Same;
+    after.revision.clone_from(&message.revision);
 }
 
 fn edited(base: &Row, seen: &LocalFile) -> bool {
@@ -419,7 +588,7 @@ fn edited(base: &Row, seen: &LocalFile) -> bool {
 /// received message each time it is asked (`dkim_verifier#70`).
 fn draft_edited(base: &Row, message: &CloudMessage) -> bool {
     let draft = (base.flags.cloud | message.flags).contains(Flags::DRAFT);
-    draft && message.hash.is_some_and(|hash| hash != base.hash)
+    draft && message.hash.is_some_and(|hash| !base.is_known_in_the_cloud(&hash))
 }
 
 /// Merges the flags of both sides bit by bit: the side that differs from the base wins.

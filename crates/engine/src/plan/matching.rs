@@ -1,9 +1,9 @@
 //! Who is who: which file and which message belong to each row, and which to none.
 
-use crate::plan::{Busy, Policy, Scope, Word};
+use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
     Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree, MailboxId,
-    RemoteId, Row, RowId, SyncedTree, UnixSeconds,
+    MaildirId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -43,12 +43,16 @@ pub(super) enum There {
 #[derive(Default)]
 pub(super) struct Matched<'a> {
     pub(super) rows: Vec<Found<'a>>,
-    /// Messages without a row that are the same as a file without a row.
+    /// Messages without a row that are the same as a file without a row, or were made of it.
     pub(super) adopted: Vec<(RemoteId, FileKey)>,
     /// Messages without a row, to be fetched or delivered.
     pub(super) arrived: Vec<RemoteId>,
     /// Files without a row that match nothing.
     pub(super) local_only: Vec<FileKey>,
+    /// Mailboxes with messages without a row of which it isn't known yet what they are.
+    pub(super) unread: HashSet<MailboxId>,
+    /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
+    pub(super) moving: HashSet<ContentHash>,
 }
 
 pub(super) fn match_up<'a>(
@@ -68,7 +72,9 @@ pub(super) fn match_up<'a>(
     rows.retain(|(_, row)| !busy.ids.contains(&row.remote));
     rows.sort_unstable_by_key(|(id, _)| *id);
 
-    let mut strangers = Strangers::new(files_without_row(local, synced, scope), local);
+    let mut strangers = files_without_row(local, synced, scope);
+    strangers.retain(|file| !busy.files.contains(file));
+    let mut strangers = Strangers::new(strangers, local);
     let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, busy);
 
     let mut matched = Matched::default();
@@ -80,7 +86,8 @@ pub(super) fn match_up<'a>(
             matched.adopted.push((id, file));
         }
     }
-    let places = find_files(&rows, local, &mut strangers);
+    let mut places = find_files(&rows, local, &mut strangers);
+    find_rewritten_drafts(&rows, &mut places, policy, &mut strangers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
@@ -93,16 +100,32 @@ pub(super) fn match_up<'a>(
         .filter(|row| !local.files.contains_key(&row.file))
         .map(|row| row.hash)
         .collect();
+    let mut skipped = Vec::new();
     for id in newcomers.left() {
         if cloud.messages.get(&id).and_then(|message| message.hash).is_some_and(|hash| moving.contains(&hash)) {
+            skipped.push(id);
             continue;
         }
-        match find_twin_file(&id, cloud, policy, &mut strangers) {
+        let twin = find_twin_file(&id, cloud, policy, &mut strangers);
+        match twin.or_else(|| find_origin(&id, cloud, policy, &mut strangers)) {
             Some(file) => matched.adopted.push((id, file)),
+            None if may_be_an_upload(&id, cloud, policy, busy) => {}
+            None if is_to_be_moved(&id, cloud, policy, &mut strangers) => {}
             None => matched.arrived.push(id),
         }
     }
+    let unread = matched.arrived.iter().filter_map(|id| cloud.messages.get(id));
+    let unread = unread.filter(|message| message.hash.is_none() && !message.blocked);
+    // What is being worked on wasn't compared with any file.
+    let open = busy
+        .ids
+        .iter()
+        .chain(&skipped)
+        .filter(|id| synced.by_remote(id).is_none())
+        .filter_map(|id| cloud.messages.get(id));
+    matched.unread = unread.chain(open).map(|message| message.mailbox).collect();
     matched.local_only = strangers.left();
+    matched.moving = moving;
     matched
 }
 
@@ -159,6 +182,9 @@ struct Strangers<'a> {
     order: Vec<FileKey>,
     free: HashSet<FileKey>,
     by_hash: HashMap<ContentHash, Vec<FileKey>>,
+    /// By what their messages are known by in the cloud once they are uploaded. Made when it is first asked for: it takes a
+    /// look at each header.
+    by_message_id: Option<HashMap<MessageId, Vec<FileKey>>>,
 }
 
 impl<'a> Strangers<'a> {
@@ -169,7 +195,7 @@ impl<'a> Strangers<'a> {
                 by_hash.entry(hash).or_default().push(file.clone());
             }
         }
-        Self { local, free: files.iter().cloned().collect(), order: files, by_hash }
+        Self { local, free: files.iter().cloned().collect(), order: files, by_hash, by_message_id: None }
     }
 
     /// Gives away the free file with that content for which `rank` is lowest; `rank` may refuse a file.
@@ -187,6 +213,35 @@ impl<'a> Strangers<'a> {
             .map(|(_, file)| file.clone())?;
         self.free.remove(&best);
         Some(best)
+    }
+
+    /// Gives away the first free file in that Maildir with that Message-ID that isn't trashed.
+    fn take_by_message_id(&mut self, id: &MessageId, maildir: MaildirId, policy: &Policy<'_>) -> Option<FileKey> {
+        let local = self.local;
+        let fits = |file: &FileKey| {
+            let trashed = local.files.get(file).is_none_or(|seen| seen.flags.contains(Flags::TRASHED));
+            file.maildir == maildir && !trashed
+        };
+        let found = self.with_message_id(id, policy).into_iter().find(fits)?;
+        self.free.remove(&found);
+        Some(found)
+    }
+
+    /// The free files with that Message-ID.
+    fn with_message_id(&mut self, id: &MessageId, policy: &Policy<'_>) -> Vec<FileKey> {
+        let Self { local, order, free, by_message_id, .. } = self;
+        let files = by_message_id.get_or_insert_with(|| {
+            let mut files: HashMap<MessageId, Vec<FileKey>> = HashMap::default();
+            for file in order.iter() {
+                let Some(hash) = local.files.get(file).and_then(|seen| seen.hash) else { continue };
+                let known_as = policy.uploads.message_id(&hash);
+                let known_as = known_as.unwrap_or_else(|| MessageId::for_upload(&hash, &file.base_name));
+                files.entry(known_as).or_default().push(file.clone());
+            }
+            files
+        });
+        let found = files.get(id).map(Vec::as_slice).unwrap_or_default();
+        found.iter().filter(|file| free.contains(*file)).cloned().collect()
     }
 
     fn left(self) -> Vec<FileKey> {
@@ -225,7 +280,7 @@ impl<'a> Newcomers<'a> {
     fn take(&mut self, row: &Row, most: u8) -> Option<RemoteId> {
         let (_, best) = self
             .by_hash
-            .get(&row.hash)?
+            .get(&row.hash_in_the_cloud())?
             .iter()
             .filter(|id| self.free.contains(*id))
             .filter_map(|id| {
@@ -384,4 +439,79 @@ fn find_twin_file(
     let hash = message.hash?;
     let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
     strangers.take(&hash, |file, _, _| (file.maildir == maildir).then_some(0))
+}
+
+/// The file that an upload whose answer was lost has made a message of, or that a mail program has filed of a message that
+/// it sent: the cloud's bytes are others, and the Message-ID is the same.
+///
+/// That is a hint only, and is taken where such messages come from: in a mailbox that takes uploads of that kind, and in
+/// one of sent mail, where the cloud files a copy by itself.
+fn find_origin(
+    id: &RemoteId,
+    cloud: &CloudTree,
+    policy: &Policy<'_>,
+    strangers: &mut Strangers<'_>,
+) -> Option<FileKey> {
+    if strangers.free.is_empty() {
+        return None;
+    }
+    let message = cloud.messages.get(id)?;
+    let Takes { drafts, others, role } = policy.uploads.takes(message.mailbox);
+    let taken = if message.flags.contains(Flags::DRAFT) { drafts } else { others || role == Role::Sent };
+    let hash = message.hash.filter(|_| taken)?;
+    let known_as = policy.uploads.message_id(&hash)?;
+    let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
+    strangers.take_by_message_id(&known_as, maildir, policy)
+}
+
+/// Whether a draft is what an upload to another mailbox has made, and only wasn't moved there yet: the file's next upload
+/// finds it and moves it.
+fn is_to_be_moved(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, strangers: &mut Strangers<'_>) -> bool {
+    let Some(message) = cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT)) else {
+        return false;
+    };
+    if strangers.free.is_empty() || policy.uploads.takes(message.mailbox).role != Role::Drafts {
+        return false;
+    }
+    let Some(known_as) = message.hash.and_then(|hash| policy.uploads.message_id(&hash)) else { return false };
+    let local = strangers.local;
+    strangers.with_message_id(&known_as, policy).iter().any(|file| {
+        let marked = local.files.get(file).is_some_and(|seen| seen.flags.contains(Flags::DRAFT));
+        marked && policy.uploads.readiness(file) != Readiness::Never
+    })
+}
+
+/// Whether a message may be what an upload that is under way has made: it is left until the answer has come.
+fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, busy: &Busy) -> bool {
+    if busy.files.is_empty() {
+        return false;
+    }
+    let known = cloud.messages.get(id).and_then(|message| Some((message, message.hash?)));
+    known.is_some_and(|(message, hash)| {
+        // Wherever a draft is to be in the end, it is made in the folder for drafts.
+        let for_drafts = policy.uploads.takes(message.mailbox).role == Role::Drafts;
+        let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags);
+        for_drafts || busy.files.iter().any(|file| Some(file.maildir) == maildir)
+    })
+}
+
+/// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where
+/// the program keeps the Message-ID, the new file is the old one's next version.
+fn find_rewritten_drafts(
+    rows: &[(RowId, &Row)],
+    places: &mut [Here],
+    policy: &Policy<'_>,
+    strangers: &mut Strangers<'_>,
+) {
+    for ((_, row), place) in rows.iter().zip(places) {
+        let gone = matches!(place, Here::Absent(Absence::Settling | Absence::Observed));
+        if !gone || !row.flags.cloud.contains(Flags::DRAFT) || !policy.uploads.takes(row.mailbox).drafts {
+            continue;
+        }
+        if let Some(known_as) = policy.uploads.message_id(&row.hash)
+            && let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy)
+        {
+            *place = Here::At(next);
+        }
+    }
 }

@@ -5,4 +5,5 @@ mod documentation;
 mod pictures;
 mod properties;
 mod table;
+mod uploads;
 mod world;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use cms_engine::{
-    Absence, Busy, HashSet, MailboxId, MaildirId, Op, Reason, RemoteId, Row, RowId, Scope, Side, Sides, SyncedTree,
-    UnixSeconds, Word,
+    Absence, Busy, CloudBytes, HashSet, MailboxId, MaildirId, Op, Reason, RemoteId, Row, RowId, Scope, Side, Sides,
+    SyncedTree, UnixSeconds, Word,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -38,6 +38,7 @@ fn link(world: &mut World, name: &str, content: Content, letters: &str) {
         file: key(0, name),
         flags: Sides { local: flags(letters), cloud: flags(letters) },
         hash: hash(content),
+        cloud_bytes: CloudBytes::Same,
         inode: 99 + u64::from(content),
         received: UnixSeconds(content.into()),
         revision: None,
@@ -321,7 +322,8 @@ fn f27_a_message_that_is_being_downloaded_may_be_the_one_that_went() {
         let mut world = scene("a S S .");
         let id = RemoteId::new("new");
         world.cloud.insert(id.clone(), Message { known, blocked, ..message(1, "S") });
-        let busy = Busy { ids: if blocked { HashSet::default() } else { std::iter::once(id).collect() } };
+        let ids = if blocked { HashSet::default() } else { std::iter::once(id).collect() };
+        let busy = Busy { ids, ..Busy::default() };
         assert!(world.plan(&Scope::All, &busy).ops.is_empty());
     }
 }
@@ -365,6 +367,7 @@ fn two_messages_moved_onto_one_name_both_arrive() {
         file: key(1, "a"),
         flags: Sides::default(),
         hash: hash(2),
+        cloud_bytes: CloudBytes::Same,
         inode: 0,
         received: UnixSeconds(9),
         revision: None,

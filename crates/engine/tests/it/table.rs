@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use cms_engine::{
-    Absence, Busy, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Row, RowId, Scope, Side, Sides, UnixSeconds,
-    Word,
+    Absence, Busy, CloudBytes, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Row, RowId, Scope, Side, Sides,
+    UnixSeconds, Word,
 };
 
 use crate::documentation::Table;
@@ -118,6 +118,8 @@ fn word(op: &Op, world: &World) -> &'static str {
         Op::SetCloudFlags { .. } => "tell",
         Op::MoveInCloud { deletes: false, .. } => "refile",
         Op::MoveInCloud { deletes: true, .. } | Op::DeleteInCloud { .. } => "delete",
+        Op::Upload { .. } => "upload",
+        Op::UpdateDraft { .. } => "update",
         Op::Record { .. } => "record",
         Op::Forget { .. } => "forget",
     }
@@ -180,6 +182,7 @@ fn known(here: &str, there: &str) -> World {
         file: key(HOME, "name"),
         flags: Sides { local: flags(plain), cloud: flags(plain) },
         hash: hash(1),
+        cloud_bytes: CloudBytes::Same,
         inode: 5,
         received: UnixSeconds(1),
         revision: (plain == "D").then(|| "0".into()),

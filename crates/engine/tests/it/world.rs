@@ -1,11 +1,12 @@
 //! A simulated account and simulated Maildirs that carry out a plan's steps, and refuse to be harmed by one.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cms_engine::{
     Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, Deletions, FileKey, Flags, LocalFile,
-    LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Router, RowId, Scope, Side, SyncedTree, UnixSeconds,
-    Word, plan,
+    LocalTree, MailboxId, MaildirId, MessageId, Op, Plan, Policy, Readiness, RemoteId, Router, Row, RowId, Scope, Side,
+    SyncedTree, Takes, UnixSeconds, Uploads, Word, plan,
 };
 
 /// `SplitMix64`: small, seeded and the same everywhere.
@@ -80,7 +81,12 @@ pub(crate) struct Manners {
     pub(crate) refuses_deletions: bool,
     /// Takes only some of the flags that it is asked to change, and says so.
     pub(crate) own_mind_on_flags: bool,
+    /// Makes other bytes of what is uploaded.
+    pub(crate) rebuilds: bool,
 }
+
+/// Contents that the cloud has made of others begin here.
+const REBUILT: Content = 10_000_000;
 
 /// Steps by which something was lost on one side, by content.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +95,7 @@ pub(crate) struct Losses {
     pub(crate) here: BTreeMap<Content, usize>,
     pub(crate) trashed_originals: BTreeMap<Content, usize>,
     pub(crate) replaced: BTreeMap<Content, usize>,
+    pub(crate) updated: BTreeMap<Content, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +123,30 @@ pub(crate) struct World {
     /// Whether the scan tells the hash of files that it knows by name.
     pub(crate) hashes_all: bool,
     pub(crate) last: u64,
+    /// What the mailboxes take; nothing for those that aren't named.
+    pub(crate) takes: BTreeMap<MailboxId, Takes>,
+    /// Files that can't be uploaded now.
+    pub(crate) readiness: BTreeMap<FileKey, Readiness>,
+    /// What the cloud has made of the files that it was given: of which content, and of the file of which name.
+    pub(crate) rebuilt: RefCell<Vec<(Content, BaseName)>>,
+    /// Message-IDs that contents have.
+    pub(crate) message_ids: RefCell<BTreeMap<ContentHash, MessageId>>,
+}
+
+impl Uploads for World {
+    fn takes(&self, mailbox: MailboxId) -> Takes {
+        self.takes.get(&mailbox).copied().unwrap_or_default()
+    }
+    fn readiness(&self, file: &FileKey) -> Readiness {
+        self.readiness.get(file).copied().unwrap_or(Readiness::Now)
+    }
+    fn message_id(&self, content: &ContentHash) -> Option<MessageId> {
+        self.message_ids.borrow().get(content).cloned()
+    }
+    fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool {
+        let number = |hash: &ContentHash| u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap());
+        self.origin(number(in_the_cloud)) == number(here)
+    }
 }
 
 struct Routes<'a>(&'a BTreeMap<MailboxId, MaildirId>);
@@ -151,6 +182,10 @@ impl World {
             losses: Losses::default(),
             hashes_all: false,
             last: 0,
+            takes: BTreeMap::new(),
+            readiness: BTreeMap::new(),
+            rebuilt: RefCell::default(),
+            message_ids: RefCell::default(),
         }
     }
 
@@ -219,6 +254,7 @@ impl World {
             word: &|row| self.words.get(&row).copied(),
             folder_was_removed: &|row| self.of_removed_folder.contains(&row),
             router: &Routes(&self.routes),
+            uploads: self,
             host: "vm",
         };
         plan(&self.cloud_tree(), &self.local_tree(), &self.synced, &policy, scope, busy)
@@ -312,7 +348,8 @@ impl World {
                     }
                 }
                 message.flags = now;
-                return Some(Answer { id: None, flags: manners.own_mind_on_flags.then_some(now) });
+                let flags = manners.own_mind_on_flags.then_some(now);
+                return Some(Answer { flags, ..Answer::default() });
             }
             Op::MoveInCloud { row, to, base, deletes } => {
                 self.check_row_was_seen(*row);
@@ -331,7 +368,7 @@ impl World {
                     let id = RemoteId::new(format!("moved-{number}"));
                     message.known = false;
                     self.cloud.insert(id.clone(), message);
-                    return Some(Answer { id: Some(id), flags: None });
+                    return Some(Answer { id: Some(id), ..Answer::default() });
                 }
                 self.cloud.insert(base.remote.clone(), message);
             }
@@ -343,9 +380,63 @@ impl World {
                 let gone = self.cloud.remove(id).expect("deletes a message that is there");
                 *self.losses.in_the_cloud.entry(gone.content).or_default() += 1;
             }
+            Op::Upload { file, hash: content, mailbox, draft, .. } => {
+                return Some(self.upload(file, *content, *mailbox, *draft));
+            }
+            Op::UpdateDraft { base, .. } => self.update_draft(base),
             Op::Record { .. } | Op::Forget { .. } => {}
         }
         Some(Answer::default())
+    }
+
+    fn upload(&mut self, file: &FileKey, content: ContentHash, mailbox: MailboxId, draft: bool) -> Answer {
+        let on_disk = self.disk.get(file).expect("uploads a file that is there").clone();
+        assert_eq!(hash(on_disk.content), content, "uploads something else");
+        assert!(!on_disk.flags.contains(Flags::TRASHED), "uploads what was trashed");
+        let number = self.number();
+        let id = RemoteId::new(format!("uploaded-{number}"));
+        let flags = if draft { flags("DS") } else { Flags::NONE };
+        let content = self.given(on_disk.content, file);
+        let received = 1_000 + i64::try_from(number).unwrap();
+        let made =
+            Message { mailbox, flags, content, received, known: false, blocked: false, revision: 0, listed: true };
+        self.cloud.insert(id.clone(), made);
+        Answer { id: Some(id), flags: Some(flags), received: Some(UnixSeconds(received)) }
+    }
+
+    fn update_draft(&mut self, base: &Row) {
+        let on_disk = self.disk.get(&base.file).expect("updates from a file that is there");
+        assert_eq!(hash(on_disk.content), base.hash, "updates with something else");
+        let content = self.given(on_disk.content, &base.file);
+        let message = self.cloud.get_mut(&base.remote).expect("updates a message that is there");
+        assert!(message.flags.contains(Flags::DRAFT), "updates what isn't a draft");
+        *self.losses.updated.entry(message.content).or_default() += 1;
+        (message.content, message.known) = (content, false);
+        message.revision += 1;
+    }
+
+    /// What the cloud has of content that it is given. Its Message-ID is kept, or the one that it is given with.
+    fn given(&self, content: Content, file: &FileKey) -> Content {
+        if !self.manners.rebuilds {
+            return content;
+        }
+        let origin = (content, file.base_name.clone());
+        let mut rebuilt = self.rebuilt.borrow_mut();
+        let at = rebuilt.iter().position(|known| *known == origin).unwrap_or_else(|| {
+            rebuilt.push(origin);
+            rebuilt.len() - 1
+        });
+        let made = REBUILT + Content::try_from(at).unwrap();
+        let own = self.message_id(&hash(content));
+        let known_as = own.unwrap_or_else(|| MessageId::for_upload(&hash(content), &file.base_name));
+        self.message_ids.borrow_mut().insert(hash(made), known_as);
+        made
+    }
+
+    /// The content that the cloud has made a content of.
+    pub(crate) fn origin(&self, content: Content) -> Content {
+        let at = content.checked_sub(REBUILT).map(|at| at as usize);
+        at.and_then(|at| Some(self.rebuilt.borrow().get(at)?.0)).unwrap_or(content)
     }
 
     fn check_row_was_seen(&self, row: RowId) {

@@ -97,6 +97,8 @@ pub(super) struct Access {
     pub(super) understands_claims: bool,
     /// Whether it lets its holder read mail.
     pub(super) mail: bool,
+    /// Whether it lets its holder change what isn't a draft.
+    pub(super) advanced: bool,
 }
 
 /// Redeems an authorization code, which is good once.

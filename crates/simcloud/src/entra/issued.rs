@@ -16,6 +16,8 @@ pub(crate) struct Holder {
     pub(crate) user: String,
     /// Whether the token is good for mail.
     pub(crate) mail: bool,
+    /// Whether they may change what isn't a draft.
+    pub(crate) advanced: bool,
 }
 
 /// Why an access token is refused.
@@ -59,22 +61,30 @@ impl Entra {
         if let Some(challenged) = state.challenges.meet(access) {
             return Err(BadToken::Challenged(challenged));
         }
-        Ok(Holder { client_id: access.client_id.clone(), user: access.user.clone(), mail: access.mail })
+        Ok(Holder {
+            client_id: access.client_id.clone(),
+            user: access.user.clone(),
+            mail: access.mail,
+            advanced: access.advanced,
+        })
     }
 
     /// Makes an access token and a refresh token without asking anybody.
     pub(crate) fn issue(&self, user: &str, client_id: &str, audience: Audience, life: Duration) -> (String, String) {
-        let scope = match audience {
-            Audience::Graph => "https://graph.microsoft.com/Mail.ReadWrite",
-            Audience::Outlook => "https://outlook.office.com/mail.read",
+        let scopes: &[&str] = match audience {
+            Audience::Graph => {
+                &["https://graph.microsoft.com/Mail.ReadWrite", "https://graph.microsoft.com/Mail-Advanced.ReadWrite"]
+            }
+            Audience::Outlook => &["https://outlook.office.com/mail.read"],
         };
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let mut state = self.state();
         let spa =
             state.registrations.iter().any(|one| one.client_id == client_id && one.redirect_type == RedirectType::Spa);
         let grant = Grant {
             client_id: client_id.to_owned(),
             user: user.to_owned(),
-            scopes: vec![scope.to_owned(), "offline_access".to_owned()],
+            scopes: scopes.iter().cloned().chain(["offline_access".to_owned()]).collect(),
             claims: None,
             nonce: None,
             signed_in: Age::new(),
@@ -82,7 +92,7 @@ impl Entra {
             spa,
             revoked: false,
         };
-        let access = state.grant_access(&grant, audience, life, &[scope.to_owned()], false);
+        let access = state.grant_access(&grant, audience, life, &scopes, false);
         (access, state.grant_refresh(grant))
     }
 
@@ -161,6 +171,7 @@ impl State {
             serial: self.serial,
             understands_claims,
             mail: wanted.iter().any(|scope| scopes::is_mail(scope)),
+            advanced: wanted.iter().any(|scope| scopes::is_advanced(scope)),
         };
         self.access.insert(token.clone(), access);
         token

@@ -77,6 +77,11 @@ pub(super) fn is_mail(scope: &str) -> bool {
     scope.starts_with("mail") || scope == ".default"
 }
 
+/// Whether a scope lets its holder change what isn't a draft.
+pub(super) fn is_advanced(scope: &str) -> bool {
+    short(scope).eq_ignore_ascii_case("Mail-Advanced.ReadWrite")
+}
+
 /// Scopes as the service tells them: in another order and spelling than they were asked for, with some more.
 pub(super) fn told(wanted: &[String]) -> String {
     let mut told: Vec<String> = wanted

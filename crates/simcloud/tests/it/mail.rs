@@ -229,3 +229,34 @@ async fn read_state_alone_leaves_the_time_of_modification() {
     let one = it.get(&format!("/me/messages/{id}?$select=lastModifiedDateTime,receivedDateTime")).await.json();
     assert_ne!(one["lastModifiedDateTime"], one["receivedDateTime"]);
 }
+
+#[tokio::test]
+async fn mime_becomes_a_draft_dated_now_and_anything_else_only_in_beta_with_the_grant() {
+    let it =
+        Fixture::new(Options { knobs: Knobs { uploads_kept: false, ..Knobs::calm() }, ..Options::default() }).await;
+    let mime = base64::engine::general_purpose::STANDARD
+        .encode("Received: by x\nDate: Mon, 1 Jan 2024 12:00:00 +0000\nSubject: s\nMessage-ID: <a@b>\n\nbody\n");
+    let post =
+        |url: String| it.http.post(url).bearer_auth(&it.token).header("content-type", "text/plain").body(mime.clone());
+    let draft = post(format!("{}/v1.0/me/messages", it.server.url())).send().await.unwrap();
+    assert_eq!(draft.status(), 201);
+    let draft: serde_json::Value = serde_json::from_slice(&draft.bytes().await.unwrap()).unwrap();
+    assert_eq!(
+        (&draft["isDraft"], &draft["isRead"], &draft["internetMessageId"]),
+        (&json!(true), &json!(true), &json!("<a@b>"))
+    );
+    let made = it.cloud.mime("", draft["id"].as_str().unwrap()).unwrap();
+    let made = String::from_utf8_lossy(&made);
+    assert!(made.contains("Subject: s\r\n") && !made.contains("2024") && !made.contains("Received"), "{made}");
+    let import = |version: &str| format!("{}/{version}/me/mailFolders/inbox/importMime", it.server.url());
+    assert_eq!(post(import("beta")).send().await.unwrap().status(), 403);
+    it.cloud.set_knobs(Knobs { advanced_granted: true, ..Knobs::calm() });
+    assert_eq!(post(import("v1.0")).send().await.unwrap().status(), 400);
+    let imported = post(import("beta")).send().await.unwrap();
+    assert_eq!(imported.status(), 201);
+    let imported: serde_json::Value = serde_json::from_slice(&imported.bytes().await.unwrap()).unwrap();
+    assert_eq!(
+        (&imported["isDraft"], &imported["parentFolderId"]),
+        (&json!(false), &json!(it.cloud.folder_id("", "inbox").unwrap()))
+    );
+}

@@ -1,7 +1,7 @@
 //! Writing: a batch of changes is one transaction.
 
 use cms_disk::Deed;
-use cms_engine::{Side, Word};
+use cms_engine::{CloudBytes, Side, Word};
 use rusqlite::{Transaction, params};
 
 use super::{Change, CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord, journal};
@@ -129,13 +129,14 @@ fn put_synced(transaction: &Transaction<'_>, record: &SyncedRecord) -> rusqlite:
     transaction
         .prepare_cached(
             "INSERT INTO synced (row_id, remote_id, mailbox, maildir, base_name, local_flags, cloud_flags, hash,
-                                 inode, received, revision)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                                 inode, received, revision, cloud_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (row_id) DO UPDATE SET
                  remote_id = excluded.remote_id, mailbox = excluded.mailbox, maildir = excluded.maildir,
                  base_name = excluded.base_name, local_flags = excluded.local_flags,
                  cloud_flags = excluded.cloud_flags, hash = excluded.hash, inode = excluded.inode,
-                 received = excluded.received, revision = excluded.revision",
+                 received = excluded.received, revision = excluded.revision,
+                 cloud_hash = excluded.cloud_hash",
         )?
         .execute(params![
             record.row_id.0.cast_signed(),
@@ -149,6 +150,11 @@ fn put_synced(transaction: &Transaction<'_>, record: &SyncedRecord) -> rusqlite:
             record.inode.cast_signed(),
             record.received.0,
             record.revision,
+            match &record.cloud_bytes {
+                CloudBytes::Same => None,
+                CloudBytes::Other(hash) => Some(&hash.as_bytes()[..]),
+                CloudBytes::Unread => Some(&[][..]),
+            },
         ])
         .map(|_| ())
 }

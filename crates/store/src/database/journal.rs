@@ -46,6 +46,10 @@ pub enum Deed {
     RestoredThere,
     /// A file was found to hold other bytes than it was delivered with.
     FoundEdited,
+    /// A message was made in the cloud of a file.
+    Uploaded,
+    /// A draft in the cloud got the content that its file has.
+    UpdatedThere,
 }
 
 /// Who wanted it.
@@ -398,7 +402,7 @@ macro_rules! coded {
     };
 }
 coded!(Deed: Delivered, Returned, Replaced, FlaggedHere, MovedHere, RemovedHere, LeftoverRemoved, FlaggedThere, MovedThere,
-       DeletedThere, Agreed, Forgotten, RestoredHere, RestoredThere, FoundEdited);
+       DeletedThere, Agreed, Forgotten, RestoredHere, RestoredThere, FoundEdited, Uploaded, UpdatedThere);
 coded!(Wanted: Cloud, Local, Nobody, Start, Word, Undo, Restore);
 coded!(Heard: Listing, Poll, Asked, StartScan, Watch, Scan, Command, Verification);
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word};
+use cms_engine::{
+    BaseName, CloudBytes, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word,
+};
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 
@@ -185,7 +187,7 @@ impl Database {
 
 const SYNCED: &str =
     "SELECT row_id, remote_id, mailbox, maildir, base_name, local_flags, cloud_flags, hash, inode, received,
-                             revision
+                             revision, cloud_hash
                       FROM synced";
 
 fn synced(row: &Row<'_>) -> rusqlite::Result<SyncedRecord> {
@@ -201,6 +203,7 @@ fn synced(row: &Row<'_>) -> rusqlite::Result<SyncedRecord> {
         inode: row.get::<_, i64>(8)?.cast_unsigned(),
         received: UnixSeconds(row.get(9)?),
         revision: row.get(10)?,
+        cloud_bytes: cloud_bytes(row, 11)?,
     })
 }
 
@@ -226,6 +229,14 @@ pub(super) fn flags(row: &Row<'_>, column: usize) -> rusqlite::Result<Flags> {
 
 pub(super) fn optional_hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ContentHash>> {
     if matches!(row.get_ref(column)?, ValueRef::Null) { Ok(None) } else { hash(row, column).map(Some) }
+}
+
+fn cloud_bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<CloudBytes> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(CloudBytes::Same),
+        ValueRef::Blob(b"") => Ok(CloudBytes::Unread),
+        _ => hash(row, column).map(CloudBytes::Other),
+    }
 }
 
 fn converted<'row, T>(

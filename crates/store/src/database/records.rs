@@ -1,6 +1,8 @@
 //! The rows of the tables, and the changes that can be made to them.
 
-use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word};
+use cms_engine::{
+    BaseName, CloudBytes, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word,
+};
 
 use super::JournalEntry;
 
@@ -63,8 +65,10 @@ pub struct SyncedRecord {
     pub local_flags: Flags,
     /// The flags that the cloud had.
     pub cloud_flags: Flags,
-    /// The hash of the content.
+    /// The hash of the file's content.
     pub hash: ContentHash,
+    /// What the cloud has for it.
+    pub cloud_bytes: CloudBytes,
     /// The file's inode.
     pub inode: u64,
     /// When the message was received.

@@ -7,7 +7,12 @@ use rusqlite::Connection;
 use crate::StoreError;
 
 /// Step `n` makes version `n + 1` of version `n`. Steps that were released are never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// Brings the database to the newest version; whether there was none before comes back.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {

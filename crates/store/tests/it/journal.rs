@@ -102,6 +102,8 @@ fn every_code_is_read_back_as_what_was_written() {
         Deed::RestoredHere,
         Deed::RestoredThere,
         Deed::FoundEdited,
+        Deed::Uploaded,
+        Deed::UpdatedThere,
     ];
     let entries: Vec<JournalEntry> = deeds.into_iter().map(|deed| JournalEntry { deed, ..entry(1) }).collect();
     write(&mut database, &entries);

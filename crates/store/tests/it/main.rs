@@ -15,7 +15,7 @@ mod prune;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cms_engine::{BaseName, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
+use cms_engine::{BaseName, CloudBytes, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds};
 use cms_store::{CloudRecord, Store, Stored, SyncedRecord};
 use tempfile::TempDir;
 
@@ -90,6 +90,11 @@ fn synced_record(number: u32, mailbox: MailboxId, maildir: MaildirId) -> SyncedR
         local_flags: Flags::from_bits(u8::try_from(number % 64).unwrap()),
         cloud_flags: Flags::from_bits(u8::try_from((number + 1) % 64).unwrap()),
         hash: ContentHash::of(&number.to_le_bytes()),
+        cloud_bytes: match number % 5 {
+            0 => CloudBytes::Unread,
+            1 => CloudBytes::Other(ContentHash::of(b"there")),
+            _ => CloudBytes::Same,
+        },
         inode: u64::MAX - u64::from(number),
         received: UnixSeconds(i64::from(number) - 5),
         revision: number.is_multiple_of(3).then(|| format!("revision {number}")),

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use cms_engine::ContentHash;
@@ -118,4 +119,31 @@ fn what_somebody_wrote_into_is_stored_as_what_it_is_now() {
     // The original can be stored again.
     assert_eq!(fixture.download("AAkA", MESSAGE).hash, stored.hash);
     assert_eq!(fs::read(file).unwrap(), edited);
+}
+
+#[test]
+fn f25_a_message_goes_out_with_the_line_ends_of_the_wire() {
+    let fixture = Fixture::new();
+    let file = fixture.directory.path().join("local");
+    // Longer than what is read at a time, with an odd length of lines.
+    let message = [&b"Subject: \xe4\n\n"[..], &b"seventeen bytes \n".repeat(20_000)].concat();
+    fs::write(&file, &message).unwrap();
+    let hash = ContentHash::of(&message);
+    fixture.store.adopt(&file, &hash).unwrap();
+    let mut sent = Vec::new();
+    fixture.store.outgoing(&hash).unwrap().read_to_end(&mut sent).unwrap();
+    assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(&message).replace('\n', "\r\n"));
+    assert_eq!(fixture.store.size_of(&hash).unwrap(), message.len() as u64);
+}
+
+#[test]
+fn what_a_program_wrote_over_is_not_sent_as_the_message() {
+    let fixture = Fixture::new();
+    let file = fixture.directory.path().join("local");
+    fs::write(&file, MESSAGE).unwrap();
+    let hash = ContentHash::of(MESSAGE);
+    fixture.store.adopt(&file, &hash).unwrap();
+    fs::write(&file, b"Subject: another\n\n").unwrap();
+    let error = fixture.store.outgoing(&hash).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }

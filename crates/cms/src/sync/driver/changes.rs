@@ -134,6 +134,8 @@ impl Driver {
                     self.said_gone.remove(&id);
                     self.world.refuse(&op, &reason, "it says that the message isn't there, and lists it".to_owned());
                 }
+                // Somebody else changed it: what it is now decides what is done.
+                Outcome::Outdated => ask = true,
                 Outcome::Later(error) => {
                     self.postponed.push((Instant::now() + backoff(0), id.clone()));
                     self.fail_if_passing(error);
@@ -148,7 +150,10 @@ impl Driver {
                     let what = format!("{op}: {why}");
                     self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
                     self.summary.refused.push(what);
-                    self.world.refuse(&op, &reason, why);
+                    self.world.refuse(&op, &reason, why.clone());
+                    if let Op::UpdateDraft { base, .. } = &op {
+                        self.refuse_upload(&base.file, &why);
+                    }
                 }
             }
             if ask {
@@ -173,7 +178,7 @@ impl Driver {
         let told = now.map(|seen| (seen.flags, seen.known_flags));
         match op {
             Op::DeleteInCloud { .. } => {
-                self.world.confirm(op, &Answer { id: new, flags: None }, reason);
+                self.world.confirm(op, &Answer { id: new, ..Answer::default() }, reason);
                 self.world.drop_cloud(id);
                 return;
             }
@@ -184,6 +189,16 @@ impl Driver {
                     if let Some((flags, known)) = told {
                         message.flags = message.flags.with(known, flags);
                     }
+                    self.world.put_cloud(id.clone(), message);
+                }
+            }
+            Op::UpdateDraft { base, .. } => {
+                self.uploads.done(&base.file);
+                if let Some(message) = self.world.cloud.messages.get(id) {
+                    let mut message = message.clone();
+                    // Its bytes are read back once.
+                    message.hash = None;
+                    message.revision = now.and_then(|seen| seen.revision.clone()).map(Into::into).or(message.revision);
                     self.world.put_cloud(id.clone(), message);
                 }
             }
@@ -203,7 +218,7 @@ impl Driver {
             self.world.put_cloud(new.clone(), message);
         }
         let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
-        self.world.confirm(op, &Answer { id: new.clone(), flags }, reason);
+        self.world.confirm(op, &Answer { id: new.clone(), flags, received: None }, reason);
         if new.is_some() {
             self.world.drop_cloud(id);
         }

@@ -47,7 +47,9 @@ impl Driver {
                 self.summary.downloaded += 1;
                 self.summary.bytes += stored.size;
                 self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
-                self.world.fetched(id, stored.hash);
+                let row = self.world.synced.by_remote(id).and_then(|row| self.world.synced.get(row));
+                let lost = row.is_some_and(|row| !self.store.contains(&row.hash));
+                self.world.fetched(id, stored.hash, lost);
                 self.unflushed = true;
                 self.to_settle.push(version.clone());
                 self.world.end(id);

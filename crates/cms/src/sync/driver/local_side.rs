@@ -218,13 +218,19 @@ impl Driver {
         let Some(hash) = self.local.left_by_delivery(&self.world, &self.store, id, &self.host) else { return false };
         // Its download may have been noted and never written down.
         self.to_settle.push(self.world.version(id));
-        self.world.fetched(id, hash);
+        self.world.fetched(id, hash, false);
         true
     }
 
     /// Does one local step. Returns whether the next one makes sense now.
     pub(super) fn act_here(&mut self, op: &Op) -> bool {
         let deletes = op.deletes_from(&self.world.synced);
+        if let Op::Record { row, base } = op {
+            self.tell_stored_form(row.and_then(|row| self.world.synced.get(row)), base);
+        }
+        if let Op::Rename { row, base, .. } = op {
+            self.tell_stored_form(self.world.synced.get(*row), base);
+        }
         let reason = self.reason(op);
         match self.local.perform(&mut self.world, &self.store, op, &reason) {
             Ok(()) => {

@@ -21,6 +21,7 @@ use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
+use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
 use crate::sync::{Setup, SyncError};
 
@@ -57,7 +58,6 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         world,
         local,
         routing,
-        store,
         database,
         state_dir: setup.state_dir,
         listening: None,
@@ -88,6 +88,11 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         said_gone: HashSet::default(),
         unmade: HashMap::default(),
         postponed: Vec::new(),
+        uploads: Uploading::new(store.clone(), setup.dry_run),
+        unripe: HashSet::default(),
+        uploading: HashSet::default(),
+        kept: HashMap::default(),
+        paused_roles_until: None,
         to_settle: Vec::new(),
         unflushed: false,
         touched_maildirs: HashSet::default(),
@@ -120,6 +125,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         board: setup.board,
         door: setup.door,
         shown_at: None,
+        store,
     })
 }
 
@@ -251,6 +257,9 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             name: configured.name.clone(),
             position: configured.position.clone(),
             delete_action: configured.delete_action,
+            upload: configured.upload,
+            role: None,
+            role_asked: false,
             folder: stored.folder.clone().map(FolderId),
             last_folder: stored.folder.map(FolderId),
             total_items: 0,

@@ -16,6 +16,7 @@ const ROUTING_RETRY: Duration = Duration::from_secs(30);
 impl Driver {
     pub(super) fn plan(&mut self) -> Plan {
         self.end_cycles();
+        self.prepare_uploads();
         let mailboxes: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
         let capabilities = self.accounts.first().map(|account| account.capabilities());
         let all = &self.mailboxes;
@@ -43,6 +44,7 @@ impl Driver {
             word: &|row: RowId| self.holding.word(row),
             folder_was_removed: &|row: RowId| self.holding.is_of_removed_folder(row),
             router: &self.routing,
+            uploads: &self.uploads,
             host: &self.host,
         };
         self.local.recognize_saved_copies(&mut self.world);
@@ -82,6 +84,8 @@ impl Driver {
         self.note_local_only(&plan);
         let unread = self.world.has_unread();
         let all_readable = self.all_readable();
+        self.note_unripe(&plan);
+        self.forget_kept();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
         let mut ops = plan.ops.into_iter();
@@ -111,6 +115,9 @@ impl Driver {
                 }
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
+                op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op),
+                op @ Op::UpdateDraft { .. } => self.world.keep_in_scope(&op),
+                op @ Op::Upload { .. } => self.begin_upload(op),
                 op if steps < LOCAL_STEPS => {
                     steps += usize::from(!matches!(op, Op::Record { .. } | Op::Forget { .. }));
                     if !self.act_here(&op) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cms_cloud::contract::{FolderId, Seen};
-use cms_engine::{Flags, MailboxId, Op, Row, RowId, Sides, UnixSeconds};
+use cms_engine::{CloudBytes, Flags, MailboxId, Op, Row, RowId, Sides, UnixSeconds};
 use cms_store::{After, Change, Deed, Heard, JournalEntry, JournalPart, Standing, Wanted};
 
 use crate::envelope::Envelope;
@@ -250,7 +250,7 @@ impl Driver {
             // It is downloaded and delivered as any message is.
             return self.report_done(text);
         }
-        self.world.fetched(&seen.id, message.hash);
+        self.world.fetched(&seen.id, message.hash, false);
         let Some(known) = self.world.cloud.messages.get(&seen.id).cloned() else { return };
         let readable = self.readable_flags();
         let row = Row {
@@ -262,6 +262,7 @@ impl Driver {
                 cloud: known.flags,
             },
             hash: message.hash,
+            cloud_bytes: CloudBytes::Same,
             inode: 0,
             received: known.received,
             revision: None,

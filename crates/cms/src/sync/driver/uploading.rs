@@ -1,0 +1,385 @@
+//! Uploads: when a file is ready, what is asked of the cloud, and what each answer means for the trees.
+//!
+//! To make a message is the one step that must not be repeated blindly. Nothing is noted beforehand: each upload begins with
+//! a look for the message that an earlier one, whose answer was lost, may have made.
+
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudError, Created, Fidelity, FolderRole, Seen};
+use cms_engine::{
+    Answer, CloudBytes, CloudMessage, ContentHash, FileKey, Flags, HashMap, LocalFile, MailboxId, MessageId, Op, Plan,
+    Role, Row, Takes, Uploads as _,
+};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::configuration::Upload;
+use crate::problem::with_causes;
+use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
+use crate::sync::message_text::{self, Difference};
+use crate::sync::tasks::{self, Making};
+
+/// How long a file must have been there before it is uploaded whose content another message has too: such a file may be one
+/// half of a move, whose other half a mail program does when it is told to.
+const COPY_WINDOW: Duration = Duration::from_secs(30);
+
+/// How long until an upload is tried again of which nobody knows whether it was made. The service may still be at it.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// Uploads under way at a time. Each is held in memory as a whole.
+const UPLOADS: usize = 2;
+
+/// What an upload under way is of, and under which Message-ID it is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Underway {
+    pub(crate) op: Op,
+    pub(crate) file: FileKey,
+    pub(crate) message_id: MessageId,
+}
+
+impl Driver {
+    /// What is known of uploads when a plan is made.
+    pub(super) fn prepare_uploads(&mut self) {
+        let mut takes = HashMap::default();
+        for mailbox in &self.mailboxes {
+            let can = self.accounts[mailbox.account].capabilities().uploads;
+            let role = match mailbox.role {
+                None => Role::Unknown,
+                Some(FolderRole::Drafts) => Role::Drafts,
+                Some(FolderRole::Sent) => Role::Sent,
+                Some(FolderRole::Other) => Role::Other,
+            };
+            let takes_of_it = Takes {
+                drafts: mailbox.upload != Upload::None && can.drafts != Fidelity::Refused,
+                others: mailbox.upload == Upload::Import && can.others != Fidelity::Refused,
+                role,
+            };
+            takes.insert(mailbox.id, takes_of_it);
+        }
+        let full = !self.may_upload();
+        let files = &self.world.local.files;
+        self.uploads.begin(takes, full, |key| files.get(key).map(|file| (file.flags, file.hash)));
+        if self.world.strangers().next().is_some() {
+            self.ask_roles();
+            self.keep_candidates();
+        }
+    }
+
+    /// Asks what mailboxes are for: only once there is a file for which that matters.
+    fn ask_roles(&mut self) {
+        for mailbox in &mut self.mailboxes {
+            if let (None, false, Some(folder)) = (mailbox.role, mailbox.role_asked, &mailbox.folder) {
+                mailbox.role_asked = true;
+                self.asking += 1;
+                let (account, folder) = (self.accounts[mailbox.account].clone(), folder.clone());
+                self.tasks.spawn(tasks::ask_role(account, mailbox.id, folder, self.events.0.clone()));
+            }
+        }
+    }
+
+    pub(super) fn told_role(&mut self, id: MailboxId, role: Result<FolderRole, CloudError>) {
+        self.asking -= 1;
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
+        match role {
+            Ok(role) => mailbox.role = Some(role),
+            Err(error) => {
+                // Asked again with the next plan, which a poll brings at the latest.
+                mailbox.role_asked = false;
+                self.paused_roles_until = Some(Instant::now() + backoff(0));
+                self.fail_if_passing(error);
+            }
+        }
+        self.world.touch_everything();
+    }
+
+    /// Takes the content of files that may be uploaded into the store: what they are for, and what they are known by in the
+    /// cloud, is in their headers.
+    fn keep_candidates(&mut self) {
+        let takes = |mailbox: MailboxId| self.uploads.takes(mailbox);
+        let any_file = self.mailboxes.iter().any(|mailbox| {
+            let Takes { drafts, others, role } = takes(mailbox.id);
+            others || role == Role::Sent || (drafts && matches!(role, Role::Drafts | Role::Unknown))
+        });
+        if !any_file && !self.uploads.any() {
+            return;
+        }
+        let candidate = |key: &&FileKey| {
+            let Some(file) = self.world.local.files.get(*key) else { return false };
+            let concerned = any_file || file.flags.contains(Flags::DRAFT);
+            concerned && !self.uploads.is_given_up(key) && self.kept.get(*key).copied() != file.hash
+        };
+        let candidates: Vec<FileKey> = self.world.strangers().filter(candidate).cloned().collect();
+        for key in candidates {
+            match self.local.keep_file(&mut self.world, &self.store, &key) {
+                Ok(()) => {
+                    if let Some(hash) = self.world.local.files.get(&key).and_then(|file| file.hash) {
+                        self.kept.insert(key, hash);
+                    }
+                }
+                Err(error) => debug!(file = %key.base_name, %error, "Couldn't take a file into the store"),
+            }
+        }
+    }
+
+    /// Notes which files wait to be uploaded, and until when.
+    pub(super) fn note_unripe(&mut self, plan: &Plan) {
+        let now = Instant::now();
+        for key in &plan.unripe {
+            if self.uploads.ready_at(key).is_none() {
+                let hash = self.world.local.files.get(key).and_then(|file| file.hash);
+                let is_row = self.world.synced.by_file(key).is_some();
+                let copied = !is_row && hash.is_some_and(|hash| self.is_of_another_message(&hash));
+                self.uploads.wait_until(key, now + if copied { COPY_WINDOW } else { PAIRING_WINDOW });
+            }
+        }
+        if self.uploads.any() {
+            for key in &plan.local_only {
+                if let Some(LocalFile { flags, hash, .. }) = self.world.local.files.get(key) {
+                    self.uploads.give_up(key, *flags, *hash);
+                }
+            }
+        }
+        self.unripe = plan.unripe.iter().cloned().collect();
+    }
+
+    fn is_of_another_message(&self, hash: &ContentHash) -> bool {
+        self.world.synced.iter().any(|(_, row)| row.hash == *hash)
+    }
+
+    /// Whether an upload can begin. Before every mailbox was polled, it isn't known what an earlier run has uploaded.
+    fn may_upload(&self) -> bool {
+        self.uploading.len() < UPLOADS && self.mailboxes.iter().all(|mailbox| mailbox.polled)
+    }
+
+    /// When the next file may be ready. What else one waits for comes with an event.
+    pub(super) fn next_upload(&self) -> Option<Instant> {
+        self.uploads.next_ready().filter(|_| self.may_upload())
+    }
+
+    /// Plans again for files whose time has come.
+    pub(super) fn look_at_unripe(&mut self, now: Instant) {
+        if self.paused_roles_until.is_some_and(|at| at <= now) {
+            self.paused_roles_until = None;
+            self.world.touch_everything();
+        }
+        if self.may_upload() {
+            for key in self.uploads.wake(now) {
+                self.world.touch_file(&key);
+            }
+        }
+    }
+
+    /// Whether files wait to be uploaded.
+    pub(super) fn has_unripe(&self) -> bool {
+        !self.unripe.is_empty() || !self.uploading.is_empty()
+    }
+
+    /// Begins an upload by looking for what an earlier one may have made.
+    pub(super) fn begin_upload(&mut self, op: Op) {
+        let Op::Upload { file, hash, mailbox, .. } = &op else { return };
+        let (file, hash, mailbox) = (file.clone(), *hash, *mailbox);
+        if self.uploading.len() >= UPLOADS || !self.is_sendable(&file, &hash, mailbox) {
+            self.unripe.insert(file);
+            return;
+        }
+        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
+        let message_id =
+            self.uploads.message_id(&hash).unwrap_or_else(|| MessageId::for_upload(&hash, &file.base_name));
+        self.world.begin_file(&file);
+        self.uploading.insert(file.clone());
+        self.changing += 1;
+        let account = self.accounts[account].clone();
+        self.tasks.spawn(tasks::find_upload(account, Underway { op, file, message_id }, self.events.0.clone()));
+    }
+
+    /// Makes sure that a file can be sent as the plan means it. One that can't ever be is told and left.
+    fn is_sendable(&mut self, file: &FileKey, hash: &ContentHash, mailbox: MailboxId) -> bool {
+        if let Err(error) = self.local.keep_file(&mut self.world, &self.store, file) {
+            debug!(file = %file.base_name, %error, "A file that is to be uploaded isn't what it was; looking again");
+            self.rescan(None);
+            return false;
+        }
+        let longest = self
+            .mailbox(mailbox)
+            .map_or(0, |mailbox| self.accounts[mailbox.account].capabilities().uploads.longest_bytes);
+        let Ok(size) = self.store.size_of(hash) else { return false };
+        if size > longest {
+            self.refuse_upload(file, &format!("it has {size} bytes, and no message of more than {longest} is taken"));
+            return false;
+        }
+        true
+    }
+
+    /// An answer to the question whether an upload was made already.
+    pub(super) fn found_upload(&mut self, underway: Underway, found: Result<Vec<Seen>, CloudError>) {
+        let Op::Upload { hash, mailbox, draft, .. } = &underway.op else { return };
+        let Some(folder) = self.mailbox(*mailbox).and_then(|mailbox| mailbox.folder.clone()) else {
+            return self.upload_later(&underway.file, backoff(0));
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.upload_later(&underway.file, backoff(0));
+                return self.fail_if_passing(error);
+            }
+        };
+        // One that a row links is another message, and so is one elsewhere that isn't a draft.
+        let ours = found.into_iter().find(|seen| {
+            let in_place = seen.folder.as_ref() == Some(&folder) || (*draft && seen.flags.contains(Flags::DRAFT));
+            in_place && self.world.synced.by_remote(&seen.id).is_none()
+        });
+        let is_new = ours.is_none();
+        if !is_new {
+            info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
+        }
+        // A header of our own only where the message has none that it could be known by.
+        let own_id = self.uploads.message_id(hash).is_none();
+        let header = self.store.header(hash).unwrap_or_default();
+        let prefix = own_id && is_new && message_text::takes_another_field(&header);
+        let Some(account) = self.mailbox(*mailbox).map(|mailbox| mailbox.account) else { return };
+        let making = Making {
+            account: self.accounts[account].clone(),
+            store: self.store.clone(),
+            folder,
+            hash: *hash,
+            draft: *draft,
+            prefix: if prefix { format!("Message-ID: {}\r\n", underway.message_id) } else { String::new() },
+            made: ours,
+        };
+        self.tasks.spawn(making.run(underway, self.events.0.clone()));
+    }
+
+    /// What became of an upload.
+    pub(super) fn uploaded(&mut self, underway: Underway, created: Created) {
+        let Underway { op, file, .. } = underway;
+        match created {
+            Created::Made(seen) => {
+                self.unripe.remove(&file);
+                self.uploads.done(&file);
+                self.end_upload(&file);
+                self.link_upload(&op, &seen);
+            }
+            Created::Unknown(error) => {
+                warn!(
+                    "it isn't known whether `{}` reached the cloud ({}); looking for it before anything else",
+                    file.base_name,
+                    with_causes(&error)
+                );
+                self.upload_later(&file, UNKNOWN_WAIT);
+                self.fail(crate::sync::SyncError::Cloud(error));
+            }
+            Created::Later(error) => {
+                self.upload_later(&file, backoff(0));
+                self.fail_if_passing(error);
+            }
+            Created::Refused(error) => {
+                self.end_upload(&file);
+                self.refuse_upload(&file, &with_causes(&error));
+            }
+        }
+    }
+
+    fn link_upload(&mut self, op: &Op, seen: &Seen) {
+        let Op::Upload { mailbox, draft, .. } = op else { return };
+        let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
+        let mailbox = place.map_or(*mailbox, |place| place.id);
+        let flags = seen.flags & seen.known_flags | if *draft { Flags::DRAFT } else { Flags::NONE };
+        let received = seen.received.unwrap_or_else(|| self.now());
+        let revision = seen.revision.clone().map(Into::into);
+        // Its bytes are read back once.
+        let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
+        let reason = self.reason(op);
+        self.world.put_cloud(seen.id.clone(), message);
+        let answer = Answer { id: Some(seen.id.clone()), flags: Some(flags), received: Some(received) };
+        self.world.confirm(op, &answer, &reason);
+        self.own_writes.insert(seen.id.clone(), Instant::now());
+        if let Some(notice) = self.summary.count_cloud(op) {
+            self.tell(&notice);
+        }
+    }
+
+    fn upload_later(&mut self, file: &FileKey, wait: Duration) {
+        self.end_upload(file);
+        self.uploads.wait_until(file, Instant::now() + wait);
+        self.unripe.insert(file.clone());
+    }
+
+    fn end_upload(&mut self, file: &FileKey) {
+        self.changing -= 1;
+        self.uploading.remove(file);
+        self.uploads.rouse();
+        self.world.end_file(file);
+        self.plan_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Leaves a file that the cloud doesn't take where it is.
+    pub(super) fn refuse_upload(&mut self, file: &FileKey, why: &str) {
+        if let Some(LocalFile { flags, hash, .. }) = self.world.local.files.get(file) {
+            self.uploads.give_up(file, *flags, *hash);
+        }
+        self.unripe.remove(file);
+        self.tell_once(&format!(
+            "the cloud doesn't take a message that is only here, such as `{}`: {why}",
+            file.base_name
+        ));
+        self.world.touch_file(file);
+    }
+
+    /// Gives a draft in the cloud the content that its file has.
+    pub(super) fn begin_update(&mut self, op: Op) {
+        let Op::UpdateDraft { base, revision, .. } = &op else { return };
+        let (id, file, hash) = (base.remote.clone(), base.file.clone(), base.hash);
+        let Some(mailbox) = self.world.cloud.messages.get(&id).map(|message| message.mailbox) else { return };
+        if !self.is_sendable(&file, &hash, mailbox) {
+            return;
+        }
+        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
+        let own_id = self.uploads.message_id(&hash).is_none();
+        let header = self.store.header(&hash).unwrap_or_default();
+        let prefix = if own_id && message_text::takes_another_field(&header) {
+            format!("Message-ID: {}\r\n", MessageId::for_upload(&hash, &file.base_name))
+        } else {
+            String::new()
+        };
+        let (account, store, revision) = (self.accounts[account].clone(), self.store.clone(), revision.clone());
+        let reason = self.reason(&op);
+        self.reasons.insert(id.clone(), reason);
+        self.world.begin(&id);
+        self.writing.insert(id);
+        self.changing += 1;
+        self.tasks.spawn(tasks::update_draft(account, store, op, hash, prefix, revision, self.events.0.clone()));
+    }
+
+    /// Tells once, when an upload is read back, what the cloud made of it.
+    pub(super) fn tell_stored_form(&self, before: Option<&Row>, after: &Row) {
+        let unread = before.is_none_or(|row| row.cloud_bytes == CloudBytes::Unread);
+        let name = &after.file.base_name;
+        let there = match after.cloud_bytes {
+            CloudBytes::Other(there) if unread => there,
+            CloudBytes::Same if unread && before.is_some() => {
+                return info!(file = %name, "The cloud has it as it is here");
+            }
+            CloudBytes::Other(_) | CloudBytes::Same | CloudBytes::Unread => return,
+        };
+        let Some((here, there)) = self.uploads.contents(&after.hash, &there) else {
+            return info!(file = %name, "The cloud has built it anew; the original stays here");
+        };
+        let difference = Difference::between(&here, &there);
+        if difference.keeps_everything() {
+            info!(file = %name, "The cloud has it with more than is here ({difference})");
+        } else {
+            warn!("the cloud has built `{name}` anew ({difference}); the original stays here");
+        }
+    }
+
+    /// Forgets what was kept of files that are gone.
+    pub(super) fn forget_kept(&mut self) {
+        let Self { kept, world, .. } = self;
+        if kept.len() > 2 * world.local.files.len().max(100) {
+            kept.retain(|key, _| world.local.files.contains_key(key));
+        }
+    }
+}
+
+/// The files without a row whose content is in the store.
+pub(super) type Kept = HashMap<FileKey, ContentHash>;

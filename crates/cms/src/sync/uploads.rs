@@ -1,0 +1,173 @@
+//! What goes to the cloud from the Maildirs, as the planner asks for it: what the mailboxes take, which files are ready, and
+//! what is known of contents.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use cms_engine::{ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, Takes, Uploads};
+use cms_store::Store;
+use tokio::time::Instant;
+
+use crate::sync::message_text;
+
+/// Answers kept at the most.
+const KNOWN_MAX: usize = 10_000;
+
+/// A message that is larger isn't compared with another one.
+const LONGEST_COMPARED: u64 = 16 * 1024 * 1024;
+
+/// The planner's view of what can be uploaded.
+pub(crate) struct Uploading {
+    store: Arc<Store>,
+    takes: HashMap<MailboxId, Takes>,
+    /// Since when files that are to be uploaded may be.
+    ready_at: HashMap<FileKey, Instant>,
+    /// Those of them whose time has come and that were planned for since. What they wait for now brings the next plan.
+    woken: HashSet<FileKey>,
+    /// Files that nobody takes, as they were when that was found out.
+    never: HashMap<FileKey, (Flags, Option<ContentHash>)>,
+    /// Whether no further upload can begin now.
+    full: bool,
+    /// Whether everything counts as ready: nothing is done anyway.
+    only_asked: bool,
+    now: Instant,
+    // A content never changes, so that one answer holds for good.
+    message_ids: RefCell<HashMap<ContentHash, Option<MessageId>>>,
+    made_of: RefCell<HashMap<(ContentHash, ContentHash), bool>>,
+}
+
+impl Uploading {
+    pub(crate) fn new(store: Arc<Store>, only_asked: bool) -> Self {
+        Self {
+            store,
+            takes: HashMap::default(),
+            ready_at: HashMap::default(),
+            woken: HashSet::default(),
+            never: HashMap::default(),
+            full: false,
+            only_asked,
+            now: Instant::now(),
+            message_ids: RefCell::default(),
+            made_of: RefCell::default(),
+        }
+    }
+
+    /// Says how things stand when a plan is made: what the mailboxes take, and whether an upload can begin. `file` tells
+    /// what a file is now.
+    pub(crate) fn begin(
+        &mut self,
+        takes: HashMap<MailboxId, Takes>,
+        full: bool,
+        file: impl Fn(&FileKey) -> Option<(Flags, Option<ContentHash>)>,
+    ) {
+        self.takes = takes;
+        self.full = full;
+        self.now = Instant::now();
+        // What has changed may be taken now.
+        self.never.retain(|key, was| file(key).is_some_and(|is| is == *was));
+        self.ready_at.retain(|key, _| file(key).is_some());
+        self.woken.retain(|key| self.ready_at.contains_key(key));
+    }
+
+    /// Whether any mailbox takes something, or might.
+    pub(crate) fn any(&self) -> bool {
+        self.takes.values().any(|takes| takes.drafts || takes.others)
+    }
+
+    /// When a file that waits can be uploaded, if that is known.
+    pub(crate) fn ready_at(&self, file: &FileKey) -> Option<Instant> {
+        self.ready_at.get(file).copied()
+    }
+
+    /// Lets a file wait.
+    pub(crate) fn wait_until(&mut self, file: &FileKey, at: Instant) {
+        self.woken.remove(file);
+        self.ready_at.insert(file.clone(), at);
+    }
+
+    /// Says that a file was uploaded: its next version is another matter.
+    pub(crate) fn done(&mut self, file: &FileKey) {
+        self.ready_at.remove(file);
+    }
+
+    /// Hands out, once, the files whose time has come.
+    pub(crate) fn wake(&mut self, now: Instant) -> Vec<FileKey> {
+        let due = self.ready_at.iter().filter(|(key, at)| **at <= now && !self.woken.contains(*key));
+        let due: Vec<FileKey> = due.map(|(key, _)| key.clone()).collect();
+        self.woken.extend(due.iter().cloned());
+        due
+    }
+
+    /// Says that there is room again for files whose time has come.
+    pub(crate) fn rouse(&mut self) {
+        self.woken.clear();
+    }
+
+    /// Says that nobody takes a file as it is.
+    pub(crate) fn give_up(&mut self, file: &FileKey, flags: Flags, hash: Option<ContentHash>) {
+        self.ready_at.remove(file);
+        self.never.insert(file.clone(), (flags, hash));
+    }
+
+    /// Whether nobody takes a file.
+    pub(crate) fn is_given_up(&self, file: &FileKey) -> bool {
+        self.never.contains_key(file)
+    }
+
+    /// The next time at which a file becomes ready.
+    pub(crate) fn next_ready(&self) -> Option<Instant> {
+        self.ready_at.iter().filter(|(key, _)| !self.woken.contains(*key)).map(|(_, at)| *at).min()
+    }
+
+    /// Both contents, if they are small enough to be compared.
+    pub(crate) fn contents(&self, one: &ContentHash, other: &ContentHash) -> Option<(Vec<u8>, Vec<u8>)> {
+        let read = |hash: &ContentHash| {
+            let fits = self.store.size_of(hash).is_ok_and(|size| size <= LONGEST_COMPARED);
+            fits.then(|| std::fs::read(self.store.path_of(hash)).ok()).flatten()
+        };
+        Some((read(one)?, read(other)?))
+    }
+}
+
+impl Uploads for Uploading {
+    fn takes(&self, mailbox: MailboxId) -> Takes {
+        self.takes.get(&mailbox).copied().unwrap_or_default()
+    }
+
+    fn readiness(&self, file: &FileKey) -> Readiness {
+        match self.ready_at.get(file) {
+            _ if self.never.contains_key(file) => Readiness::Never,
+            _ if self.only_asked => Readiness::Now,
+            Some(at) if *at <= self.now && !self.full => Readiness::Now,
+            _ => Readiness::Later,
+        }
+    }
+
+    fn message_id(&self, content: &ContentHash) -> Option<MessageId> {
+        if let Some(known) = self.message_ids.borrow().get(content) {
+            return known.clone();
+        }
+        // What can't be read now may be readable next time.
+        let found = message_text::message_id(&self.store.header(content).ok()?);
+        remember(&mut self.message_ids.borrow_mut(), *content, found.clone());
+        found
+    }
+
+    fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool {
+        let question = (*in_the_cloud, *here);
+        if let Some(known) = self.made_of.borrow().get(&question) {
+            return *known;
+        }
+        let Some((there, here)) = self.contents(in_the_cloud, here) else { return false };
+        let same = message_text::says_the_same(&there, &here);
+        remember(&mut self.made_of.borrow_mut(), question, same);
+        same
+    }
+}
+
+fn remember<K: std::hash::Hash + Eq, V>(known: &mut HashMap<K, V>, question: K, answer: V) {
+    if known.len() >= KNOWN_MAX {
+        known.clear();
+    }
+    known.insert(question, answer);
+}

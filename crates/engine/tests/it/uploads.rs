@@ -1,0 +1,299 @@
+//! What goes to the cloud from the Maildirs, and how it is known again there.
+
+use cms_engine::{
+    Absence, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row, Scope, Sides,
+    Takes, UnixSeconds,
+};
+
+use crate::world::{Content, File, Message, World, flags, hash, key};
+
+/// Which mailbox each of the two leads to its own Maildir: mailbox 0 is an ordinary one, mailbox 1 has the role.
+fn world(role: Role, others: bool) -> World {
+    let mut world = World::new(2);
+    world.takes.insert(MailboxId(0), Takes { drafts: true, others, role: Role::Other });
+    world.takes.insert(MailboxId(1), Takes { drafts: true, others, role });
+    world
+}
+
+fn put(world: &mut World, maildir: u32, name: &str, content: Content, letters: &str) {
+    let inode = world.number();
+    world.disk.insert(key(maildir, name), File { flags: flags(letters), content, inode });
+}
+
+fn message(mailbox: u32, content: Content, letters: &str) -> Message {
+    Message {
+        mailbox: MailboxId(mailbox),
+        flags: flags(letters),
+        content,
+        received: 7,
+        known: false,
+        blocked: false,
+        revision: 1,
+        listed: true,
+    }
+}
+
+/// A draft that both sides have.
+fn draft(world: &mut World, name: &str, content: Content) {
+    put(world, 1, name, content, "DS");
+    world.cloud.insert(RemoteId::new(name), Message { known: true, revision: 0, ..message(1, content, "DS") });
+    let inode = world.disk[&key(1, name)].inode;
+    world.synced.insert(Row {
+        remote: RemoteId::new(name),
+        mailbox: MailboxId(1),
+        file: key(1, name),
+        flags: Sides { local: flags("DS"), cloud: flags("DS") },
+        hash: hash(content),
+        cloud_bytes: CloudBytes::Same,
+        inode,
+        received: UnixSeconds(7),
+        revision: Some("0".into()),
+    });
+}
+
+fn ops(world: &World) -> Vec<Op> {
+    world.plan(&Scope::All, &Busy::default()).ops
+}
+
+/// Mailbox, flags and content of each message: what it was made of.
+fn there(world: &World) -> Vec<(u32, String, Content)> {
+    world.cloud.values().map(|one| (one.mailbox.0, one.flags.to_string(), world.origin(one.content))).collect()
+}
+
+/// Maildir, flags and content of each file.
+fn here(world: &World) -> Vec<(u32, String, Content)> {
+    world.disk.iter().map(|(key, file)| (key.maildir.0, file.flags.to_string(), file.content)).collect()
+}
+
+fn text(all: &[(u32, &str, Content)]) -> Vec<(u32, String, Content)> {
+    all.iter().map(|(place, letters, content)| (*place, (*letters).to_owned(), *content)).collect()
+}
+
+#[test]
+fn a_file_in_a_maildir_for_drafts_becomes_a_draft_whatever_its_letters() {
+    for rebuilds in [false, true] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = rebuilds;
+        put(&mut world, 1, "postponed", 5, "");
+        world.run();
+        assert_eq!(there(&world), text(&[(1, "DS", 5)]));
+        assert_eq!(here(&world), text(&[(1, "DS", 5)]), "the file stays the user's own, with the cloud's marks");
+    }
+}
+
+#[test]
+fn a_file_that_is_marked_as_a_draft_goes_to_the_mailbox_of_its_maildir() {
+    let mut world = world(Role::Drafts, false);
+    put(&mut world, 0, "marked", 5, "DF");
+    world.run();
+    assert_eq!(there(&world), text(&[(0, "DFS", 5)]));
+    assert_eq!(here(&world), text(&[(0, "DFS", 5)]));
+}
+
+#[test]
+fn anything_else_stays_unless_the_mailbox_takes_everything() {
+    for others in [false, true] {
+        let mut world = world(Role::Drafts, others);
+        put(&mut world, 0, "saved", 5, "RS");
+        put(&mut world, 0, "trashed", 6, "DT");
+        world.run();
+        assert_eq!(there(&world), if others { text(&[(0, "RS", 5)]) } else { Vec::new() });
+        assert_eq!(here(&world), text(&[(0, "RS", 5), (0, "DT", 6)]));
+        let plan = world.plan(&Scope::All, &Busy::default());
+        assert_eq!(plan.local_only.len(), if others { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn what_a_mailbox_is_for_is_learned_before_anything_is_uploaded() {
+    let mut world = world(Role::Unknown, false);
+    put(&mut world, 1, "postponed", 5, "");
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert!(plan.ops.is_empty());
+    assert_eq!((plan.unripe.len(), plan.local_only.len()), (1, 0));
+}
+
+#[test]
+fn f07_a_file_that_may_be_half_of_a_move_waits() {
+    let mut world = world(Role::Drafts, true);
+    for (readiness, unripe, local_only) in [(Readiness::Later, 1, 0), (Readiness::Never, 0, 1)] {
+        put(&mut world, 0, "copy", 5, "S");
+        world.readiness.insert(key(0, "copy"), readiness);
+        let plan = world.plan(&Scope::All, &Busy::default());
+        assert!(plan.ops.is_empty());
+        assert_eq!((plan.unripe.len(), plan.local_only.len()), (unripe, local_only), "{readiness:?}");
+    }
+}
+
+#[test]
+fn f02_nothing_is_uploaded_to_a_mailbox_that_was_not_listed_to_its_end() {
+    let mut world = world(Role::Drafts, true);
+    world.complete.remove(&MailboxId(1));
+    put(&mut world, 1, "draft", 5, "D");
+    put(&mut world, 0, "draft", 6, "D");
+    assert!(ops(&world).is_empty());
+}
+
+#[test]
+fn f19_an_upload_whose_answer_was_lost_is_not_made_twice() {
+    for rebuilds in [false, true] {
+        for (maildir, letters, others) in [(1, "", false), (0, "D", false), (0, "S", true)] {
+            let mut world = world(Role::Drafts, others);
+            world.manners.rebuilds = rebuilds;
+            put(&mut world, maildir, "file", 5, letters);
+            let [upload @ Op::Upload { .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+            world.effect(upload);
+            // A crash: the cloud has it, and nothing was noted. It isn't uploaded again before it is known what this is.
+            let [Op::Fetch { .. }] = ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+            world.run();
+            assert_eq!((world.cloud.len(), world.disk.len()), (1, 1), "{letters} {rebuilds}");
+            assert_eq!(world.disk[&key(maildir, "file")].content, 5);
+            assert_eq!(world.synced.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn f19_a_message_that_comes_during_an_upload_waits_for_its_answer() {
+    let mut world = world(Role::Drafts, false);
+    put(&mut world, 1, "file", 5, "");
+    world.cloud.insert(RemoteId::new("new"), Message { known: true, ..message(1, 6, "D") });
+    let busy = Busy { files: std::iter::once(key(1, "file")).collect(), ..Busy::default() };
+    let plan = world.plan(&Scope::All, &busy);
+    assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+}
+
+#[test]
+fn f28_of_two_twins_each_is_uploaded_once() {
+    let mut world = world(Role::Drafts, false);
+    world.manners.rebuilds = true;
+    put(&mut world, 1, "one", 5, "D");
+    put(&mut world, 1, "two", 5, "D");
+    let first = ops(&world);
+    world.effect(&first[0]);
+    world.run();
+    assert_eq!((world.cloud.len(), world.disk.len(), world.synced.len()), (2, 2, 2));
+}
+
+#[test]
+fn f15_later_downloads_do_not_replace_a_file_that_was_uploaded() {
+    let mut world = world(Role::Drafts, true);
+    world.manners.rebuilds = true;
+    put(&mut world, 0, "saved", 5, "S");
+    world.run();
+    let id = world.cloud.keys().next().unwrap().clone();
+    world.cloud.get_mut(&id).unwrap().content = 77;
+    world.run();
+    assert_eq!(here(&world), text(&[(0, "S", 5)]));
+    // Not even if the file was lost: the store has the original.
+    world.disk.clear();
+    world.run();
+    assert_eq!(here(&world), text(&[(0, "S", 5)]));
+}
+
+#[test]
+fn f27_an_upload_is_known_again_under_another_id_by_the_clouds_bytes() {
+    let mut world = world(Role::Drafts, true);
+    world.manners.rebuilds = true;
+    put(&mut world, 0, "saved", 5, "S");
+    world.run();
+    let id = world.cloud.keys().next().unwrap().clone();
+    let message = world.cloud.remove(&id).unwrap();
+    world.cloud.insert(RemoteId::new("renewed"), Message { known: false, ..message });
+    world.run();
+    assert_eq!((world.cloud.len(), here(&world)), (1, text(&[(0, "S", 5)])));
+}
+
+#[test]
+fn a_draft_that_is_edited_here_is_updated_there() {
+    for rebuilds in [false, true] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = rebuilds;
+        draft(&mut world, "d", 5);
+        let file = world.disk.get_mut(&key(1, "d")).unwrap();
+        (file.content, file.inode, file.flags) = (6, 900, flags("DFS"));
+        let [update @ Op::UpdateDraft { .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+        let mut crashed = world.clone();
+        crashed.effect(update);
+        for mut world in [world, crashed] {
+            world.run();
+            assert_eq!(there(&world), text(&[(1, "DFS", 6)]));
+            assert_eq!(here(&world), text(&[(1, "DFS", 6)]));
+        }
+    }
+}
+
+#[test]
+fn a_draft_that_was_uploaded_follows_an_edit_there() {
+    let mut world = world(Role::Drafts, false);
+    world.manners.rebuilds = true;
+    put(&mut world, 1, "postponed", 5, "");
+    world.run();
+    let (_, message) = world.cloud.iter_mut().next().unwrap();
+    (message.content, message.known, message.revision) = (6, false, 9);
+    world.run();
+    assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+}
+
+#[test]
+fn a_draft_that_is_edited_on_both_sides_is_there_twice_on_both() {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "d", 5);
+    world.disk.get_mut(&key(1, "d")).unwrap().content = 6;
+    let message = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+    (message.content, message.known, message.revision) = (7, false, 1);
+    world.run();
+    let contents = |all: Vec<(u32, String, Content)>| -> Vec<Content> {
+        let mut contents: Vec<Content> = all.into_iter().map(|(_, _, content)| content).collect();
+        contents.sort_unstable();
+        contents
+    };
+    assert_eq!((contents(here(&world)), contents(there(&world))), (vec![6, 7], vec![6, 7]));
+}
+
+#[test]
+fn a_draft_that_a_mail_program_writes_anew_is_the_same_draft_by_its_message_id() {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "d", 5);
+    for content in [5, 6] {
+        world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<kept@program>"));
+    }
+    world.disk.remove(&key(1, "d"));
+    world.vanished.insert(key(1, "d"), Absence::Observed);
+    put(&mut world, 1, "anew", 6, "F");
+    world.run();
+    assert_eq!(there(&world), text(&[(1, "DFS", 6)]));
+    assert_eq!(world.cloud.keys().map(RemoteId::as_str).collect::<Vec<_>>(), ["d"]);
+    assert_eq!(here(&world), text(&[(1, "DFS", 6)]));
+}
+
+#[test]
+fn f38_a_copy_of_what_was_sent_joins_the_clouds_own() {
+    for others in [false, true] {
+        let mut world = world(Role::Sent, others);
+        put(&mut world, 1, "fcc", 5, "S");
+        world.run();
+        assert!(world.cloud.is_empty(), "it isn't uploaded");
+        for content in [5, 6] {
+            world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<sent@program>"));
+        }
+        world.cloud.insert(RemoteId::new("own"), message(1, 6, "S"));
+        world.run();
+        assert_eq!((here(&world), there(&world)), (text(&[(1, "S", 5)]), text(&[(1, "S", 6)])));
+        let row = world.synced.get(world.synced.by_remote(&RemoteId::new("own")).unwrap()).unwrap();
+        assert_eq!((row.hash, row.cloud_bytes), (hash(5), CloudBytes::Other(hash(6))));
+        assert_eq!(row.file.maildir, MaildirId(1));
+    }
+}
+
+#[test]
+fn f28_the_same_message_id_elsewhere_is_no_reason_to_join() {
+    let mut world = world(Role::Sent, false);
+    put(&mut world, 0, "saved", 5, "S");
+    for content in [5, 6] {
+        world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<list@domain>"));
+    }
+    world.cloud.insert(RemoteId::new("other"), message(0, 6, "S"));
+    world.run();
+    assert_eq!(world.disk.len(), 2);
+}
