@@ -29,6 +29,14 @@ demo:
 planner-millions cases="5000000":
     CMS_PLANNER_CASES={{cases}} cargo test --release -p cms-engine --test it properties
 
+# Run so many simulated worlds, each from its seed, with everything that can go wrong.
+simulate seeds="1000000" from="1":
+    CMS_SIMULATION_SEEDS={{seeds}} CMS_SIMULATION_FROM={{from}} cargo test --release -p cms --lib simulation::many -- --nocapture
+
+# Show one simulated world step by step.
+replay seed:
+    CMS_SIMULATION_SEED={{seed}} cargo test -p cms --lib simulation::replay -- --nocapture
+
 # Kill the program at so many moments.
 kills count="300":
     CMS_KILLS={{count}} cargo test -p cms --test it kills:: -- --nocapture

@@ -327,7 +327,8 @@ impl People {
         let deleted = if Some(seen.maildir) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
         let ambiguous = self.ledger.is_ambiguous(&seen.hash);
         for message in self.ledger.of_content(seen.hash) {
-            message.unsure |= ambiguous;
+            // A copy that is trashed before the program knows what it is of is a copy and no more.
+            message.unsure |= ambiguous || is_deletion && message.copies > 0;
             for flag in FLAGS.into_iter().filter(|flag| changed.contains(*flag)) {
                 message.flagged_here.push((flag, flags.contains(flag)));
             }
