@@ -370,7 +370,7 @@ impl Driver {
             Event::Page { mailbox, page, first } => self.page(mailbox, page, first),
             Event::CursorLost { mailbox } => self.cursor_lost(mailbox),
             Event::RoundFailed { mailbox, error } => self.round_failed(mailbox, error),
-            Event::LookedUp { round, answers } => self.looked_up(round, answers),
+            Event::LookedUp { round, asked, answers } => self.looked_up(round, asked, answers),
             Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
             Event::Applied { results } => self.applied(results),
             Event::BroughtBack { results } => self.brought_back(results),

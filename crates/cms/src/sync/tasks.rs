@@ -11,6 +11,7 @@ use cms_engine::{ContentHash, MailboxId, Op, RemoteId};
 use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 
 use crate::control::Asked;
 use crate::problem::with_causes;
@@ -34,7 +35,12 @@ pub(crate) enum Event {
     /// A round ended too early.
     RoundFailed { mailbox: MailboxId, error: CloudError },
     /// Where messages are now. `round` names the mailbox whose round waits for it.
-    LookedUp { round: Option<MailboxId>, answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)> },
+    LookedUp {
+        round: Option<MailboxId>,
+        /// When the question was put: what was changed since isn't in the answer.
+        asked: Instant,
+        answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
+    },
     /// A download ended. `version` is what was downloaded, as the store knows it.
     Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended.
@@ -148,9 +154,10 @@ pub(crate) async fn look_up(
     ids: Vec<RemoteId>,
     events: Sender<Event>,
 ) {
+    let asked = Instant::now();
     let answers = account.look_up(&ids).await;
     let answers = ids.into_iter().zip(answers).collect();
-    let _ = events.send(Event::LookedUp { round, answers }).await;
+    let _ = events.send(Event::LookedUp { round, asked, answers }).await;
 }
 
 /// Downloads one message into the store, unless a download that wasn't recorded is there already.

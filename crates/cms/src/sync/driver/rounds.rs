@@ -181,11 +181,23 @@ impl Driver {
     pub(super) fn looked_up(
         &mut self,
         round: Option<MailboxId>,
+        asked: Instant,
         answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
     ) {
         self.asking -= 1;
         let mut failed = false;
+        let mut outdated = Vec::new();
         for (id, answer) in answers {
+            // A message may be asked for twice at a time. The first answer lets it be changed, and the second one tells how it
+            // was before.
+            if self.writing.contains(&id) {
+                self.ask_after.insert(id);
+                continue;
+            }
+            if self.own_writes.get(&id).is_some_and(|written| *written >= asked) {
+                outdated.push(id);
+                continue;
+            }
             match answer {
                 Ok(Whereabouts::Here(seen)) => {
                     let place = self
@@ -216,6 +228,7 @@ impl Driver {
                 self.world.end(&id);
             }
         }
+        self.ask(round, outdated);
         if let Some(id) = round {
             if let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) {
                 round.open_questions -= 1;
