@@ -432,12 +432,22 @@ impl World {
         self.strangers.iter()
     }
 
+    /// Notes that a place has no row any more. If a file is there, it has the content that the row had, unless it is known
+    /// to have another one: without knowing it, nobody could tell what the file is.
+    fn orphan(&mut self, file: FileKey, hash: ContentHash) {
+        if let Some(found) = self.local.files.get_mut(&file) {
+            found.hash.get_or_insert(hash);
+            self.strangers.insert(file.clone());
+        }
+        self.touched.files.insert(file);
+    }
+
     /// Moves the base for a confirmed op, and the trees with it as far as the op says how they are now, and writes it into
     /// the journal.
     pub(crate) fn confirm(&mut self, op: &Op, answer: &Answer, reason: &Reason) {
         let before = op.row();
         let row_before = self.row_before(op);
-        let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| row.file.clone());
+        let vanished_file = before.and_then(|row| self.synced.get(row)).map(|row| (row.file.clone(), row.hash));
         // A message has one row: one that a new row takes the place of goes from the database first.
         let rivals: Vec<(RowId, Row)> = op_base(op)
             .map(|base| [self.synced.by_remote(&base.remote), self.synced.by_file(&base.file)])
@@ -453,27 +463,23 @@ impl World {
             }
             self.changes.push(Change::DeleteSynced(rival));
             self.write_rival(rival, &lost, reason);
-            let Row { remote, file, .. } = lost;
+            let Row { remote, file, hash, .. } = lost;
             // What it stood for is nobody's now.
             if self.synced.by_remote(&remote).is_none() && self.cloud.messages.contains_key(&remote) {
                 self.homeless.insert(remote.clone());
                 self.touch(&remote);
             }
-            if self.synced.by_file(&file).is_none() && self.local.files.contains_key(&file) {
-                self.strangers.insert(file.clone());
-                self.touched.files.insert(file);
+            if self.synced.by_file(&file).is_none() {
+                self.orphan(file, hash);
             }
         }
         self.mirror(before, row);
         self.write_journal(op, row, row_before.as_ref(), answer, reason);
-        if let Some(file) = vanished_file
+        if let Some((file, hash)) = vanished_file
             && self.synced.by_file(&file).is_none()
         {
             self.local.vanished.remove(&file);
-            if self.local.files.contains_key(&file) {
-                self.strangers.insert(file.clone());
-            }
-            self.touched.files.insert(file);
+            self.orphan(file, hash);
         }
     }
 
