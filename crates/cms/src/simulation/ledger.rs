@@ -75,6 +75,8 @@ pub(super) struct Ledger {
 pub(super) struct Item {
     pub(super) hash: ContentHash,
     pub(super) flags: Flags,
+    /// Whether it has the Trash flag.
+    pub(super) trashed: bool,
 }
 
 /// What is in the end.
@@ -136,7 +138,11 @@ impl Ledger {
             }
         }
         let mut here: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
+        let mut trashed: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
         for file in files {
+            if file.trashed {
+                trashed.entry(file.hash).or_default().push(file.flags);
+            }
             if !self.foreign.iter().any(|foreign| foreign.hash == file.hash) {
                 here.entry(file.hash).or_default().push(file.flags);
             }
@@ -145,6 +151,14 @@ impl Ledger {
         for hash in all {
             let mut there = there.remove(&hash).unwrap_or_default();
             let mut here = here.remove(&hash).unwrap_or_default();
+            // A copy that its user has trashed is left to be removed.
+            for flags in trashed.remove(&hash).unwrap_or_default() {
+                if here.len() > there.len()
+                    && let Some(at) = here.iter().position(|found| *found == flags)
+                {
+                    here.swap_remove(at);
+                }
+            }
             there.sort_unstable();
             here.sort_unstable();
             if there == here {

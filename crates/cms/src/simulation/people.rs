@@ -600,7 +600,7 @@ impl People {
                 flags |= Flags::FLAGGED;
             }
             if spot != Spot::Nowhere {
-                found.insert(message.id.clone(), (spot, Item { hash, flags }));
+                found.insert(message.id.clone(), (spot, Item { hash, flags, trashed: false }));
             }
         }
         found
@@ -611,7 +611,9 @@ impl People {
         let mut here = vec![Vec::new(); self.pairs.len()];
         let known = FLAGS.into_iter().fold(Flags::NONE, |all, flag| all | flag);
         for seen in self.files() {
-            here[seen.maildir].push(Item { hash: seen.hash, flags: seen.name.flags & known });
+            let flags = seen.name.flags;
+            let trashed = flags.contains(Flags::TRASHED);
+            here[seen.maildir].push(Item { hash: seen.hash, flags: flags & known, trashed });
         }
         Outcome { cloud: self.outcome_there(), here }
     }
