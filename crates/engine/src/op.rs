@@ -173,6 +173,8 @@ pub struct Answer {
     pub flags: Option<Flags>,
     /// When it was received, if told. The row of an upload needs to know it.
     pub received: Option<UnixSeconds>,
+    /// A draft's revision, if told. By it an upload is known again when it is read back.
+    pub revision: Option<Box<str>>,
 }
 
 impl SyncedTree {
@@ -194,6 +196,7 @@ impl SyncedTree {
                 let mut base = base(remote, *mailbox, file.maildir, file.base_name.clone(), *hash, received);
                 base.inode = *inode;
                 base.cloud_bytes = CloudBytes::Unread;
+                base.revision.clone_from(&answer.revision);
                 let there = answer.flags.unwrap_or(if *draft { Flags::DRAFT } else { *flags });
                 base.flags = first_flags(*flags, there);
                 Some(self.insert(base))
@@ -205,7 +208,13 @@ impl SyncedTree {
                 }
                 None => self.insert(base.clone()),
             }),
-            Op::Replace { row, base, .. } | Op::Rename { row, base, .. } | Op::UpdateDraft { row, base, .. } => {
+            Op::UpdateDraft { row, base, .. } => {
+                let mut base = base.clone();
+                base.revision.clone_from(&answer.revision);
+                self.put(*row, base);
+                Some(*row)
+            }
+            Op::Replace { row, base, .. } | Op::Rename { row, base, .. } => {
                 self.put(*row, base.clone());
                 Some(*row)
             }

@@ -208,7 +208,7 @@
 //!
 //! A cloud may make a message anew of what it is given. The row then knows both contents, the file stays as it is, and
 //! only a version that the cloud has made of a draft since then takes its place. Of an upload that wasn't read back yet,
-//! whatever the cloud has is the cloud's form of it. Where both sides edited a draft and say the same, it is an update whose
+//! what the cloud has is the cloud's form of it, if it is at the same revision or says the same. Where both sides edited a draft and say the same, it is an update whose
 //! answer was lost.
 //!
 //! # Identity

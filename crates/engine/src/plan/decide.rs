@@ -36,6 +36,8 @@ struct Known<'a> {
     base: &'a Row,
     id: &'a RemoteId,
     message: &'a CloudMessage,
+    /// Whether the cloud has another version of it.
+    edited_there: bool,
 }
 
 impl<'a> Deciding<'a> {
@@ -52,7 +54,10 @@ impl<'a> Deciding<'a> {
     pub(super) fn known(&mut self, found: &Found<'_>) {
         let Found { row, base, here, there } = found;
         let known = match there {
-            There::At(id) => self.cloud.messages.get(id).map(|message| Known { row: *row, base, id, message }),
+            There::At(id) => self.cloud.messages.get(id).map(|message| {
+                let edited_there = draft_edited(base, message, self.policy);
+                Known { row: *row, base, id, message, edited_there }
+            }),
             There::Unlisted | There::Perhaps | There::Absent => None,
         };
         // A draft that may have been edited in the cloud is looked at whatever else is decided.
@@ -107,7 +112,7 @@ impl<'a> Deciding<'a> {
             Here::Absent(_) => {}
             _ => return None,
         }
-        if !draft_edited(base, message) {
+        if !known.edited_there {
             return None;
         }
         let name = self.version_name(known, &message.hash?);
@@ -141,7 +146,7 @@ impl<'a> Deciding<'a> {
     fn gone_here(&mut self, known: Known<'_>, absence: Absence) {
         let Known { row, base, message, .. } = known;
         let moved = message.mailbox != base.mailbox;
-        let edited_there = draft_edited(base, message);
+        let edited_there = known.edited_there;
         let deleted = match self.word(row) {
             Some(Word::Delete) => true,
             Some(Word::Keep) => false,
@@ -176,7 +181,7 @@ impl<'a> Deciding<'a> {
         let Known { row, base, message, .. } = known;
         let edited_here = edited(base, seen);
         let moved_there = message.mailbox != base.mailbox;
-        let edited_there = draft_edited(base, message);
+        let edited_there = known.edited_there;
         let kept = self.word(row) == Some(Word::Keep);
         let trashed = (seen.flags - base.flags.local).contains(Flags::TRASHED) && !kept;
         if trashed && !moved_there && !edited_there {
@@ -270,7 +275,7 @@ impl<'a> Deciding<'a> {
     /// Gives the cloud a draft's new content, if it takes that; otherwise the user is told that the edit stays here.
     /// Returns whether there is something to do first.
     fn tell_content(&mut self, known: Known<'_>, file: &FileKey, seen: &LocalFile) -> bool {
-        let Known { row, base, id, message } = known;
+        let Known { row, base, id, message, .. } = known;
         let readiness =
             if self.takes_content(message) { self.policy.uploads.readiness(file) } else { Readiness::Never };
         match (readiness, seen.hash) {
@@ -309,7 +314,7 @@ impl<'a> Deciding<'a> {
 
     /// Tells the cloud what changed in the Maildir, if something did; all else stays as the base has it until then.
     fn tell_flags(&mut self, known: Known<'_>, file: &FileKey, seen: &LocalFile, merged: Sides<Flags>) -> bool {
-        let Known { row, base, id, message } = known;
+        let Known { row, base, id, message, .. } = known;
         let tell = (merged.cloud ^ message.flags) & self.policy.settable_flags;
         if tell.is_empty() {
             return false;
@@ -343,7 +348,7 @@ impl<'a> Deciding<'a> {
     }
 
     fn delete_in_the_cloud(&mut self, known: Known<'_>) {
-        let Known { row, base, id, message } = known;
+        let Known { row, base, id, message, .. } = known;
         if message.hash.is_none() {
             // A version that couldn't be looked at yet, and an edit beats a deletion.
             return self.plan.waiting.push(row);
@@ -564,7 +569,7 @@ fn base_now(known: Known<'_>) -> Row {
     let mut after = base.clone();
     after.remote = id.clone();
     if let Some(hash) = message.hash
-        && !draft_edited(base, message)
+        && !known.edited_there
         && (hash == base.hash || base.cloud_bytes != CloudBytes::Same)
     {
         after.cloud_bytes = if hash == base.hash { CloudBytes::Same } else { CloudBytes::Other(hash) };
@@ -586,9 +591,20 @@ fn edited(base: &Row, seen: &LocalFile) -> bool {
 
 /// Whether the cloud has another version. Only drafts have versions: Exchange may build other bytes for the very same
 /// received message each time it is asked (`dkim_verifier#70`).
-fn draft_edited(base: &Row, message: &CloudMessage) -> bool {
-    let draft = (base.flags.cloud | message.flags).contains(Flags::DRAFT);
-    draft && message.hash.is_some_and(|hash| !base.is_known_in_the_cloud(&hash))
+fn draft_edited(base: &Row, message: &CloudMessage, policy: &Policy<'_>) -> bool {
+    if !(base.flags.cloud | message.flags).contains(Flags::DRAFT) {
+        return false;
+    }
+    let own_form = |hash: &ContentHash| match base.cloud_bytes {
+        CloudBytes::Same | CloudBytes::Other(_) => base.is_known_in_the_cloud(hash),
+        // What was uploaded last, unless somebody was quicker than we are with reading it back.
+        CloudBytes::Unread => {
+            (base.revision.is_some() && base.revision == message.revision)
+                || *hash == base.hash
+                || policy.uploads.is_made_of(hash, &base.hash)
+        }
+    };
+    message.hash.is_some_and(|hash| !own_form(&hash))
 }
 
 /// Merges the flags of both sides bit by bit: the side that differs from the base wins.

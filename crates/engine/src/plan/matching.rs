@@ -465,19 +465,21 @@ fn find_origin(
 }
 
 /// Whether a draft is what an upload to another mailbox has made, and only wasn't moved there yet: the file's next upload
-/// finds it and moves it.
+/// finds it and moves it. Where it isn't known what the mailbox is for, that is waited for.
 fn is_to_be_moved(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, strangers: &mut Strangers<'_>) -> bool {
-    let Some(message) = cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT)) else {
-        return false;
+    let Some(message) = cloud.messages.get(id).filter(|_| !strangers.free.is_empty()) else { return false };
+    let role = policy.uploads.takes(message.mailbox).role;
+    let concerned = match role {
+        Role::Drafts => message.flags.contains(Flags::DRAFT),
+        Role::Unknown => true,
+        Role::Sent | Role::Other => false,
     };
-    if strangers.free.is_empty() || policy.uploads.takes(message.mailbox).role != Role::Drafts {
-        return false;
-    }
-    let Some(known_as) = message.hash.and_then(|hash| policy.uploads.message_id(&hash)) else { return false };
+    let Some(hash) = message.hash.filter(|_| concerned) else { return false };
+    let Some(known_as) = policy.uploads.message_id(&hash) else { return false };
     let local = strangers.local;
     strangers.with_message_id(&known_as, policy).iter().any(|file| {
         let marked = local.files.get(file).is_some_and(|seen| seen.flags.contains(Flags::DRAFT));
-        marked && policy.uploads.readiness(file) != Readiness::Never
+        role == Role::Unknown || (marked && policy.uploads.readiness(file) != Readiness::Never)
     })
 }
 
@@ -489,7 +491,7 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, busy:
     let known = cloud.messages.get(id).and_then(|message| Some((message, message.hash?)));
     known.is_some_and(|(message, hash)| {
         // Wherever a draft is to be in the end, it is made in the folder for drafts.
-        let for_drafts = policy.uploads.takes(message.mailbox).role == Role::Drafts;
+        let for_drafts = matches!(policy.uploads.takes(message.mailbox).role, Role::Drafts | Role::Unknown);
         let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags);
         for_drafts || busy.files.iter().any(|file| Some(file.maildir) == maildir)
     })

@@ -236,6 +236,21 @@ fn a_draft_that_was_uploaded_follows_an_edit_there() {
 }
 
 #[test]
+fn an_edit_there_that_is_quicker_than_the_reading_back_of_an_upload_is_no_part_of_it() {
+    for rebuilds in [false, true] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = rebuilds;
+        put(&mut world, 1, "postponed", 5, "");
+        let upload = ops(&world);
+        world.carry_out(&upload[0]);
+        let (_, message) = world.cloud.iter_mut().next().unwrap();
+        (message.content, message.revision) = (6, 9);
+        world.run();
+        assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+    }
+}
+
+#[test]
 fn a_draft_that_is_edited_on_both_sides_is_there_twice_on_both() {
     let mut world = world(Role::Drafts, false);
     draft(&mut world, "d", 5);
@@ -296,4 +311,19 @@ fn f28_the_same_message_id_elsewhere_is_no_reason_to_join() {
     world.cloud.insert(RemoteId::new("other"), message(0, 6, "S"));
     world.run();
     assert_eq!(world.disk.len(), 2);
+}
+
+#[test]
+fn f19_f38_what_comes_before_it_is_known_what_its_mailbox_is_for_waits() {
+    let mut world = world(Role::Unknown, false);
+    put(&mut world, 0, "marked", 5, "D");
+    put(&mut world, 1, "fcc", 7, "S");
+    for (own, there) in [(5, 6), (7, 8)] {
+        for content in [own, there] {
+            world.message_ids.borrow_mut().insert(hash(content), MessageId::new(format!("<{own}@program>")));
+        }
+    }
+    world.cloud.insert(RemoteId::new("draft"), Message { known: true, ..message(1, 6, "D") });
+    world.cloud.insert(RemoteId::new("sent"), Message { known: true, ..message(1, 8, "S") });
+    assert!(!ops(&world).iter().any(|op| matches!(op, Op::Deliver { .. })), "{:?}", ops(&world));
 }

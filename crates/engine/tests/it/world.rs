@@ -383,7 +383,10 @@ impl World {
             Op::Upload { file, hash: content, mailbox, draft, .. } => {
                 return Some(self.upload(file, *content, *mailbox, *draft));
             }
-            Op::UpdateDraft { base, .. } => self.update_draft(base),
+            Op::UpdateDraft { base, .. } => {
+                let revision = Some(self.update_draft(base).to_string().into());
+                return Some(Answer { revision, ..Answer::default() });
+            }
             Op::Record { .. } | Op::Forget { .. } => {}
         }
         Some(Answer::default())
@@ -401,10 +404,11 @@ impl World {
         let made =
             Message { mailbox, flags, content, received, known: false, blocked: false, revision: 0, listed: true };
         self.cloud.insert(id.clone(), made);
-        Answer { id: Some(id), flags: Some(flags), received: Some(UnixSeconds(received)) }
+        let revision = draft.then(|| "0".into());
+        Answer { id: Some(id), flags: Some(flags), received: Some(UnixSeconds(received)), revision }
     }
 
-    fn update_draft(&mut self, base: &Row) {
+    fn update_draft(&mut self, base: &Row) -> u32 {
         let on_disk = self.disk.get(&base.file).expect("updates from a file that is there");
         assert_eq!(hash(on_disk.content), base.hash, "updates with something else");
         let content = self.given(on_disk.content, &base.file);
@@ -413,6 +417,7 @@ impl World {
         *self.losses.updated.entry(message.content).or_default() += 1;
         (message.content, message.known) = (content, false);
         message.revision += 1;
+        message.revision
     }
 
     /// What the cloud has of content that it is given. Its Message-ID is kept, or the one that it is given with.

@@ -217,8 +217,9 @@ impl Driver {
         {
             self.world.put_cloud(new.clone(), message);
         }
+        let revision = now.and_then(|seen| seen.revision.clone()).map(Into::into);
         let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
-        self.world.confirm(op, &Answer { id: new.clone(), flags, received: None }, reason);
+        self.world.confirm(op, &Answer { id: new.clone(), flags, revision, ..Answer::default() }, reason);
         if new.is_some() {
             self.world.drop_cloud(id);
         }

@@ -290,7 +290,12 @@ impl Driver {
         let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
         let reason = self.reason(op);
         self.world.put_cloud(seen.id.clone(), message);
-        let answer = Answer { id: Some(seen.id.clone()), flags: Some(flags), received: Some(received) };
+        let answer = Answer {
+            id: Some(seen.id.clone()),
+            flags: Some(flags),
+            received: Some(received),
+            revision: seen.revision.clone().map(Into::into),
+        };
         self.world.confirm(op, &answer, &reason);
         self.own_writes.insert(seen.id.clone(), Instant::now());
         if let Some(notice) = self.summary.count_cloud(op) {
