@@ -228,6 +228,8 @@ fn a_draft_follows_whichever_side_edits_it() {
     world.put("Drafts", "cur/1.a.vm:2,DS", postponed("here"));
     wait_for("the cloud has the edit", || there(&world, "Drafts", "here").len() == 1);
     assert_eq!(id_of(&world, "here"), id, "it is the same draft");
+    // An edit within the moment in which the upload is read back can't be told from what the cloud made of it.
+    wait_for("it is read back", || daemon.stderr().matches("has built `1.a.vm` anew").count() == 2);
     // There.
     world.cloud.edit_draft("", &id, postponed("there").as_bytes()).unwrap();
     let name = world.file_of("Drafts", "there");
