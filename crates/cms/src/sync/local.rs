@@ -399,16 +399,15 @@ impl LocalSide {
     /// most likely a copy of.
     fn content_of(&self, path: &Path, expected: Option<ContentHash>) -> io::Result<Content> {
         let hash = hash_file(path)?;
-        if expected == Some(hash) || self.store.contains(&hash) {
+        if expected == Some(hash) {
             return Ok(Content { hash, bare: None });
         }
-        // Only a message that is known is taken for the original.
         let Some(bare) = hash_without_lengths(path)? else { return Ok(Content { hash, bare: None }) };
+        // Only a message that is known is taken for the original. What is asked for first may have lengths of its own.
         let original = match expected {
-            _ if self.store.contains(&bare) => Some(bare),
-            // An original with lengths of its own.
             Some(expected) if self.without_lengths(&expected) == Some(bare) => Some(expected),
-            _ => None,
+            _ if self.store.contains(&hash) => return Ok(Content { hash, bare: None }),
+            _ => self.store.contains(&bare).then_some(bare),
         };
         Ok(Content { hash: original.unwrap_or(hash), bare: original.is_none().then_some(bare) })
     }
