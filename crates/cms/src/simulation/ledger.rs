@@ -231,7 +231,18 @@ impl Ledger {
             (None, None) => [message.spot].into(),
             (Some(last), None) if !self.is_ambiguous(&message.hash) => [*last].into(),
             (None, Some(last)) if !self.is_unsure(message) => [*last].into(),
-            _ => there.iter().chain(here).chain(&message.copied_to).copied().chain([message.spot]).collect(),
+            // One of twins may have stood in for the other.
+            _ => {
+                let twins = self.messages.iter().filter(|other| {
+                    other.id == message.id || other.hash == message.hash && self.is_ambiguous(&message.hash)
+                });
+                twins
+                    .flat_map(|other| {
+                        let put = other.put_there.iter().chain(&other.put_here).chain(&other.copied_to).copied();
+                        put.chain([other.spot])
+                    })
+                    .collect()
+            }
         }
     }
 

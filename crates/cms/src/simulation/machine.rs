@@ -195,6 +195,7 @@ impl Machine {
             dry_run: false,
             surroundings: Surroundings {
                 now: start,
+                host: "simulated".to_owned(),
                 deaf_for: Some(Arc::new(move || {
                     let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);
                     // Where nothing happens, there is little to hear.
@@ -506,7 +507,6 @@ impl Machine {
         let did = summary.delivered
             + summary.removed
             + summary.renamed
-            + summary.downloaded
             + summary.flagged_there
             + summary.moved_there
             + summary.deleted_there;

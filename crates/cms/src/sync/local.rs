@@ -7,7 +7,7 @@ use cms_engine::{
     Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, Row, RowId,
     UnixSeconds,
 };
-use cms_maildir::{Entry, FileName, Maildir, MaildirError, Place, WatchEvent, hash_file};
+use cms_maildir::{Entry, FileName, How, Maildir, MaildirError, Place, WatchEvent, hash_file};
 use cms_store::{After, Change, Deed, JournalEntry, Standing, Store, StoreError};
 use tracing::{debug, info, warn};
 
@@ -20,6 +20,8 @@ struct Configured {
     id: MaildirId,
     path: PathBuf,
     opened: Option<Maildir>,
+    /// Whether it was there in this run. It may have had no mark, if that couldn't be written.
+    was_there: bool,
     /// The id in its mark; nothing if it was never marked.
     mark: Option<String>,
     /// The file system's name for it while it is open.
@@ -110,6 +112,7 @@ impl LocalSide {
             id,
             path,
             opened: None,
+            was_there: false,
             mark,
             identity: None,
             replaced: false,
@@ -148,7 +151,9 @@ impl LocalSide {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let held_mail = world.synced.iter().any(|(_, row)| row.file.maildir == id);
         let opened = match Maildir::open(&configured.path) {
-            Err(MaildirError::NotAMaildir { .. }) if !held_mail && configured.mark.is_none() => {
+            Err(MaildirError::NotAMaildir { .. })
+                if !held_mail && configured.mark.is_none() && !configured.was_there =>
+            {
                 let made = Maildir::create(&configured.path)?;
                 info!(maildir = %configured.path.display(), "Made a new Maildir");
                 made
@@ -526,13 +531,13 @@ impl LocalSide {
                 if row.is_some() && store.rename_altered(&base.hash)? {
                     return Err(LocalError::ContentMissing);
                 }
-                self.deliver(world, store, &mut base)?;
+                self.deliver(world, store, &mut base, row.is_none())?;
                 world.confirm(&Op::Deliver { row: *row, base }, &Answer::default(), reason);
             }
             Op::Replace { row, old, base } => {
                 let mut base = base.clone();
                 self.must_be_as_known(world, old)?;
-                self.deliver(world, store, &mut base)?;
+                self.deliver(world, store, &mut base, false)?;
                 self.unlink(world, store, old, now)?;
                 world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default(), reason);
             }
@@ -556,7 +561,14 @@ impl LocalSide {
         Ok(())
     }
 
-    fn deliver(&self, world: &mut World, store: &Store, base: &mut cms_engine::Row) -> Result<(), LocalError> {
+    /// Puts a message into its Maildir. `is_new` says that it had no row.
+    fn deliver(
+        &self,
+        world: &mut World,
+        store: &Store,
+        base: &mut cms_engine::Row,
+        is_new: bool,
+    ) -> Result<(), LocalError> {
         let id = base.file.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         if !store.contains(&base.hash) || store.is_shared(&base.hash)? && store.rename_altered(&base.hash)? {
@@ -567,6 +579,10 @@ impl LocalSide {
             .map_err(|error| look_again(error, id))?;
         world.note(Change::Unreleased { hash: base.hash });
         base.inode = delivered.facts.inode;
+        if is_new && delivered.how == How::AlreadyThere {
+            // A delivery that nobody remembers. Who changed the flags since isn't known, and the cloud's hold.
+            base.flags = cms_engine::Sides { local: delivered.name.flags, cloud: delivered.name.flags };
+        }
         let file = LocalFile { flags: delivered.name.flags, hash: None, inode: delivered.facts.inode };
         debug!(file = %delivered.name, how = ?delivered.how, "Delivered");
         world.put_file(base.file.clone(), file, Located { place: delivered.place, name: delivered.name });
@@ -787,6 +803,7 @@ impl Configured {
     fn take_into_use(&mut self, maildir: Maildir) -> Result<(), MaildirError> {
         self.identity = Some(maildir.identity()?);
         self.opened = Some(maildir);
+        self.was_there = true;
         Ok(())
     }
 }

@@ -11,6 +11,8 @@ use cms_engine::UnixSeconds;
 pub(crate) struct Surroundings {
     /// The time of day.
     pub(crate) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
+    /// What this machine is called, for the names of files.
+    pub(crate) host: String,
     /// How long until the watcher's next look at what it heard; nothing where the kernel wakes it.
     pub(crate) deaf_for: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
     /// Whether one thread does everything, so that a run can be repeated exactly.
@@ -20,7 +22,7 @@ pub(crate) struct Surroundings {
 impl Default for Surroundings {
     /// The system's.
     fn default() -> Self {
-        Self { now: Arc::new(system_time), deaf_for: None, single_thread: false }
+        Self { now: Arc::new(system_time), host: cms_maildir::host_name(), deaf_for: None, single_thread: false }
     }
 }
 

@@ -185,6 +185,22 @@ impl<'a> Deciding<'a> {
         let kept = self.word(row) == Some(Word::Keep);
         let trashed = (seen.flags - base.flags.local).contains(Flags::TRASHED) && !kept;
         if trashed && !moved_there && !edited_there {
+            let is_deleted_already = (self.policy.deleted_mailbox)(message.mailbox) == Some(message.mailbox);
+            if is_deleted_already && file.maildir != base.file.maildir {
+                // Taken out of the deleted messages and trashed elsewhere, it goes back there, not for good.
+                match self.mailbox_filed_into(base, message, file.maildir) {
+                    Filed::Into(mailbox) => {
+                        let mut after = base_now(known);
+                        after.file = file.clone();
+                        after.inode = if seen.inode == 0 { base.inode } else { seen.inode };
+                        after.mailbox = mailbox;
+                        self.plan.ops.push(Op::MoveInCloud { row, to: mailbox, base: after, deletes: false });
+                        return;
+                    }
+                    Filed::NobodyKnows => return self.plan.waiting.push(row),
+                    Filed::HereOnly => {}
+                }
+            }
             return self.delete_in_the_cloud(known);
         }
 

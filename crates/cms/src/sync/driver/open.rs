@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cms_cloud::contract::{Cursor, FolderId};
 use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Router as _, Row, RowId, UnixSeconds};
-use cms_maildir::{MaildirError, host_name};
+use cms_maildir::MaildirError;
 use cms_store::{Database, Lock, Store, StoreError};
 use tokio::sync::mpsc::channel;
 use tokio::task::JoinSet;
@@ -62,10 +62,10 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         state_dir: setup.state_dir,
         listening: None,
         _lock: lock,
+        host: setup.surroundings.host.clone(),
         surroundings: setup.surroundings,
         accounts: setup.accounts,
         mailboxes,
-        host: host_name(),
         start: setup.start,
         max_deletions: setup.max_deletions,
         keep_deleted_days: setup.keep_deleted_days,
