@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cms_engine::{ContentHash, Flags};
 
+/// What begins the account of a message that is nowhere any more.
+pub(super) const LOST: &str = "LOST: ";
+
 /// The flags that are changed and compared.
 pub(super) const FLAGS: [Flags; 2] = [Flags::SEEN, Flags::FLAGGED];
 
@@ -62,6 +65,8 @@ pub(super) struct Ledger {
     pub(super) foreign: Vec<Foreign>,
     /// Contents of which the user made copies, and how many more files than messages there may be.
     pub(super) copied: BTreeMap<ContentHash, usize>,
+    /// Where deleted messages go.
+    pub(super) deleted: Option<Spot>,
     /// Whether the program was killed.
     pub(super) killed: bool,
     /// Whether a Maildir was away, so that the end of a move may have been missed.
@@ -120,8 +125,9 @@ impl Ledger {
                 .flat_map(|(at, files)| files.iter().filter(|file| file.hash == foreign.hash).map(move |_| at))
                 .collect();
             if places != foreign.maildir.into_iter().collect::<Vec<_>>() {
+                let lost = if places.is_empty() { LOST } else { "" };
                 problems.push(format!(
-                    "a file delivered by another program ({}) is in {places:?}, not in {:?}",
+                    "{lost}a file delivered by another program ({}) is in {places:?}, not in {:?}",
                     foreign.hash, foreign.maildir
                 ));
             }
@@ -208,7 +214,8 @@ impl Ledger {
         let spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);
         let spots = self.right_spots(message);
         if !spots.contains(&spot) {
-            problems.push(format!("{} is in {spot:?}, not in one of {spots:?}: {message:?}", message.hash));
+            let lost = if spot == Spot::Nowhere { LOST } else { "" };
+            problems.push(format!("{lost}{} is in {spot:?}, not in one of {spots:?}: {message:?}", message.hash));
         }
         let (Some((Spot::Box(_), item)), false) = (found, self.is_ambiguous(&message.hash)) else { return };
         for flag in FLAGS {
@@ -239,7 +246,9 @@ impl Ledger {
                 twins
                     .flat_map(|other| {
                         let put = other.put_there.iter().chain(&other.put_here).chain(&other.copied_to).copied();
-                        put.chain([other.spot])
+                        // The original that a copy was made of is trashed in the end.
+                        let trashed = (other.copies > 0 && self.is_ambiguous(&message.hash)).then_some(self.deleted);
+                        put.chain([other.spot]).chain(trashed.flatten())
                     })
                     .collect()
             }

@@ -80,7 +80,7 @@ impl People {
             pairs,
             trash,
             drafts,
-            ledger: Ledger::default(),
+            ledger: Ledger { deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)), ..Ledger::default() },
             watched: false,
             is_known: false,
             rest: Vec::new(),
