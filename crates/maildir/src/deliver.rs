@@ -77,20 +77,10 @@ impl Maildir {
             let inode = there.map_or(0, |facts| facts.inode);
             return self.accept(Entry { place, name, inode }, source, &facts);
         }
-        let how = outcome?;
+        // It is the file that was looked at before. Asking again could only tell what a reader has done to it since, and a
+        // failure to ask would make a delivery look undone.
+        let (how, facts) = outcome?;
         self.remember(base_name);
-        let facts = if how == How::Linked {
-            // It is the file that was looked at before. Asking again could only tell what a reader has done to it since, and
-            // a failure to ask would make a delivery look undone.
-            FileFacts { mtime: received, links: facts.links + 1, ..facts }
-        } else {
-            match facts_of(&target) {
-                Ok(Some(facts)) => facts,
-                // A reader took it at once, or deleted it.
-                Ok(None) => return Err(self.vanished(&target)),
-                Err(error) => return Err(MaildirError::io("inspect", &target, error)),
-            }
-        };
         Ok(Delivered { place, name, facts, how })
     }
 
@@ -102,13 +92,15 @@ impl Maildir {
         base_name: &BaseName,
         received: UnixSeconds,
         target: &Path,
-    ) -> Result<How, MaildirError> {
+    ) -> Result<(How, FileFacts), MaildirError> {
         // All names of a file share its time and its bytes. A twin gets a file of its own, so that a program which writes
         // into the one doesn't write into the other.
         let alone = facts.links == 1;
         if alone && (facts.is_as_delivered(received) || set_mtime(source, received).is_ok()) {
             match cms_disk::hard_link(source, target) {
-                Ok(()) => return Ok(How::Linked),
+                Ok(()) => {
+                    return Ok((How::Linked, FileFacts { mtime: received, links: facts.links + 1, ..*facts }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(MaildirError::NameTaken { path: target.to_owned() });
                 }
@@ -116,8 +108,7 @@ impl Maildir {
                 Err(_) => {}
             }
         }
-        self.copy_in(source, base_name, received, target)?;
-        Ok(How::Copied)
+        self.copy_in(source, base_name, received, target).map(|facts| (How::Copied, facts))
     }
 
     /// Copies by way of `tmp`: written, flushed and dated before it appears under its final name.
@@ -127,11 +118,11 @@ impl Maildir {
         base_name: &BaseName,
         mtime: UnixSeconds,
         target: &Path,
-    ) -> Result<(), MaildirError> {
+    ) -> Result<FileFacts, MaildirError> {
         let temporary = self.path().join("tmp").join(base_name.as_str());
         let written = write_copy(source, &temporary, mtime);
         let renamed = match written {
-            Ok(()) => self.rename(&temporary, self, target),
+            Ok(facts) => self.rename(&temporary, self, target).map(|()| facts),
             Err(error) => Err(self.delivery_failed(source, &temporary, error)),
         };
         if renamed.is_err() {
@@ -203,7 +194,7 @@ fn needs_copy(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| REASONS.contains(&Errno::from_raw_os_error(code)))
 }
 
-fn write_copy(source: &Path, temporary: &Path, mtime: UnixSeconds) -> io::Result<()> {
+fn write_copy(source: &Path, temporary: &Path, mtime: UnixSeconds) -> io::Result<FileFacts> {
     let mut from = cms_disk::open(source)?;
     match cms_disk::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -212,7 +203,8 @@ fn write_copy(source: &Path, temporary: &Path, mtime: UnixSeconds) -> io::Result
     let mut to: File = cms_disk::create_new(temporary)?;
     cms_disk::step(Deed::Write(temporary), || io::copy(&mut from, &mut to))?;
     futimens(&to, &times(mtime))?;
-    cms_disk::sync_file(&to, temporary)
+    cms_disk::sync_file(&to, temporary)?;
+    Ok(FileFacts::of(&to.metadata()?))
 }
 
 fn set_mtime(path: &Path, mtime: UnixSeconds) -> io::Result<()> {

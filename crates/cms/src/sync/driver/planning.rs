@@ -113,6 +113,8 @@ impl Driver {
                         self.world.keep_in_scope(&op);
                     }
                 }
+                // A file that can't be read may be this message, where the state that told of it was lost.
+                Op::Deliver { row: None, .. } if unread => self.postpone(&op, self.until_read_again()),
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
                 op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op),
