@@ -205,7 +205,9 @@ impl Ledger {
     fn is_unsure(&self, message: &Message) -> bool {
         // Who trashes again what has just gone to the deleted ones may be taken to have done it once.
         let again = message.put_here.contains(&Spot::Nowhere) && message.put_here.len() > 1;
-        again || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
+        // What was told to the cloud and not written down looks like the cloud's own wish afterwards, and that one holds.
+        let told = self.killed && message.put_here.len() > 1;
+        again || told || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
     }
 
     /// Judges where one message is, and its flags.

@@ -354,6 +354,10 @@ impl People {
         let watched = self.watched;
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
+            if message.copies > 0 {
+                // The copy goes, and its original is trashed.
+                message.copied_to.push(deleted);
+            }
             // Where nobody sees it, it comes back.
             message.put_here.push(if watched { deleted } else { Spot::Box(seen.maildir) });
         }
