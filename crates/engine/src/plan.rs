@@ -370,6 +370,15 @@ pub struct Busy {
     pub ids: HashSet<RemoteId>,
     /// Files that are being uploaded.
     pub files: HashSet<FileKey>,
+    /// Files without a row that the changes under way will give to the rows of their messages.
+    pub promised: HashSet<FileKey>,
+}
+
+impl Busy {
+    /// Whether a file without a row is spoken for.
+    pub fn has_file(&self, file: &FileKey) -> bool {
+        self.files.contains(file) || self.promised.contains(file)
+    }
 }
 
 /// What to do.

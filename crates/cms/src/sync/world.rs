@@ -76,6 +76,8 @@ pub(crate) struct World {
     /// Files without a row that can't be read, so that nobody knows what they are.
     pub(crate) unread: HashMap<FileKey, Unread>,
     pub(crate) busy: Busy,
+    /// The files without a row that changes under way will give to the rows of their messages.
+    promised: HashMap<RemoteId, FileKey>,
     touched: Touched,
     everything_touched: bool,
     /// Files without a row. They stay in the scope of every plan, since their match may come later.
@@ -163,9 +165,22 @@ impl World {
         self.homeless.remove(id);
     }
 
+    /// Says that a change of a message has begun. The file that its row gets by it is that of no twin meanwhile.
+    pub(crate) fn begin_change(&mut self, id: &RemoteId, op: &Op) {
+        self.begin(id);
+        if let Some(file) = op_base(op).map(|base| &base.file).filter(|file| self.strangers.contains(*file)) {
+            self.busy.promised.insert(file.clone());
+            self.promised.insert(id.clone(), file.clone());
+        }
+    }
+
     /// Says that work on a message has ended, however it ended.
     pub(crate) fn end(&mut self, id: &RemoteId) {
         self.busy.ids.remove(id);
+        if let Some(file) = self.promised.remove(id) {
+            self.busy.promised.remove(&file);
+            self.free_file(&file);
+        }
         if self.synced.by_remote(id).is_none() && self.cloud.messages.contains_key(id) {
             self.homeless.insert(id.clone());
         }
@@ -180,6 +195,13 @@ impl World {
     /// Says that the upload of a file has ended, however it ended.
     pub(crate) fn end_file(&mut self, key: &FileKey) {
         self.busy.files.remove(key);
+        self.free_file(key);
+    }
+
+    fn free_file(&mut self, key: &FileKey) {
+        if self.synced.by_file(key).is_none() {
+            self.local.vanished.remove(key);
+        }
         self.touched.files.insert(key.clone());
     }
 
@@ -387,7 +409,7 @@ impl World {
         self.saved.remove(key);
         if self.local.files.remove(key).is_some() {
             if let Some(absence) = absence
-                && (self.synced.by_file(key).is_some() || self.busy.files.contains(key))
+                && (self.synced.by_file(key).is_some() || self.busy.has_file(key))
             {
                 self.local.vanished.insert(key.clone(), absence);
             }

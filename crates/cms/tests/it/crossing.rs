@@ -258,6 +258,27 @@ fn of_twins_the_one_that_is_filed_moves_and_the_one_that_is_deleted_goes() {
 }
 
 #[test]
+fn f28_the_copy_that_a_move_is_under_way_for_is_not_that_of_a_twin() {
+    let world = two_mailboxes(5, 3, Knobs { latency_ms: 600, ..Knobs::calm() });
+    let twins: Vec<String> = (0..2).map(|_| world.receive_read("Inbox", "twin")).collect();
+    let daemon = world.daemon();
+    let names = world.files_of("INBOX", "twin");
+    world.cloud.reset_counters();
+    world.unlink("INBOX", &names[0]);
+    world.put("Lists", "cur/1700000000.copy:2,S", text("twin"));
+    // The service has filed it, and its answer is yet to come.
+    wait_for("one is filed", || world.there("Inbox/Lists").len() == 4);
+    world.unlink("INBOX", &names[1]);
+    wait_for("the other is deleted", || world.there(TRASH).len() == 1);
+    assert_eq!(world.asked("move"), 2);
+    assert_eq!(twins.iter().filter(|id| world.is_in(id, "Inbox")).count(), 0);
+    world.wait_until_same("Lists", "Inbox/Lists");
+    assert_eq!(world.files_of("Lists", "twin").len(), 1);
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn many_files_can_be_filed_at_once() {
     let world = two_mailboxes(150, 40, Knobs::default());
     let daemon = world.daemon();

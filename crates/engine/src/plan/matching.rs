@@ -73,7 +73,7 @@ pub(super) fn match_up<'a>(
     rows.sort_unstable_by_key(|(id, _)| *id);
 
     let mut strangers = files_without_row(local, synced, scope);
-    strangers.retain(|file| !busy.files.contains(file));
+    strangers.retain(|file| !busy.has_file(file));
     let mut strangers = Strangers::new(strangers, local);
     let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, busy);
 

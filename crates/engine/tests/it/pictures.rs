@@ -342,6 +342,21 @@ fn f28_deleting_one_of_two_twins_leaves_the_other() {
 }
 
 #[test]
+fn f28_a_copy_that_is_promised_to_a_row_is_not_that_of_a_twin_that_goes() {
+    let mut world = scene("a S - S");
+    world.cloud.insert(RemoteId::new("twin"), message(1, "S"));
+    let mut twin = world.synced.iter().next().map(|(_, row)| row.clone()).unwrap();
+    (twin.remote, twin.file) = (RemoteId::new("twin"), key(0, "twin"));
+    world.synced.insert(twin);
+    world.disk.insert(key(0, "copy"), File { flags: flags("S"), content: 1, inode: 9 });
+    let ids = std::iter::once(RemoteId::new("a")).collect();
+    let busy = Busy { ids, promised: std::iter::once(key(0, "copy")).collect(), ..Busy::default() };
+    let plan = world.plan(&Scope::All, &busy);
+    let told: Vec<String> = plan.ops.iter().map(ToString::to_string).collect();
+    assert!(matches!(&plan.ops[..], [Op::Deliver { row: Some(_), base }] if base.file == key(0, "twin")), "{told:?}");
+}
+
+#[test]
 fn f28_a_deletion_does_not_pass_to_a_twin_that_arrives() {
     let mut world = scene("a S ST S");
     world.cloud.insert(RemoteId::new("twin"), message(1, "-"));

@@ -23,7 +23,7 @@ impl Driver {
             match self.request(&op) {
                 Some((account, request)) => {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
-                    self.world.begin(&request.id);
+                    self.world.begin_change(&request.id, &op);
                     self.writing.insert(request.id.clone());
                     let mut reason = self.reason(&op);
                     reason.request = Some(self.accounts[account].request_line(&request.change));
