@@ -71,7 +71,7 @@ fn ended(report: &Report) -> Ended {
         Ended::Held
     } else if report.accounts.iter().any(|account| account.sign_in.is_pending()) {
         Ended::SignInNeeded
-    } else if is_in(MaildirState::Missing) {
+    } else if is_in(MaildirState::Missing) || !report.disk.is_empty() {
         Ended::Failed
     } else {
         Ended::Done
@@ -94,6 +94,9 @@ fn words(report: &Report) -> String {
         }
     }
     text.push('\n');
+    for trouble in &report.disk {
+        let _ = writeln!(text, "trouble: {}", trouble.what);
+    }
     for shown in &report.maildirs {
         let state = match shown.state {
             MaildirState::Known => "",

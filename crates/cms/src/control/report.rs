@@ -13,6 +13,9 @@ pub(crate) struct Report {
     pub(crate) accounts: Vec<AccountReport>,
     /// The Maildirs, in the order of the configuration.
     pub(crate) maildirs: Vec<MaildirReport>,
+    /// What the disk refuses for now.
+    #[serde(default)]
+    pub(crate) disk: Vec<Trouble>,
 }
 
 /// The process that holds the state.

@@ -142,7 +142,8 @@ fn progress(mailbox: &MailboxStatus, doing: &str, part: Option<(u64, u64)>) -> S
     format!("<progress aria-label=\"{}: {doing}\"{value}></progress>", escape(&mailbox.name))
 }
 
-fn trouble(trouble: &Trouble) -> String {
+/// What is wrong with something, and what to do about it.
+pub(super) fn trouble(trouble: &Trouble) -> String {
     format!("<div class=\"trouble\"><p>{}</p>{}</div>", escape(&trouble.what), remedy_words(trouble.remedy.as_deref()))
 }
 

@@ -35,6 +35,8 @@ impl Overall {
             let mailboxes =
                 if troubled == 1 { "1 mailbox needs".to_owned() } else { format!("{troubled} mailboxes need") };
             Self::new("trouble", format!("{mailboxes} attention"))
+        } else if !status.troubles.is_empty() {
+            Self::new("trouble", "Something on this machine needs attention".to_owned())
         } else if let Some(accounts) = list(&unreachable) {
             Self::new("unreachable", format!("Can’t reach the sign-in service for {accounts}"))
         } else if status.mailboxes.iter().any(busy) {
@@ -67,6 +69,7 @@ fn list(accounts: &[&str]) -> Option<String> {
 mod tests {
     use super::super::samples;
 
+    use super::super::status::Trouble;
     use super::*;
 
     fn check(status: &Status, state: &str, sentence: &str) {
@@ -87,6 +90,9 @@ mod tests {
         check(&samples::unreachable(), "unreachable", "Can’t reach the sign-in service for jane@example.com");
         check(&samples::syncing(), "syncing", "Syncing…");
         check(&samples::trouble(), "trouble", "1 mailbox needs attention");
+        let mut full = samples::in_sync();
+        full.troubles = vec![Trouble { what: "The disk is full.".to_owned(), remedy: None }];
+        check(&full, "trouble", "Something on this machine needs attention");
         check(&samples::in_sync(), "synced", "Everything is in sync");
         check(&samples::starting(), "starting", "Starting…");
         check(&Status::default(), "synced", "Everything is ready");

@@ -1,6 +1,6 @@
 //! The page as HTML, complete without its script.
 
-use super::accounts::accounts;
+use super::accounts::{accounts, trouble};
 use super::answer::Nonce;
 use super::board::Series;
 use super::html::{escape, fill};
@@ -56,7 +56,7 @@ pub(super) fn content(view: &View<'_>) -> String {
         "<div id=\"content\" data-state=\"{}\" data-title=\"{}\" data-icon=\"{}\" data-over=\"{over}\" \
          data-now=\"{}\">\n<header><p class=\"brand\">Cloud MailDir Sync</p>\
          <div class=\"overall\" aria-live=\"polite\"><h1 id=\"overall\">{}</h1></div></header>\n\
-         <main><div aria-live=\"polite\">{}</div>\n\
+         <main><div aria-live=\"polite\">{}{}</div>\n\
          <section class=\"accounts\" aria-labelledby=\"accounts-title\"><h2 id=\"accounts-title\">Accounts</h2>{}\
          </section></main>\n<footer>cms {} · <code>cms {}</code> · process {}</footer></div>",
         overall.state,
@@ -65,6 +65,7 @@ pub(super) fn content(view: &View<'_>) -> String {
         view.now,
         escape(&overall.sentence),
         panel(view),
+        view.status.troubles.iter().map(trouble).collect::<String>(),
         accounts(view),
         escape(&view.status.version),
         escape(&view.status.command),

@@ -20,6 +20,7 @@ pub(super) fn in_sync() -> Status {
             mailbox(1, "inbox", 1_204_311),
             mailbox(2, "INBOX", 806),
         ],
+        troubles: Vec::new(),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Status {
     pub accounts: Vec<AccountStatus>,
     /// The mailboxes of all accounts.
     pub mailboxes: Vec<MailboxStatus>,
+    /// What is wrong on this machine, whatever the mailbox: a full disk, a Maildir that isn't there.
+    pub troubles: Vec<Trouble>,
 }
 
 /// One account.

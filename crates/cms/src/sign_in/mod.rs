@@ -157,6 +157,7 @@ fn first_status(options: &SignInOptions) -> Status {
         command: options.command.to_owned(),
         accounts: options.sources.iter().map(account).collect(),
         mailboxes: Vec::new(),
+        troubles: Vec::new(),
     }
 }
 

@@ -88,6 +88,7 @@ fn f01_a_new_disk_under_a_running_daemon_wipes_nothing_in_the_cloud() {
     // It comes back: all goes on by itself.
     fs::rename(world.path("INBOX"), world.path("empty")).unwrap();
     fs::rename(world.path("old"), world.path("INBOX")).unwrap();
+    daemon.wait_for_line("is used again");
     world.cloud.add_generated("", "Inbox", 1).unwrap();
     world.wait_until_same("INBOX", "Inbox");
     // And then the new disk is there to stay.

@@ -129,6 +129,7 @@ impl Driver {
         Report {
             accounts: accounts.collect(),
             maildirs: maildirs.collect(),
+            disk: self.disk_troubles(),
             process: Some(ProcessReport { pid: status.pid, command: status.command, version: status.version }),
         }
     }

@@ -187,7 +187,10 @@ impl Driver {
         for id in self.local.ids() {
             if self.local.maildir(id).is_none() {
                 match self.local.open(&mut self.world, id, true) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        let path = self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default();
+                        info!("`{path}` is used again");
+                    }
                     Err(LocalError::Maildir(MaildirError::NotAMaildir { .. })) => {
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                     }

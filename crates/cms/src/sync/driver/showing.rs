@@ -5,7 +5,7 @@ use std::time::Duration;
 use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
 
-use crate::page::{Activity, MailboxStatus};
+use crate::page::{Activity, MailboxStatus, Trouble};
 use crate::sync::driver::{Driver, Mailbox};
 
 /// To count the messages of all mailboxes takes a walk over the tree, so while much happens it isn't done more often.
@@ -23,7 +23,38 @@ impl Driver {
         }
         self.shown_at = Some(now);
         let mailboxes = self.mailbox_lines();
-        board.update(|status| status.mailboxes = mailboxes);
+        let mut troubles = self.disk_troubles();
+        troubles.extend(self.maildir_troubles());
+        board.update(|status| {
+            status.mailboxes = mailboxes;
+            status.troubles = troubles;
+        });
+    }
+
+    /// What the disk refuses for now.
+    pub(super) fn disk_troubles(&self) -> Vec<Trouble> {
+        let told = self.told_of_disk.iter();
+        told.map(|what| Trouble { what: sentence(what), remedy: None }).collect()
+    }
+
+    fn maildir_troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for id in self.local.ids() {
+            let Some(path) = self.local.path(id).map(|path| path.display().to_string()) else { continue };
+            let what = match () {
+                () if self.local.maildir(id).is_some() => continue,
+                () if self.local.is_replaced(id) => "isn't the directory that held the mail",
+                () => "can't be used now",
+            };
+            troubles.push(Trouble {
+                what: format!("The Maildir `{path}` {what}; nothing is deleted in the cloud because of that."),
+                remedy: Some(format!(
+                    "Mount its disk if it isn't mounted, and all goes on by itself. If its mail is to be put back there: \
+                     `cms held restore {path}`"
+                )),
+            });
+        }
+        troubles
     }
 
     pub(super) fn mailbox_lines(&self) -> Vec<MailboxStatus> {
@@ -63,4 +94,10 @@ impl Driver {
             _ => Activity::Idle,
         }
     }
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
