@@ -76,7 +76,7 @@ impl<'a> Deciding<'a> {
             after.remote = known.id.clone();
             take_version(&mut after, known.message);
             after.inode = place.1.inode;
-            after.flags = Sides { local: place.1.flags, cloud: known.message.flags };
+            // The flags stay those of the base: what either side has changed since then crosses over next.
             after.file = place.0;
             self.plan.ops.push(Op::Record { row: Some(*row), base: after });
             return;

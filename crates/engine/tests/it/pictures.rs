@@ -306,6 +306,20 @@ fn a_draft_that_was_edited_in_the_cloud_tells_it_the_flags_set_here_too() {
 }
 
 #[test]
+fn flags_set_on_a_drafts_new_version_whose_delivery_nobody_remembers_are_told() {
+    let mut world = scene("a D D DS");
+    let draft = world.cloud.get_mut(&RemoteId::new("a")).unwrap();
+    (draft.content, draft.revision) = (2, 1);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    let [op @ Op::Replace { base, .. }] = &plan.ops[..] else { panic!("{:?}", plan.ops) };
+    world.effect(op);
+    world.disk.get_mut(&base.file).unwrap().flags = flags("DFS");
+    world.run();
+    assert_eq!(world.cloud[&RemoteId::new("a")].flags, flags("DFS"));
+    assert_eq!(world.disk[&base.file].flags, flags("DFS"));
+}
+
+#[test]
 fn f27_ids_that_all_change_move_nothing_here() {
     let mut world = scene("a S S . \n b F F .");
     for content in [1, 2] {
