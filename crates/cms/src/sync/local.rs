@@ -7,7 +7,7 @@ use cms_engine::{
     Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, Row, RowId,
     UnixSeconds,
 };
-use cms_maildir::{Entry, FileName, How, Maildir, MaildirError, Place, WatchEvent, hash_file};
+use cms_maildir::{Entry, FileName, How, Maildir, MaildirError, Place, Scan, WatchEvent, hash_file};
 use cms_store::{After, Change, Deed, JournalEntry, Standing, Store, StoreError};
 use tracing::{debug, info, warn};
 
@@ -235,7 +235,8 @@ impl LocalSide {
         missing: Option<Absence>,
     ) -> Result<(), LocalError> {
         let Some(maildir) = self.maildir(id) else { return Ok(()) };
-        let scan = maildir.scan()?;
+        let mut scan = maildir.scan()?;
+        prefer_own_files(world, id, &mut scan);
         // Asked afterwards: what was listed is believed only of our own.
         self.must_be_ours(world, id)?;
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
@@ -824,6 +825,20 @@ fn is_known(world: &World, id: MaildirId, entry: &Entry) -> bool {
     let same_name = |known: &Located| known.place == entry.place && known.name == entry.name;
     world.places.get(&key).is_some_and(same_name)
         && world.local.files.get(&key).is_some_and(|file| file.inode == entry.inode)
+}
+
+/// Of files with one base name, lets that one stand for it which the row knows: by its inode, and of several names of one
+/// file, by its flags. Any other choice would look like a change that somebody made while nothing was listed.
+fn prefer_own_files(world: &World, id: MaildirId, scan: &mut Scan) {
+    for double in &mut scan.doubles {
+        let row = world.synced.by_file(&FileKey::new(id, double.name.base_name.clone()));
+        let Some(row) = row.and_then(|row| world.synced.get(row)) else { continue };
+        let unlike = |entry: &Entry| (entry.inode != row.inode, entry.name.flags != row.flags.local);
+        let chosen = scan.entries.iter_mut().find(|entry| entry.name.base_name == double.name.base_name);
+        if let Some(chosen) = chosen.filter(|chosen| unlike(double) < unlike(chosen)) {
+            std::mem::swap(chosen, double);
+        }
+    }
 }
 
 /// A file that isn't where the tree says, or a name that is taken, means that the tree is behind the disk.

@@ -57,6 +57,24 @@ fn the_daemon_brings_back_what_went_before_it_and_tells_the_rest() {
 }
 
 #[test]
+fn of_two_names_of_one_file_the_one_that_was_known_still_counts_at_the_next_start() {
+    let world = calm(2);
+    let id = world.receive("Inbox", "twice");
+    world.sync();
+    let flagged_name = world.set_letters("INBOX", &world.file_of("INBOX", "twice"), "F");
+    world.sync();
+    assert!(flagged(&world, &id));
+    // It would come first in any order of names.
+    let inbox = world.path("INBOX");
+    fs::hard_link(inbox.join(&flagged_name), inbox.join(flagged_name.trim_end_matches('F'))).unwrap();
+    world.cloud.reset_counters();
+    world.sync();
+    assert_eq!(world.asked("patch"), 0);
+    assert!(flagged(&world, &id));
+    world.assert_lawful();
+}
+
+#[test]
 fn online_discards_what_was_changed_while_it_was_stopped() {
     let world = World::with(Options {
         messages: 6,
