@@ -1,5 +1,7 @@
 //! One simulated machine: the program on it is started, stopped, killed and started again, while everybody acts.
 
+mod scripted;
+
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::Future;

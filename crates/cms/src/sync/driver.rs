@@ -218,6 +218,8 @@ pub(crate) struct Driver {
     looked_again: u32,
     /// Whether a listing was made since which deletions weren't checked by another one.
     needs_second_look: bool,
+    /// Whether the Maildirs were listed only once in this run, so that a file may have been missed which no row tells of.
+    listed_once: bool,
     was_settled: bool,
     fatal: Option<SyncError>,
     /// What commands ask for, in their order, and the one under way.

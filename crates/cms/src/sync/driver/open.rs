@@ -113,6 +113,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         unreported: HashMap::default(),
         looked_again: 0,
         needs_second_look: true,
+        listed_once: true,
         was_settled: false,
         fatal: None,
         errands: VecDeque::new(),

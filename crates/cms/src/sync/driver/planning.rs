@@ -144,19 +144,21 @@ impl Driver {
     ///
     /// Directories are listed one after the other. A file that is moved meanwhile may be missing in both; and a Trash flag
     /// seen in the second may end a move whose copy had gone into the first after that was listed. The watcher's events
-    /// need no such care, since they come in the order in which things happened.
+    /// need no such care, since they come in the order in which things happened. A message without a row may have a file
+    /// that was renamed during the first listing, where the state was lost.
     fn must_look_twice(&mut self, steps: &[Op]) -> bool {
-        let follows_from_absence = |op: &Op| {
-            matches!(
-                op,
-                Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. } | Op::Deliver { row: Some(_), .. }
-            )
+        let listed_once = self.listed_once;
+        let follows_from_absence = |op: &Op| match op {
+            Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. } | Op::Deliver { row: Some(_), .. } => true,
+            Op::Deliver { row: None, .. } => listed_once,
+            _ => false,
         };
         if !self.needs_second_look || !steps.iter().any(follows_from_absence) {
             return false;
         }
         self.rescan(self.watching.then_some(Absence::Settling));
         self.needs_second_look = self.world.is_touched();
+        self.listed_once &= self.needs_second_look;
         self.world.touch_everything();
         true
     }
