@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cms_engine::{ContentHash, Flags};
 
 /// What begins the account of a message that is nowhere any more.
-pub(super) const LOST: &str = "LOST: ";
+const LOST: &str = "LOST: ";
 
 /// The flags that are changed and compared.
 pub(super) const FLAGS: [Flags; 2] = [Flags::SEEN, Flags::FLAGGED];
@@ -268,9 +268,12 @@ impl Ledger {
         // What was told to the cloud and not written down looks like the cloud's own wish afterwards.
         let told_twice = self.killed && message.flagged_here.iter().filter(|(its, _)| *its == flag).count() > 1;
         let uncertain = left || told_twice || copied || self.is_unsure(message);
+        // What a lost state left in the Maildir where the cloud had it before stands for it, with its old flags, once the
+        // file that came anew is taken away.
+        let left_over = self.lost_state && !message.put_there.is_empty() && !message.put_here.is_empty();
         match (last(&message.flagged_there), last(&message.flagged_here)) {
             (None, None) => [was].into(),
-            (Some(there), None) if !copied => [there].into(),
+            (Some(there), None) if !copied && !left_over => [there].into(),
             (None, Some(here)) if !uncertain => [here].into(),
             (Some(there), Some(here)) if !uncertain => [there, here].into(),
             // What was told to the cloud in between may be all that is left.

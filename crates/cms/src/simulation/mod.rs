@@ -150,11 +150,6 @@ fn run_seeds(from: u64, seeds: u64, flaw: Option<Flaw>, stop_at_first: bool) -> 
     (failures, ran)
 }
 
-/// Not one world may lose a message. In so many of them, one may end with a message in another place, or with another flag,
-/// than was wanted last, or with a copy too many: each of these is a rare meeting of several mishaps that is still open,
-/// and is told.
-const WORLDS_TO_ONE_OPEN: u64 = 1000;
-
 #[test]
 fn many_seeds_end_with_both_sides_the_same_and_nothing_lost() {
     let seeds = number("CMS_SIMULATION_SEEDS").unwrap_or(300);
@@ -163,15 +158,11 @@ fn many_seeds_end_with_both_sides_the_same_and_nothing_lost() {
     let (failures, ran) = run_seeds(from, seeds, None, false);
     println!("{ran} seeds from {from} in {:.0} s", began.elapsed().as_secs_f64());
     for (seed, problem) in failures.iter().take(100) {
-        println!("open: seed {seed}:\n  {problem}");
+        println!("seed {seed}:\n  {problem}");
     }
-    let lost: Vec<u64> =
-        failures.iter().filter(|(_, problem)| problem.contains(ledger::LOST)).map(|(seed, _)| *seed).collect();
-    assert!(lost.is_empty(), "these seeds lost a message: {lost:?}");
-    let most = ran / WORLDS_TO_ONE_OPEN;
     assert!(
-        failures.len() as u64 <= most,
-        "{} seeds failed, and {most} would be borne; see the first with CMS_SIMULATION_SEED={} cargo test -p cms --lib simulation::replay -- --nocapture",
+        failures.is_empty(),
+        "{} seeds failed; see the first with CMS_SIMULATION_SEED={} cargo test -p cms --lib simulation::replay -- --nocapture",
         failures.len(),
         failures[0].0
     );
