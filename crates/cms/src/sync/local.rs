@@ -16,6 +16,8 @@ use crate::sync::saved_copy::hash_without_lengths;
 use crate::sync::world::{Located, World};
 
 /// One configured Maildir, readable or not.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 struct Configured {
     id: MaildirId,
     path: PathBuf,
@@ -24,6 +26,8 @@ struct Configured {
     was_there: bool,
     /// The id in its mark; nothing if it was never marked.
     mark: Option<String>,
+    /// Whether it couldn't be marked, so that it is tried again.
+    unmarked: bool,
     /// The file system's name for it while it is open.
     identity: Option<(u64, u64)>,
     /// Whether another directory is in its place.
@@ -114,6 +118,7 @@ impl LocalSide {
             opened: None,
             was_there: false,
             mark,
+            unmarked: false,
             identity: None,
             replaced: false,
             doubted: false,
@@ -201,7 +206,10 @@ impl LocalSide {
     /// again.
     fn must_be_ours(&mut self, world: &mut World, id: MaildirId) -> Result<(), LocalError> {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
-        let Some(mark) = configured.mark.clone() else { return Ok(()) };
+        let Some(mark) = configured.mark.clone() else {
+            configured.mark_again(world);
+            return Ok(());
+        };
         let Some(maildir) = configured.opened.take() else { return Ok(()) };
         let found = maildir.mark();
         let same_directory = maildir.identity().is_ok_and(|identity| Some(identity) == configured.identity);
@@ -297,7 +305,10 @@ impl LocalSide {
             world.put_file(key, file, Located { place, name });
             return Ok(());
         }
-        let Some(facts) = maildir.inspect(place, &name)? else { return Ok(()) };
+        let Some(facts) = maildir.inspect(place, &name)? else {
+            world.missed |= row.is_none();
+            return Ok(());
+        };
         if let Some((known, file)) = world.places.get(&key).zip(world.local.files.get(&key))
             && (known.place != place || known.name != name)
             && (file.inode != facts.inode || look != Look::Written)
@@ -328,7 +339,10 @@ impl LocalSide {
             Some(row) if row.inode == facts.inode && look != Look::Written => None,
             _ => match self.content_of(&path, expected) {
                 Ok(content) => Some(content),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    world.missed |= is_stranger;
+                    return Ok(());
+                }
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
                 Err(error) => {
                     let located = Located { place, name: name.clone() };
@@ -793,12 +807,25 @@ impl Configured {
             Ok(()) => {
                 world.note(Change::SetMeta { key: mark_key(self.id), value: mark.clone() });
                 self.mark = Some(mark);
+                self.unmarked = false;
             }
             Err(error) => {
                 debug!(%error, "Couldn't mark a Maildir");
+                self.unmarked = true;
                 world.note(Change::SetMeta { key: mark_key(self.id), value: String::new() });
             }
         }
+    }
+
+    /// Tries once more to mark a Maildir that couldn't be marked. What isn't known by a mark is made anew where it is missing.
+    fn mark_again(&mut self, world: &mut World) {
+        let Some(maildir) = self.opened.take_if(|_| self.unmarked) else { return };
+        if maildir.identity().is_ok_and(|identity| Some(identity) == self.identity) {
+            // The first attempt may have come as far as the mark itself.
+            self.mark = maildir.mark().ok().flatten();
+            self.set_mark(world, &maildir);
+        }
+        self.opened = Some(maildir);
     }
 
     fn take_into_use(&mut self, maildir: Maildir) -> Result<(), MaildirError> {

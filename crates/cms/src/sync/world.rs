@@ -75,6 +75,9 @@ pub(crate) struct World {
     pub(crate) troubles: HashMap<RemoteId, Trouble>,
     /// Files without a row that can't be read, so that nobody knows what they are.
     pub(crate) unread: HashMap<FileKey, Unread>,
+    /// Whether a file without a row was gone when it was to be looked at. It has another name or place by now, which may be
+    /// heard of only later.
+    pub(crate) missed: bool,
     pub(crate) busy: Busy,
     /// The files without a row that changes under way will give to the rows of their messages.
     promised: HashMap<RemoteId, FileKey>,

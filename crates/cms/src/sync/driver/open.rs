@@ -51,6 +51,12 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     let routing = Routing::new(setup.route, Arc::new(store.clone()), mailbox_ids, maildir_ids.clone());
     rehome(&mut world, &routing, &maildir_ids);
 
+    // First of all, whatever becomes of this run: a Maildir that the state doesn't know would be made anew where it is missing.
+    let changes = world.take_changes();
+    if let Err(error) = database.apply(&changes) {
+        debug!(%error, "Couldn't write down which Maildirs there are");
+        world.put_back(changes);
+    }
     tidy(&store, &mut database, &world, (setup.surroundings.now)(), setup.keep_deleted_days);
 
     let store = Arc::new(store);

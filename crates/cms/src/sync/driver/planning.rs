@@ -144,9 +144,11 @@ impl Driver {
     ///
     /// Directories are listed one after the other. A file that is moved meanwhile may be missing in both; and a Trash flag
     /// seen in the second may end a move whose copy had gone into the first after that was listed. The watcher's events
-    /// need no such care, since they come in the order in which things happened. A message without a row may have a file
-    /// that was renamed during the first listing, where the state was lost.
+    /// need no such care, since they come in the order in which things happened; but a file that one of them tells of may be
+    /// gone again when it is looked at. A message without a row may have a file that was renamed during the first listing,
+    /// where the state was lost.
     fn must_look_twice(&mut self, steps: &[Op]) -> bool {
+        self.needs_second_look |= std::mem::take(&mut self.world.missed);
         let listed_once = self.listed_once;
         let follows_from_absence = |op: &Op| match op {
             Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. } | Op::Deliver { row: Some(_), .. } => true,
@@ -157,7 +159,7 @@ impl Driver {
             return false;
         }
         self.rescan(self.watching.then_some(Absence::Settling));
-        self.needs_second_look = self.world.is_touched();
+        self.needs_second_look = self.world.is_touched() || self.world.missed;
         self.listed_once &= self.needs_second_look;
         self.world.touch_everything();
         true
