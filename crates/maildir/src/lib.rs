@@ -8,7 +8,7 @@
 //! * Nothing is overwritten: a name that is taken is an error.
 //! * A listing is whole or an error, and it says whether the directory kept still meanwhile.
 //!
-//! All calls but [`Watcher::next_batch`] block for as long as the disk takes.
+//! All calls but [`Watcher::next_batch`] and [`Watcher::try_out`] block for as long as the disk takes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -16,6 +16,7 @@ mod deliver;
 mod directory;
 mod error;
 mod file_name;
+mod hearing;
 mod host;
 mod mark;
 mod rename;
@@ -26,6 +27,7 @@ pub use deliver::{Delivered, How};
 pub use directory::{FileFacts, Maildir, hash_file};
 pub use error::MaildirError;
 pub use file_name::{FileName, Place};
+pub use hearing::Hearing;
 pub use host::host_name;
 pub use scan::{Entry, Scan};
 pub use watch::{WatchEvent, Watcher};

@@ -7,14 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cms_engine::{HashMap, MaildirId};
+use cms_engine::{HashMap, HashSet, MaildirId};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use crate::file_name::is_helper;
-use crate::{Maildir, MaildirError, Place};
+use crate::hearing::{make_a_sound, trial_file};
+use crate::{Hearing, Maildir, MaildirError, Place};
 
 /// Something happened to a watched Maildir. What exactly, only the disk can tell: events are reasons to look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +70,8 @@ pub struct Watcher {
     maildirs: HashMap<MaildirId, Watched>,
     /// What was heard and not yet given out; kept here so that dropping a waiting call loses nothing.
     pending: VecDeque<WatchEvent>,
+    /// The Maildirs whose watch is being tried, and of which nothing was heard yet.
+    silent: HashSet<MaildirId>,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,8 @@ enum Role {
     Root(MaildirId),
     /// The directory in which the Maildir itself comes and goes.
     Parent(MaildirId),
+    /// The Maildir's `tmp`, while its watch is tried.
+    Trial(MaildirId),
 }
 
 /// What became of setting up one watch.
@@ -117,7 +122,7 @@ impl Watching {
 impl Role {
     fn maildir(&self) -> MaildirId {
         match self {
-            Self::Messages(id, _) | Self::Root(id) | Self::Parent(id) => *id,
+            Self::Messages(id, _) | Self::Root(id) | Self::Parent(id) | Self::Trial(id) => *id,
         }
     }
 }
@@ -143,7 +148,13 @@ impl Watcher {
             reason = "its successor is unsafe; an OwnedFd keeps what that asks for: one descriptor, open till dropped"
         )]
         let inotify = AsyncFd::new(descriptor).map_err(|error| MaildirError::io("open", nowhere, error))?;
-        Ok(Self { inotify, watches: HashMap::default(), maildirs: HashMap::default(), pending: VecDeque::new() })
+        Ok(Self {
+            inotify,
+            watches: HashMap::default(),
+            maildirs: HashMap::default(),
+            pending: VecDeque::new(),
+            silent: HashSet::default(),
+        })
     }
 
     /// Watches a Maildir from now on. Scan it afterwards: what happened before isn't told.
@@ -193,6 +204,38 @@ impl Watcher {
             }
         }
         Ok(self.pending.drain(..).collect())
+    }
+
+    /// Tries what is heard of each Maildir: a file is made and removed in its `tmp`, and if the kernel tells nothing of
+    /// that `within` some time, it won't tell of anything. Other events meanwhile are kept for [`Watcher::next_batch`].
+    pub async fn try_out(&mut self, within: Duration) -> Result<Vec<(MaildirId, Hearing)>, MaildirError> {
+        let present = self.maildirs.iter().filter(|(_, watched)| watched.present);
+        let maildirs: Vec<(MaildirId, PathBuf)> =
+            present.map(|(id, watched)| (*id, watched.path.join("tmp"))).collect();
+        for (id, tmp) in &maildirs {
+            // Where it can't be tried, such as for want of watches, silence would say nothing.
+            if self.watch(tmp, Role::Trial(*id), WatchFlags::CREATE).is_ok_and(|watch| watch != Watch::NoDirectory) {
+                self.silent.insert(*id);
+                if !make_a_sound(tmp) {
+                    self.silent.remove(id);
+                }
+            }
+        }
+        let until = Instant::now() + within;
+        // Whatever the kernel has told by the deadline counts, however late this gets to run.
+        self.read_available()?;
+        while !self.silent.is_empty()
+            && let Ok(heard) = timeout_at(until, self.wait()).await
+        {
+            heard?;
+        }
+        self.read_available()?;
+        self.drop_roles(|role| matches!(role, Role::Trial(_)));
+        let silent = std::mem::take(&mut self.silent);
+        let hearing = |(id, tmp): (MaildirId, PathBuf)| {
+            (id, if silent.contains(&id) { Hearing::Nothing } else { Hearing::at_best(&tmp) })
+        };
+        Ok(maildirs.into_iter().map(hearing).collect())
     }
 
     /// Takes in what the kernel has to tell and returns what was heard so far, in the order in which it happened; perhaps
@@ -261,6 +304,9 @@ impl Watcher {
                 }
                 (Role::Root(id), Some(name)) if name == "cur" || name == "new" => self.look_again(id),
                 (Role::Parent(id), Some(name)) if self.is_named(id, name) => self.look_again(id),
+                (Role::Trial(id), Some(name)) if trial_file(Path::new("")).as_os_str() == name => {
+                    self.silent.remove(&id);
+                }
                 _ => {}
             }
         }

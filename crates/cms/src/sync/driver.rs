@@ -5,6 +5,7 @@ mod asked;
 mod changes;
 mod downloads;
 mod errands;
+mod hearing;
 mod holding;
 mod local_side;
 mod open;
@@ -205,6 +206,10 @@ pub(crate) struct Driver {
     reopen_at: Option<Instant>,
     routing_retry_at: Option<Instant>,
     scan_at: Instant,
+    /// Maildirs of whose changes the kernel tells nothing, or not all.
+    unheard: HashSet<MaildirId>,
+    /// When those are listed again.
+    unheard_scan_at: Option<Instant>,
     tidy_at: Instant,
     hook_at: Option<Instant>,
 
@@ -383,6 +388,7 @@ impl Driver {
             Event::Role { mailbox, role } => self.told_role(mailbox, role),
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
             Event::Uploaded { underway, created } => self.uploaded(underway, created),
+            Event::TriedOut(heard) => self.tried_out(heard),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
                 warn!(%error, "Watching the Maildirs failed; starting to watch anew");
@@ -453,6 +459,9 @@ impl Driver {
         if self.watching && self.scan_at <= now {
             self.rescan(None);
         }
+        if self.unheard_scan_at.is_some_and(|at| at <= now) {
+            self.rescan_unheard();
+        }
         for row in self.flips.release(now) {
             self.world.touch_row(row);
         }
@@ -493,6 +502,7 @@ impl Driver {
             self.bring_back_at(),
             self.hook_at,
             self.watching.then_some(self.scan_at),
+            self.unheard_scan_at,
             self.flips.next_release(),
             self.watching.then_some(self.tidy_at),
             self.errand_due(),

@@ -7,8 +7,8 @@ use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
     FolderRole, MimeSink, NewMessage, Next, Outcome, Page, Seen, Whereabouts,
 };
-use cms_engine::{ContentHash, MailboxId, Op, RemoteId};
-use cms_maildir::{MaildirError, WatchEvent, Watcher};
+use cms_engine::{ContentHash, MailboxId, MaildirId, Op, RemoteId};
+use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -61,6 +61,8 @@ pub(crate) enum Event {
     UploadLookedFor { underway: Underway, found: Result<Vec<Seen>, CloudError> },
     /// An upload ended.
     Uploaded { underway: Underway, created: Created },
+    /// How much is heard of what happens in the Maildirs.
+    TriedOut(Vec<(MaildirId, Hearing)>),
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
 }
@@ -358,8 +360,22 @@ pub(crate) async fn bring_back(
 /// twice, short enough that nobody notices.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(30);
 
+/// How long the kernel may take to tell of a change, until it is taken for one that tells of none.
+const TRIAL: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Hears of changes in the Maildirs until the loop ends.
 pub(crate) async fn watch(mut watcher: Watcher, surroundings: Surroundings, events: Sender<Event>) {
+    // An ear that is told when to listen needs no trial.
+    if surroundings.deaf_for.is_none() {
+        let event = match watcher.try_out(TRIAL).await {
+            Ok(heard) => Event::TriedOut(heard),
+            Err(error) => Event::Watched(Err(error)),
+        };
+        let failed = matches!(event, Event::Watched(_));
+        if events.send(event).await.is_err() || failed {
+            return;
+        }
+    }
     loop {
         let batch = match &surroundings.deaf_for {
             None => watcher.next_batch(SETTLE).await,

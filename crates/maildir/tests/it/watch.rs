@@ -2,7 +2,7 @@ use std::fs;
 use std::time::Duration;
 
 use cms_engine::MaildirId;
-use cms_maildir::{Maildir, Place, WatchEvent, Watcher};
+use cms_maildir::{Hearing, Maildir, Place, WatchEvent, Watcher};
 
 use crate::{Fixture, at, flags};
 
@@ -161,6 +161,24 @@ fn a_maildir_that_is_not_there_cannot_be_watched() {
         let mut watcher = Watcher::new().unwrap();
         assert!(watcher.add(MaildirId(1), &fixture.maildir).is_err());
         assert!(matches!(at("new/1.a").0, Place::New));
+    });
+}
+
+#[test]
+fn f31_what_is_heard_of_a_maildir_is_tried() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut watcher = Watcher::new().unwrap();
+        watcher.add(MaildirId(1), &fixture.maildir).unwrap();
+        fixture.put("new/1.a", "x");
+        let heard = watcher.try_out(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(heard, [(MaildirId(1), Hearing::Everything)]);
+        assert!(fs::read_dir(fixture.maildir.path().join("tmp")).unwrap().next().is_none(), "nothing is left behind");
+        until(&mut watcher, &written(1, "new/1.a")).await;
+        // Where no file can be made, silence says nothing.
+        fs::remove_dir(fixture.maildir.path().join("tmp")).unwrap();
+        let heard = watcher.try_out(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(heard, [(MaildirId(1), Hearing::Everything)]);
     });
 }
 

@@ -19,6 +19,8 @@ use crate::sync::{Start, SyncError};
 impl Driver {
     pub(super) fn hear(&mut self, batch: Vec<WatchEvent>) {
         let serious = self.local.hear(&mut self.world, batch);
+        // What went from one Maildir may have gone to one of which nothing is heard.
+        self.needs_second_look |= !self.unheard.is_empty();
         if LocalSide::is_settling(&self.world) {
             self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
         }
@@ -100,17 +102,21 @@ impl Driver {
 
     /// Lists all readable Maildirs again.
     pub(super) fn rescan(&mut self, missing: Option<Absence>) {
+        self.list_again(&self.local.ids(), missing);
+        self.scan_at = Instant::now() + SAFETY_SCAN;
+    }
+
+    pub(super) fn list_again(&mut self, ids: &[MaildirId], missing: Option<Absence>) {
         self.world.hear(Some((Heard::Scan, self.now())));
-        for id in self.local.ids() {
-            if let Err(error) = self.local.scan(&mut self.world, id, missing) {
-                self.give_up_maildir(id, &error);
+        for id in ids {
+            if let Err(error) = self.local.scan(&mut self.world, *id, missing) {
+                self.give_up_maildir(*id, &error);
             }
         }
         if LocalSide::is_settling(&self.world) {
             self.vanish_settles_at = Some(Instant::now() + PAIRING_WINDOW);
         }
         self.world.hear(None);
-        self.scan_at = Instant::now() + SAFETY_SCAN;
         self.needs_second_look = true;
     }
 

@@ -110,6 +110,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         reopen_at: None,
         routing_retry_at: None,
         scan_at: Instant::now() + SAFETY_SCAN,
+        unheard: HashSet::default(),
+        unheard_scan_at: None,
         tidy_at: Instant::now() + BETWEEN_TIDYINGS,
         hook_at: None,
         flips: Flips::default(),
