@@ -54,10 +54,15 @@ fn choose(history: &History, chosen: &Chosen, days: u32) -> Result<Vec<Removed>,
     let (from, until) = match (chosen.hour, chosen.since) {
         (Some(Hour(hour)), _) => (hour, UnixSeconds(hour.0 + 3_600)),
         (None, Some(since)) => (since.from(now), UnixSeconds(i64::MAX)),
-        (None, None) => (kept, UnixSeconds(i64::MAX)),
+        (None, None) => (UnixSeconds(i64::MIN), UnixSeconds(i64::MAX)),
     };
-    let mut removed = history.removed(from.max(kept)).map_err(could_not_read)?;
-    removed.retain(|removed| removed.at < until && chosen.search.as_ref().is_none_or(|words| removed.has_words(words)));
+    // What a wrong clock has noted may be from any time, and is kept all the same.
+    let mut removed = history.removed(UnixSeconds(i64::MIN)).map_err(could_not_read)?;
+    removed.retain(|removed| {
+        (removed.kept || removed.at >= kept)
+            && (from..until).contains(&removed.at)
+            && chosen.search.as_ref().is_none_or(|words| removed.has_words(words))
+    });
     Ok(removed)
 }
 

@@ -197,6 +197,7 @@ impl Machine {
             dry_run: false,
             surroundings: Surroundings {
                 now: start,
+                uptime: Arc::new(move || began.elapsed()),
                 host: "simulated".to_owned(),
                 deaf_for: Some(Arc::new(move || {
                     let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);

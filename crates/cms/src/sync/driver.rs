@@ -35,6 +35,7 @@ use crate::control::{Door, Listening};
 use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::sync::age::Age;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::flips::Flips;
@@ -211,6 +212,7 @@ pub(crate) struct Driver {
     /// When those are listed again.
     unheard_scan_at: Option<Instant>,
     tidy_at: Instant,
+    age: Age,
     hook_at: Option<Instant>,
 
     flips: Flips,
@@ -467,8 +469,9 @@ impl Driver {
         }
         if self.watching && self.tidy_at <= now {
             self.tidy_at = now + open::BETWEEN_TIDYINGS;
-            let today = self.now();
-            open::shorten_journal(&mut self.database, today, self.keep_deleted_days);
+            let age = self.age();
+            open::shorten_journal(&mut self.database, age, self.keep_deleted_days);
+            self.note_age();
             self.compare_if_due();
         }
         let time_of_day = self.now();
@@ -584,6 +587,7 @@ impl Driver {
         if !self.watching {
             self.report_local_only(Duration::ZERO);
         }
+        self.note_age();
         let written = self.write_down();
         self.summary.troubles = self.world.trouble_lines();
         self.summary.missing_here = self.world.missing_here() as u64;
@@ -599,6 +603,17 @@ impl Driver {
     /// The time of day, for what is written down.
     fn now(&self) -> UnixSeconds {
         (self.surroundings.now)()
+    }
+
+    /// The same by the state's own clock, by which it is told how long something has been kept.
+    fn age(&self) -> UnixSeconds {
+        self.age.now(&self.surroundings)
+    }
+
+    fn note_age(&mut self) {
+        if let Some(note) = self.age.note(&self.surroundings) {
+            self.world.note(note);
+        }
     }
 
     fn mailbox_mut(&mut self, id: MailboxId) -> Option<&mut Mailbox> {

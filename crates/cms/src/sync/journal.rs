@@ -9,6 +9,8 @@ use crate::sync::world::World;
 #[derive(Clone, Debug)]
 pub(crate) struct Reason {
     pub(crate) at: UnixSeconds,
+    /// The same by the state's own clock.
+    pub(crate) age: UnixSeconds,
     pub(crate) wanted: Wanted,
     pub(crate) because: Because,
     pub(crate) heard: Heard,
@@ -79,7 +81,7 @@ impl World {
     }
 
     /// Finds out why a step is taken. Ask before it is.
-    pub(crate) fn reason(&self, op: &Op, at: UnixSeconds) -> Reason {
+    pub(crate) fn reason(&self, op: &Op, at: UnixSeconds, age: UnixSeconds) -> Reason {
         let because = Because::of(op, &self.cloud, &self.local, &self.synced);
         let wish = op
             .row()
@@ -94,7 +96,7 @@ impl World {
             Wanted::Word | Wanted::Undo | Wanted::Restore => (None, Heard::Command),
         };
         let (heard, heard_at) = told.map_or((otherwise, None), |(heard, at)| (*heard, Some(*at)));
-        Reason { at, wanted, because, heard, heard_at, undo: wish.and_then(|wish| wish.undo), request: None }
+        Reason { at, age, wanted, because, heard, heard_at, undo: wish.and_then(|wish| wish.undo), request: None }
     }
 
     fn file_of<'a>(&'a self, op: &'a Op) -> Option<&'a FileKey> {
@@ -199,6 +201,7 @@ impl Reason {
     pub(crate) fn entry(&self, deed: Deed) -> JournalEntry {
         JournalEntry {
             at: self.at,
+            age: self.age,
             deed,
             wanted: self.wanted,
             because: self.because,

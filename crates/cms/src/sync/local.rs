@@ -538,7 +538,7 @@ impl LocalSide {
 
     /// Does one local op: the disk first, then the trees.
     pub(crate) fn perform(&self, world: &mut World, store: &Store, op: &Op, reason: &Reason) -> Result<(), LocalError> {
-        let now = reason.at;
+        let age = reason.age;
         match op {
             Op::Deliver { row, base } => {
                 let mut base = base.clone();
@@ -553,7 +553,7 @@ impl LocalSide {
                 let mut base = base.clone();
                 self.must_be_as_known(world, old)?;
                 self.deliver(world, store, &mut base, false)?;
-                self.unlink(world, store, old, now)?;
+                self.unlink(world, store, old, age)?;
                 world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default(), reason);
             }
             Op::Rename { row, from, base } => {
@@ -562,7 +562,7 @@ impl LocalSide {
                 world.confirm(&Op::Rename { row: *row, from: from.clone(), base }, &Answer::default(), reason);
             }
             Op::Remove { file, .. } => {
-                self.unlink(world, store, file, now)?;
+                self.unlink(world, store, file, age)?;
                 world.confirm(op, &Answer::default(), reason);
             }
             Op::Record { .. } | Op::Forget { .. } => world.confirm(op, &Answer::default(), reason),
@@ -629,7 +629,7 @@ impl LocalSide {
         Ok(())
     }
 
-    fn unlink(&self, world: &mut World, store: &Store, key: &FileKey, now: UnixSeconds) -> Result<(), LocalError> {
+    fn unlink(&self, world: &mut World, store: &Store, key: &FileKey, age: UnixSeconds) -> Result<(), LocalError> {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).cloned().ok_or(LocalError::LookAgain(id))?;
@@ -638,7 +638,7 @@ impl LocalSide {
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
         if let Some(hash) = hash {
             Self::keep(store, maildir, &located, &hash)?;
-            world.note(Change::Released { hash, at: now });
+            world.note(Change::Released { hash, at: age });
         }
         if !maildir.remove(located.place, &located.name).map_err(|error| look_again(error, id))? {
             return Err(LocalError::LookAgain(id));
@@ -726,7 +726,7 @@ impl LocalSide {
         if !world.is_stranger(key) {
             return Err(LocalError::NotThere);
         }
-        self.unlink(world, store, key, reason.at)?;
+        self.unlink(world, store, key, reason.age)?;
         world.note(Change::journal(JournalEntry { before: Some(standing.clone()), ..reason.entry(Deed::RemovedHere) }));
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! [`Driver`] is the loop. It owns the trees ([`world`]); [`local`] and [`tasks`] are its hands on the disk and in the
 //! cloud; [`routing`] answers which Maildir a message belongs to. What it tells its user is in [`report`].
 
+mod age;
 mod at_rest;
 mod driver;
 mod errand;

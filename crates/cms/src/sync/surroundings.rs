@@ -11,6 +11,8 @@ use cms_engine::UnixSeconds;
 pub(crate) struct Surroundings {
     /// The time of day.
     pub(crate) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
+    /// How long this machine has been running, asleep or not. Nobody can set that.
+    pub(crate) uptime: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// What this machine is called, for the names of files.
     pub(crate) host: String,
     /// How long until the watcher's next look at what it heard; nothing where the kernel wakes it.
@@ -22,7 +24,13 @@ pub(crate) struct Surroundings {
 impl Default for Surroundings {
     /// The system's.
     fn default() -> Self {
-        Self { now: Arc::new(system_time), host: cms_maildir::host_name(), deaf_for: None, single_thread: false }
+        Self {
+            now: Arc::new(system_time),
+            uptime: Arc::new(system_uptime),
+            host: cms_maildir::host_name(),
+            deaf_for: None,
+            single_thread: false,
+        }
     }
 }
 
@@ -34,6 +42,10 @@ impl Surroundings {
         }
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
     }
+}
+
+fn system_uptime() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)).unwrap_or_default()
 }
 
 fn system_time() -> UnixSeconds {

@@ -1,6 +1,7 @@
 //! A laptop: it sleeps, travels, has a clock that jumps, and loses the network in the middle of a sentence.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cms_engine::UnixSeconds;
@@ -125,6 +126,137 @@ fn another_time_zone_changes_nothing() {
         assert!(finished.stderr.contains("nothing to do"), "{zone}: {}", finished.stderr);
     }
     assert_eq!((world.files("INBOX"), times()), (names, before));
+    world.assert_lawful();
+}
+
+/// A clock that can be set while a program runs. That of how long the machine has been running stays what it is.
+struct Clock {
+    library: PathBuf,
+    shift: PathBuf,
+}
+
+impl Clock {
+    /// Nothing where there is no faketime.
+    fn new(world: &World) -> Option<Self> {
+        let directories = fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok).map(|entry| entry.path());
+        let library = directories.map(|path| path.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists())?;
+        let clock = Self { library, shift: world.path("clock") };
+        clock.set(0);
+        Some(clock)
+    }
+
+    /// Sets it so many hours ahead of the right time.
+    fn set(&self, hours: i64) {
+        let new = self.shift.with_extension("new");
+        fs::write(&new, format!("{hours:+}h\n")).unwrap();
+        fs::rename(new, &self.shift).unwrap();
+    }
+
+    /// Starts the program, which looks at this clock each time.
+    fn start(&self, world: &World, arguments: &[&str]) -> Running {
+        let mut command = world.command(arguments);
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.shift)
+            .env("FAKETIME_NO_CACHE", "1");
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+        Running::of(command)
+    }
+
+    fn sync(&self, world: &World) {
+        let finished = self.start(world, &["sync"]).finish();
+        assert!(finished.status.success(), "{}", finished.stderr);
+    }
+}
+
+const YEARS: i64 = 10 * 365 * 24;
+
+/// What of these contents the store still has.
+fn kept(world: &World, contents: &[String]) -> usize {
+    let is_kept = |hash: &&String| world.path(".cms/messages").join(&hash[..2]).join(&hash[2..]).exists();
+    contents.iter().filter(is_kept).count()
+}
+
+/// The numbers of what `cms restore` offers.
+fn offered(world: &World) -> Vec<String> {
+    let finished = world.cms(&["restore", "--list", "--json"]);
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let number = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["number"].to_string();
+    finished.stdout.lines().map(number).collect()
+}
+
+/// The network's time is set, or the battery's that is empty: years ahead, years back, and right again.
+#[test]
+fn a_clock_that_jumps_under_a_daemon_loses_and_delays_nothing() {
+    let world = World::with(Options { messages: 4, knobs: Knobs::calm(), ..Options::default() });
+    let Some(clock) = Clock::new(&world) else {
+        println!("skipped: needs faketime");
+        return;
+    };
+    let mut gone = Vec::new();
+    let daemon = clock.start(&world, &["run"]);
+    for (round, hours) in [YEARS, -YEARS, 0, -5, 24 * 40, 0].into_iter().enumerate() {
+        let [flagged, here, there] = ["flagged", "here", "there"].map(|what| format!("{what} {round}"));
+        let [id, deleted, other] = [&flagged, &here, &there].map(|subject| world.receive_read("Inbox", subject));
+        let names = [&flagged, &here, &there].map(|subject| world.file_of("INBOX", subject));
+        let hash =
+            |name: &String| blake3::hash(&fs::read(world.path("INBOX").join(name)).unwrap()).to_hex().to_string();
+        gone.extend([hash(&names[1]), hash(&names[2])]);
+        clock.set(hours);
+        world.cloud.expire_access_tokens();
+        world.set_letters("INBOX", &names[0], "FS");
+        world.set_letters("INBOX", &names[1], "ST");
+        world.cloud.delete_message("", &other, Deletion::Purge).unwrap();
+        wait_for("what was done on one side is done on the other", || {
+            is_flagged(&world, &id) && world.is_in(&deleted, TRASH) && world.files_of("INBOX", &there).is_empty()
+        });
+        world.wait_until_same("INBOX", "Inbox");
+    }
+    assert_eq!(daemon.stop().status.code(), Some(0));
+    for hours in [YEARS, 0, -YEARS, 0] {
+        clock.set(hours);
+        clock.sync(&world);
+        assert_eq!(kept(&world, &gone), gone.len(), "what was deleted is gone for good with the clock {hours} h ahead");
+        assert_eq!(offered(&world).len(), gone.len(), "with the clock {hours} h ahead");
+    }
+    let all = offered(&world);
+    let restored = world.cms(&[&["restore"], &all.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    assert!(restored.status.success(), "{}", restored.stderr);
+    assert_eq!(world.files("INBOX").len(), 4 + 6 * 3);
+    world.assert_lawful();
+}
+
+/// What a wrong clock has noted goes when its days are over, and not before; nor does what was there earlier.
+#[test]
+fn what_was_deleted_under_a_wrong_clock_is_kept_for_its_days_and_no_longer() {
+    let world = World::with(Options { messages: 4, knobs: Knobs::calm(), ..Options::default() });
+    let Some(clock) = Clock::new(&world) else {
+        println!("skipped: needs faketime");
+        return;
+    };
+    clock.sync(&world);
+    let mut gone = Vec::new();
+    for hours in [YEARS, -YEARS, 0] {
+        let name = world.files("INBOX").remove(0);
+        gone.push(blake3::hash(&fs::read(world.path("INBOX").join(&name)).unwrap()).to_hex().to_string());
+        world.set_letters("INBOX", &name, "ST");
+        clock.set(hours);
+        clock.sync(&world);
+        assert_eq!(kept(&world, &gone), gone.len());
+    }
+    // The half days that pass between the runs, the two jumps among them.
+    let mut hours = 0;
+    while hours < 13 * 24 {
+        hours += 12;
+        clock.set(hours);
+        clock.sync(&world);
+        assert_eq!(kept(&world, &gone[2..]), 1, "after {hours} h");
+    }
+    clock.set(hours + 12);
+    clock.sync(&world);
+    clock.set(hours + 25);
+    clock.sync(&world);
+    assert_eq!(kept(&world, &gone), 0, "the days are over");
     world.assert_lawful();
 }
 

@@ -13,6 +13,9 @@ use crate::StoreError;
 /// The schema version that brought the journal.
 const SINCE_VERSION: u32 = 3;
 
+/// The schema version that brought the age of entries.
+const AGE_SINCE: u32 = 5;
+
 /// What was done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Deed {
@@ -149,8 +152,10 @@ impl After {
 /// One entry of the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JournalEntry {
-    /// When.
+    /// When, by the computer's clock.
     pub at: UnixSeconds,
+    /// When, by the state's own clock, by which it is kept.
+    pub age: UnixSeconds,
     /// What.
     pub deed: Deed,
     /// Who wanted it.
@@ -237,10 +242,13 @@ impl Database {
                 ("number > (SELECT coalesce(max(number), 0) FROM journal) - ?1", i64::from(count))
             }
         };
+        // Who only reads may meet an older state.
+        let age = if self.version >= AGE_SINCE { "coalesce(age, at)" } else { "at" };
         let sql = format!(
             "SELECT number, at, deed, wanted, here, there, heard, heard_at, undo, row_id,
                     remote_id, mailbox, maildir, base_name, hash, local_flags, cloud_flags,
-                    new_id, new_mailbox, new_maildir, new_name, new_hash, new_local, new_cloud, request, answer
+                    new_id, new_mailbox, new_maildir, new_name, new_hash, new_local, new_cloud, request, answer,
+                    {age}
              FROM journal WHERE {condition} ORDER BY number"
         );
         self.each_row_of(&sql, [number], |row| {
@@ -261,13 +269,13 @@ impl Database {
         Ok(last + 1)
     }
 
-    /// Drops at most so many entries that were written before `until`, oldest first. Returns how many. The newest
-    /// entry stays, so that numbers are never given twice.
+    /// Drops at most so many entries that were written before `until` by the state's own clock, oldest first.
+    /// Returns how many. The newest entry stays, so that numbers are never given twice.
     pub fn prune_journal(&mut self, until: UnixSeconds, most: u32) -> Result<usize, StoreError> {
         let sql = "DELETE FROM journal WHERE number IN
                        (SELECT number FROM journal
                         WHERE number < (SELECT max(number) FROM journal) ORDER BY number LIMIT ?2)
-                   AND at < ?1";
+                   AND coalesce(age, at) < ?1";
         self.connection.execute(sql, params![until.0, most]).map_err(|error| self.failed(error))
     }
 }
@@ -289,9 +297,9 @@ pub(super) fn write(transaction: &Transaction<'_>, entry: &JournalEntry) -> rusq
             "INSERT INTO journal (at, deed, wanted, here, there, heard, heard_at, undo, row_id,
                                   remote_id, mailbox, maildir, base_name, hash, local_flags, cloud_flags,
                                   new_id, new_mailbox, new_maildir, new_name, new_hash, new_local, new_cloud,
-                                  request, answer)
+                                  request, answer, age)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-                     ?23, ?24, ?25)",
+                     ?23, ?24, ?25, ?26)",
         )?
         .execute(params![
             entry.at.0,
@@ -319,6 +327,7 @@ pub(super) fn write(transaction: &Transaction<'_>, entry: &JournalEntry) -> rusq
             new_flags.map(|flags| flags.cloud.bits()),
             entry.request,
             entry.answer,
+            entry.age.0,
         ])
         .map(|_| ())
 }
@@ -365,6 +374,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<JournalRecord> {
         number: row.get::<_, i64>(0)?.cast_unsigned(),
         entry: JournalEntry {
             at: UnixSeconds(row.get(1)?),
+            age: UnixSeconds(row.get(26)?),
             deed: Deed::of(deed % REFUSED),
             wanted: Wanted::of(row.get(3)?),
             because: Because { here: became(row.get(4)?), there: became(row.get(5)?) },

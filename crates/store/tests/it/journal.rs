@@ -15,6 +15,7 @@ fn standing(number: u32) -> Standing {
 pub(crate) fn entry(at: i64) -> JournalEntry {
     JournalEntry {
         at: UnixSeconds(at),
+        age: UnixSeconds(at),
         deed: Deed::Delivered,
         wanted: Wanted::Cloud,
         because: Because { here: Became::Absent, there: Became::New },

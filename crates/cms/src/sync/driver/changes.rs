@@ -98,7 +98,7 @@ impl Driver {
             let Some(id) = op.id(&self.world.synced).cloned() else { continue };
             self.writing.remove(&id);
             let mut reason = self.reasons.remove(&id).unwrap_or_else(|| self.reason(&op));
-            reason.at = self.now();
+            (reason.at, reason.age) = (self.now(), self.age());
             let mut ask = self.ask_after.remove(&id);
             match outcome {
                 Outcome::Done { id: new, now } => {

@@ -114,7 +114,7 @@ impl Holding {
 impl Driver {
     /// Forgets the deletions of the cycles that are over.
     pub(super) fn end_cycles(&mut self) {
-        let over = self.now().0 - CYCLE;
+        let over = self.age().0 - CYCLE;
         let Holding { notes, deleted, holds, .. } = &mut self.holding;
         if notes.first().is_none_or(|oldest| oldest.at.0 > over) {
             return;
@@ -130,7 +130,7 @@ impl Driver {
     /// Counts what a step deletes, which is done or on its way.
     pub(super) fn note_deletion(&mut self, op: &Op, deletes: Option<(Side, MailboxId)>) {
         let Some(((side, mailbox), row)) = deletes.zip(op.row()) else { return };
-        let note = DeletedNote { row, side, mailbox, at: self.now() };
+        let note = DeletedNote { row, side, mailbox, at: self.age() };
         if self.holding.word(row).is_none() && self.holding.count(note) {
             self.world.note(Change::Deleted(note));
         }

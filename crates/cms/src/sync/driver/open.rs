@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::sync::age::Age;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
 use crate::sync::flips::Flips;
@@ -23,7 +24,7 @@ use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
 use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
-use crate::sync::{Setup, SyncError};
+use crate::sync::{Setup, Surroundings, SyncError};
 
 /// Events that may wait for the loop; a page of a listing is one.
 const EVENTS: usize = 64;
@@ -45,6 +46,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
+    let mut age = Age::open(&database, &setup.surroundings).map_err(SyncError::Store)?;
     let local = open_maildirs(&setup, &store, &database, &mut world, &maildirs)?;
     let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
     let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
@@ -57,7 +59,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         debug!(%error, "Couldn't write down which Maildirs there are");
         world.put_back(changes);
     }
-    tidy(&store, &mut database, &world, (setup.surroundings.now)(), setup.keep_deleted_days);
+    tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
     let store = Arc::new(store);
     Ok(Driver {
@@ -113,6 +115,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         unheard: HashSet::default(),
         unheard_scan_at: None,
         tidy_at: Instant::now() + BETWEEN_TIDYINGS,
+        age,
         hook_at: None,
         flips: Flips::default(),
         told: HashSet::default(),
@@ -202,23 +205,32 @@ const SEARCHES: i64 = 7 * 86_400;
 const SEARCHED: &str = "store searched at";
 
 /// Lets go of what was deleted long ago. That this fails keeps nobody from their mail.
-fn tidy(store: &Store, database: &mut Database, world: &World, now: UnixSeconds, keep_deleted_days: u32) {
+fn tidy(
+    store: &Store,
+    database: &mut Database,
+    world: &World,
+    age: &mut Age,
+    surroundings: &Surroundings,
+    keep_deleted_days: u32,
+) {
+    let (now, today) = ((surroundings.now)(), age.now(surroundings));
     // Most starts have nothing to let go of, and need no list of what is in use.
     let in_use: LazyCell<HashSet<ContentHash>, _> = LazyCell::new(|| world.hashes().collect());
     let keep = |hash: &ContentHash| in_use.contains(hash);
     let tidied = (|| -> Result<(), StoreError> {
-        let released_until = UnixSeconds(now.0 - i64::from(keep_deleted_days) * 86_400);
+        database.apply(Vec::from_iter(age.note(surroundings)).as_slice())?;
+        let released_until = UnixSeconds(today.0 - i64::from(keep_deleted_days) * 86_400);
         let pruned = store.prune(database, released_until, keep)?;
         if pruned.messages > 0 {
             debug!(messages = pruned.messages, bytes = pruned.bytes, "Dropped messages that were deleted long ago");
         }
-        shorten_journal(database, now, keep_deleted_days);
+        shorten_journal(database, today, keep_deleted_days);
         // What a crash left without a name is noted now, and goes when its days are over.
         let searched: Option<i64> = database.meta(SEARCHED)?.and_then(|at| at.parse().ok());
         // A time that is yet to come was noted by a clock that has been set back since.
         if searched.is_none_or(|at| !(0..=SEARCHES).contains(&(now.0 - at))) {
             if searched.is_some() {
-                store.note_unused(database, now, keep)?;
+                store.note_unused(database, today, keep)?;
             }
             database.set_meta(SEARCHED, &now.0.to_string())?;
         }
@@ -236,8 +248,8 @@ pub(super) const BETWEEN_TIDYINGS: Duration = Duration::from_secs(3600);
 const ENTRIES_DROPPED: u32 = 5_000;
 
 /// Lets go of what was written into the journal long ago, a part of it at a time.
-pub(super) fn shorten_journal(database: &mut Database, now: UnixSeconds, keep_deleted_days: u32) {
-    let until = UnixSeconds(now.0 - i64::from(keep_deleted_days) * 86_400);
+pub(super) fn shorten_journal(database: &mut Database, age: UnixSeconds, keep_deleted_days: u32) {
+    let until = UnixSeconds(age.0 - i64::from(keep_deleted_days) * 86_400);
     match database.prune_journal(until, ENTRIES_DROPPED) {
         Ok(0) => {}
         Ok(entries) => debug!(entries, "Dropped old entries of the journal"),

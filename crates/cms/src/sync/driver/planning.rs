@@ -184,7 +184,7 @@ impl Driver {
 
     /// Why a step is taken. Ask before it is.
     pub(super) fn reason(&self, op: &Op) -> Reason {
-        let reason = self.world.reason(op, self.now());
+        let reason = self.world.reason(op, self.now(), self.age());
         let of_word = op.row().is_some_and(|row| self.holding.word(row).is_some());
         let wanted = if of_word && reason.undo.is_none() { Wanted::Word } else { reason.wanted };
         Reason { wanted, ..reason }

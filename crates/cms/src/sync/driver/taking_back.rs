@@ -205,6 +205,7 @@ impl Driver {
         use cms_engine::{Became, Because};
         Reason {
             at: self.now(),
+            age: self.age(),
             wanted: wish.wanted,
             because: Because { here: Became::Absent, there: Became::Absent },
             heard: Heard::Command,

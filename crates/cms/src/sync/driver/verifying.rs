@@ -145,6 +145,7 @@ impl Driver {
             if let Some(before) = self.world.synced.get(row).filter(|before| before.inode != 0) {
                 let reason = Reason {
                     at: now,
+                    age: self.age(),
                     wanted: Wanted::Local,
                     because: cms_engine::Because {
                         here: cms_engine::Became::Edited,
@@ -313,7 +314,8 @@ impl Driver {
         let now = self.now();
         let compared: Option<i64> = self.database.meta(COMPARED).ok().flatten().and_then(|at| at.parse().ok());
         match compared {
-            Some(at) if now.0 - at < BETWEEN_COMPARISONS.as_secs().cast_signed() => {}
+            // A time that is yet to come was noted by a clock that has been set back since.
+            Some(at) if (0..BETWEEN_COMPARISONS.as_secs().cast_signed()).contains(&(now.0 - at)) => {}
             Some(_) => self.take_own_errand(Errand::Verify),
             None => self.world.note(Change::SetMeta { key: COMPARED.to_owned(), value: now.0.to_string() }),
         }
