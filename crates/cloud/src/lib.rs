@@ -4,7 +4,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod contract;
+mod exchange;
 mod http;
 pub mod office365;
 
+pub use exchange::{Exchange, recorded};
 pub use http::{RetryPolicy, Timeouts, Transport};

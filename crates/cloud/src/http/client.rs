@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::policy::RetryPolicy;
 use super::retries::Retries;
 use super::transport::Transport;
+use crate::exchange::Sent;
 
 /// No answer that is held in memory as a whole comes near this: a page of a thousand messages without bodies is 1 MB.
 const LARGEST_JSON_BYTES: usize = 64 << 20;
@@ -77,6 +78,8 @@ pub(crate) struct Call {
     pub(crate) slots: usize,
     /// How many requests the service counts it as.
     pub(crate) cost: usize,
+    /// As what it was sent.
+    pub(crate) sent: Sent,
 }
 
 impl Call {
@@ -90,6 +93,7 @@ impl Call {
             urgency: Urgency::Urgent,
             slots: 1,
             cost: 1,
+            sent: Sent::default(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Http {
         let request = make_request(call, &token).map_err(failed)?;
         let mut response = self.transport.carry(request).await.map_err(|error| failed(Failure::Network(error)))?;
         let status = response.status();
+        call.sent.answered(status.as_u16());
         if status.is_success() {
             return Ok(Answer { response, token, _permit: permit });
         }
@@ -269,7 +274,9 @@ fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Fa
     let mut bearer = header(&format!("Bearer {}", token.reveal()))?;
     bearer.set_sensitive(true);
     headers.insert(AUTHORIZATION, bearer);
-    headers.insert("client-request-id", header(&random_guid())?);
+    let id = random_guid();
+    call.sent.begin(&id);
+    headers.insert("client-request-id", header(&id)?);
     if let Some(preferences) = &call.prefer {
         headers.insert("prefer", header(preferences)?);
     }

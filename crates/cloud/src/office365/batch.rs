@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::Account;
 use super::account::IMMUTABLE;
+use crate::exchange::{self, Exchange, Sent};
 use crate::http::{Call, Failure, History, ServiceError, Verdict, challenged_claims, not_accepted};
 
 /// The service takes no more in one batch (JSON batching documentation).
@@ -52,6 +53,15 @@ struct ItemAnswer {
     body: Value,
 }
 
+/// What came of a batch.
+struct BatchAnswer {
+    /// What it said of each request, if it did.
+    items: Vec<Option<ItemAnswer>>,
+    /// The token that it carried.
+    token: AccessToken,
+    sent: Sent,
+}
+
 /// Where one request stands.
 struct Standing {
     settled: Option<Result<Value, Failure>>,
@@ -63,6 +73,13 @@ struct Standing {
 impl Item {
     pub(super) fn get(path: &str, message: &RemoteId) -> Self {
         Self { method: Method::GET, path: path.to_owned(), body: None, message: message.clone() }
+    }
+
+    /// Notes that it was sent, unless it only asks.
+    fn note(&self, exchange: impl FnOnce(&RemoteId) -> Exchange) {
+        if self.method != Method::GET {
+            exchange::note(|| exchange(&self.message));
+        }
     }
 
     fn prefer(&self) -> String {
@@ -110,16 +127,14 @@ impl Account {
             Some(body) => Call::json(item.method.clone(), url, body),
             None => Call { method: item.method.clone(), ..Call::get(url) },
         };
-        self.http.json(&call.prefer(item.prefer())).await
+        let call = call.prefer(item.prefer());
+        let answer = self.http.json(&call).await;
+        item.note(|message| call.sent.exchange(Some(message), None));
+        answer
     }
 
     /// Sends one batch. Its answers come in any order, and some may not come at all.
-    async fn run_batch(
-        &self,
-        items: &[Item],
-        group: &[usize],
-        linked: Linked,
-    ) -> Result<(Vec<Option<ItemAnswer>>, AccessToken), Failure> {
+    async fn run_batch(&self, items: &[Item], group: &[usize], linked: Linked) -> Result<BatchAnswer, Failure> {
         let mut requests = Vec::with_capacity(group.len());
         for (position, index) in group.iter().enumerate() {
             let item = &items[*index];
@@ -143,7 +158,7 @@ impl Account {
             Linked::Not => group.len(),
         };
         let (body, token) = self.http.json_with_token(&call).await?;
-        Ok((match_answers(body, group.len()), token))
+        Ok(BatchAnswer { items: match_answers(body, group.len()), token, sent: call.sent })
     }
 
     /// Notes what a batch brought, and says how long to wait before what is still open is sent again.
@@ -151,10 +166,10 @@ impl Account {
         &self,
         items: &[Item],
         group: &[usize],
-        answer: Result<(Vec<Option<ItemAnswer>>, AccessToken), Failure>,
+        answer: Result<BatchAnswer, Failure>,
         standings: &mut [Standing],
     ) -> Duration {
-        let (answers, token) = match answer {
+        let BatchAnswer { items: answers, token, sent } = match answer {
             Ok(answer) => answer,
             Err(Failure::Status(error)) if (400..500).contains(&error.status) && !matches!(error.status, 401 | 429) => {
                 // The batch was refused as such, perhaps for one of its requests: the others needn't suffer for it.
@@ -184,6 +199,8 @@ impl Account {
                 }
                 continue;
             };
+            let status = Some(answer.status);
+            items[*index].note(|message| Exchange { status, ..sent.exchange(Some(message), None) });
             if (200..300).contains(&answer.status) {
                 standing.settled = Some(Ok(answer.body));
                 continue;

@@ -20,6 +20,7 @@ use super::account::IMMUTABLE;
 use super::message::{SELECT, Told, read_message};
 use super::properties::EXPAND;
 use crate::contract::{CloudError, Created, Fidelity, FolderId, FolderRole, NewMessage, Outcome, Seen, Uploads};
+use crate::exchange;
 use crate::http::{Call, Failure, Retries, ServiceError};
 
 /// A request is no longer than this (Outlook MIME limits), and its body is base64: three bytes become four.
@@ -56,15 +57,18 @@ impl Account {
             Ok(body) => body,
             Err(error) => return Created::Refused(error),
         };
-        let url = if new.draft {
-            self.url(&["me", "messages"], "")
+        let (url, line) = if new.draft {
+            (self.url(&["me", "messages"], ""), "POST /me/messages")
         } else {
-            self.beta_url(&["me", "mailFolders", &new.folder.0, "importMime"])
+            let url = self.beta_url(&["me", "mailFolders", &new.folder.0, "importMime"]);
+            (url, "POST /me/mailFolders/{id}/importMime")
         };
         let call = Call::text(Method::POST, url, body).prefer(IMMUTABLE);
         let mut retries = Retries::new(&self.http);
         let failure = loop {
-            let (failure, token) = match self.http.json_once(&call).await {
+            let answer = self.http.json_once(&call).await;
+            exchange::note(|| call.sent.exchange(None, Some(line)));
+            let (failure, token) = match answer {
                 Ok((body, _)) => return made(&body),
                 Err(failed) => failed,
             };
@@ -116,7 +120,9 @@ impl Account {
         let url = self.url(&["me", "messages", id.as_str(), "$value"], "");
         let mut call = Call::text(Method::PUT, url, body).prefer(IMMUTABLE);
         call.if_match = revision.map(|revision| format!("W/\"{revision}\""));
-        match self.http.json(&call).await {
+        let answer = self.http.json(&call).await;
+        exchange::note(|| call.sent.exchange(Some(id), Some("PUT /me/messages/{id}/$value")));
+        match answer {
             Ok(body) => {
                 let now = read_message(&body, Told::AfterChange);
                 Outcome::Done { id: Some(now.as_ref().map_or_else(|| id.clone(), |seen| seen.id.clone())), now }

@@ -126,7 +126,11 @@ pub(crate) fn why(told: &Told) -> Vec<String> {
             (Ended::Refused, why) => format!("refused: {}", why.as_deref().unwrap_or("it didn't say why")),
         };
         lines.push(format!("asked   {request}"));
-        lines.push(format!("answer  {}", crate::envelope::harmless(&answer)));
+        let status = entry.status.map_or_else(String::new, |status| format!("{status}, "));
+        lines.push(format!("answer  {status}{}", crate::envelope::harmless(&answer)));
+        if let Some(id) = &entry.request_id {
+            lines.push(format!("known   to the service as client-request-id {id}"));
+        }
     } else if let Some(answer) = &entry.answer {
         lines.push(format!("note    {}", crate::envelope::harmless(answer)));
     }
@@ -227,6 +231,8 @@ pub(crate) fn json(history: &History, told: &Told) -> Value {
         "undo": entry.undo,
         "row": entry.row.map(|row| row.0),
         "request": entry.request,
+        "client_request_id": entry.request_id,
+        "status": entry.status,
         "answer": entry.answer,
         "subject": envelope.subject,
         "from": envelope.from,

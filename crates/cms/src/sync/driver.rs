@@ -389,7 +389,7 @@ impl Driver {
             Event::LookedAtDoubtful { answers } => self.looked_at_doubtful(answers),
             Event::Role { mailbox, role } => self.told_role(mailbox, role),
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
-            Event::Uploaded { underway, created } => self.uploaded(underway, created),
+            Event::Uploaded { underway, created, exchange } => self.uploaded(underway, created, exchange),
             Event::TriedOut(heard) => self.tried_out(heard),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {

@@ -1,5 +1,6 @@
 //! What the journal says of a step: who wanted it, what had become of the message, by which observation that was learned.
 
+use cms_cloud::Exchange;
 use cms_engine::{Answer, Became, Because, FileKey, HashMap, Op, RemoteId, Row, RowId, UnixSeconds};
 use cms_store::{After, Change, Deed, Ended, Heard, JournalEntry, Standing, Wanted};
 
@@ -19,6 +20,8 @@ pub(crate) struct Reason {
     pub(crate) undo: Option<u32>,
     /// What the cloud is asked.
     pub(crate) request: Option<String>,
+    /// As what that was sent, and what was answered.
+    pub(crate) exchange: Option<Exchange>,
 }
 
 /// A wish of the user's that was told by a command and is on its way through the planner.
@@ -96,7 +99,17 @@ impl World {
             Wanted::Word | Wanted::Undo | Wanted::Restore => (None, Heard::Command),
         };
         let (heard, heard_at) = told.map_or((otherwise, None), |(heard, at)| (*heard, Some(*at)));
-        Reason { at, age, wanted, because, heard, heard_at, undo: wish.and_then(|wish| wish.undo), request: None }
+        Reason {
+            at,
+            age,
+            wanted,
+            because,
+            heard,
+            heard_at,
+            undo: wish.and_then(|wish| wish.undo),
+            request: None,
+            exchange: None,
+        }
     }
 
     fn file_of<'a>(&'a self, op: &'a Op) -> Option<&'a FileKey> {
@@ -197,6 +210,14 @@ impl World {
 }
 
 impl Reason {
+    /// Takes note of the request that was made of it; the last, if it took several.
+    pub(crate) fn sent(&mut self, exchange: Option<Exchange>) {
+        if let Some(line) = exchange.as_ref().and_then(|exchange| exchange.line.clone()) {
+            self.request = Some(line);
+        }
+        self.exchange = exchange;
+    }
+
     /// An entry with this reason that says nothing of a message yet.
     pub(crate) fn entry(&self, deed: Deed) -> JournalEntry {
         JournalEntry {
@@ -212,6 +233,8 @@ impl Reason {
             before: None,
             after: After::Nothing,
             request: self.request.clone(),
+            request_id: self.exchange.as_ref().map(|exchange| exchange.client_request_id.clone()),
+            status: self.exchange.as_ref().and_then(|exchange| exchange.status),
             answer: None,
             ended: Ended::Done,
         }

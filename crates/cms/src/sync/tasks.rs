@@ -7,7 +7,8 @@ use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
     FolderRole, MimeSink, NewMessage, Next, Outcome, Page, Seen, Whereabouts,
 };
-use cms_engine::{ContentHash, MailboxId, MaildirId, Op, RemoteId};
+use cms_cloud::{Exchange, recorded};
+use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
 use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
@@ -43,8 +44,8 @@ pub(crate) enum Event {
     },
     /// A download ended. `version` is what was downloaded, as the store knows it.
     Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
-    /// Changes in the cloud ended.
-    Applied { results: Vec<(Op, Outcome)> },
+    /// Changes in the cloud ended, each with the request that was made of it.
+    Applied { results: Vec<(Op, Outcome, Option<Exchange>)> },
     /// Messages were to be brought back into the folder that they are gone from.
     BroughtBack { results: Vec<(RemoteId, BroughtBack)> },
     /// A command asks something.
@@ -60,7 +61,7 @@ pub(crate) enum Event {
     /// The messages that an earlier upload may have made.
     UploadLookedFor { underway: Underway, found: Result<Vec<Seen>, CloudError> },
     /// An upload ended.
-    Uploaded { underway: Underway, created: Created },
+    Uploaded { underway: Underway, created: Created, exchange: Option<Exchange> },
     /// How much is heard of what happens in the Maildirs.
     TriedOut(Vec<(MaildirId, Hearing)>),
     /// Maildirs changed.
@@ -261,15 +262,17 @@ pub(crate) struct Making {
 impl Making {
     /// Makes the message, and moves it to where it belongs.
     pub(crate) async fn run(mut self, underway: Underway, events: Sender<Event>) {
-        let created = match self.made.take() {
-            Some(seen) => Created::Made(seen),
-            None => self.create().await,
+        let (created, mut exchanges) = if let Some(seen) = self.made.take() {
+            (Created::Made(seen), Vec::new())
+        } else {
+            recorded(self.create()).await
         };
+        let exchange = exchanges.pop();
         let created = match created {
             Created::Made(seen) if seen.folder.as_ref() != Some(&self.folder) => self.settle(seen).await,
             other => other,
         };
-        let _ = events.send(Event::Uploaded { underway, created }).await;
+        let _ = events.send(Event::Uploaded { underway, created, exchange }).await;
     }
 
     async fn create(&self) -> Created {
@@ -310,18 +313,23 @@ pub(crate) async fn update_draft(
     events: Sender<Event>,
 ) {
     let id = if let Op::UpdateDraft { base, .. } = &op { base.remote.clone() } else { return };
-    let outcome = match store.outgoing(&hash) {
-        Ok(mime) => account.replace(&id, revision.as_deref(), &mut prefix.as_bytes().chain(mime)).await,
-        Err(error) => Outcome::Later(CloudError::Sink(error)),
+    let (outcome, mut exchanges) = match store.outgoing(&hash) {
+        Ok(mime) => recorded(account.replace(&id, revision.as_deref(), &mut prefix.as_bytes().chain(mime))).await,
+        Err(error) => (Outcome::Later(CloudError::Sink(error)), Vec::new()),
     };
-    let _ = events.send(Event::Applied { results: vec![(op, outcome)] }).await;
+    let _ = events.send(Event::Applied { results: vec![(op, outcome, exchanges.pop())] }).await;
 }
 
 /// Makes changes in the cloud.
 pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp)>, events: Sender<Event>) {
     let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().unzip();
-    let outcomes = account.apply(&requests).await;
-    let _ = events.send(Event::Applied { results: ops.into_iter().zip(outcomes).collect() }).await;
+    let (outcomes, exchanges) = recorded(account.apply(&requests)).await;
+    // Of several requests about one message, the last decided.
+    let mut last: HashMap<RemoteId, Exchange> =
+        exchanges.into_iter().filter_map(|exchange| Some((exchange.message.clone()?, exchange))).collect();
+    let with_exchange = |((op, request), outcome): ((Op, CloudOp), Outcome)| (op, outcome, last.remove(&request.id));
+    let results = ops.into_iter().zip(requests).zip(outcomes).map(with_exchange).collect();
+    let _ = events.send(Event::Applied { results }).await;
 }
 
 /// Moves messages back into the folder that they are gone from, as far as they can still be found.
@@ -400,7 +408,15 @@ pub(crate) struct TakenBack {
     /// The folder that it was to be brought back to.
     pub(crate) folder: FolderId,
     /// What the cloud says of it now, and by what request it was moved if it had to be; or why it can't be had back.
-    pub(crate) outcome: Result<(Seen, Option<String>), String>,
+    pub(crate) outcome: Result<(Seen, Option<Moved>), String>,
+}
+
+/// How a message was moved back.
+pub(crate) struct Moved {
+    /// What was asked.
+    pub(crate) request: String,
+    /// As what that was sent, and what was answered.
+    pub(crate) exchange: Option<Exchange>,
 }
 
 /// Moves messages back to the folders that they were deleted from, as far as the cloud still has them.
@@ -422,7 +438,7 @@ async fn take_one_back(
     account: &dyn CloudAccount,
     step: &Step,
     folder: &FolderId,
-) -> Result<(Seen, Option<String>), String> {
+) -> Result<(Seen, Option<Moved>), String> {
     let Some(id) = step.message.remote.clone() else { return Err("the cloud doesn't have it".to_owned()) };
     let ask = async |id: RemoteId| match account.look_up(&[id]).await.pop() {
         Some(Ok(Whereabouts::Here(seen))) => Ok(seen),
@@ -436,11 +452,12 @@ async fn take_one_back(
     }
     let change = CloudChange::Move { to: folder.clone() };
     let request = account.request_line(&change);
-    match account.apply(&[CloudOp { id: id.clone(), change }]).await.pop() {
+    let (mut outcomes, mut exchanges) = recorded(account.apply(&[CloudOp { id: id.clone(), change }])).await;
+    match outcomes.pop() {
         Some(Outcome::Done { id: new, .. }) => {
             let seen = ask(new.unwrap_or(id)).await?;
             if seen.folder.as_ref() == Some(folder) {
-                Ok((seen, Some(request)))
+                Ok((seen, Some(Moved { request, exchange: exchanges.pop() })))
             } else {
                 Err("the cloud says that it moved it back, and has it elsewhere".to_owned())
             }

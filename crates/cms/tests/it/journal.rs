@@ -3,7 +3,7 @@
 use serde_json::Value;
 use simcloud::{Action, Deletion, Fault, FlagChange, Knobs, NewMessage, Options};
 
-use crate::mail_program::INBOX_AND_LISTS;
+use crate::mail_program::{INBOX_AND_LISTS, text};
 use crate::world::{Finished, World, wait_for};
 
 pub(crate) fn calm(messages: usize, folders: &[&str]) -> World {
@@ -95,6 +95,8 @@ fn the_story_of_a_message_says_when_it_was_seen_which_rule_decided_and_what_was_
     wait_for("it is gone here", || world.files_of("INBOX", "story").is_empty());
     wait_for("that is written down", || deeds(&world, "story").len() == 3);
     daemon.stop();
+    let made = world.cloud.requests(0);
+    let patch = made.iter().find(|request| request.kind == "patch").unwrap();
 
     let path = world.path("INBOX").join(&name);
     for sought in ["<story@domain.com>", "story@domain.com", path.to_str().unwrap()] {
@@ -107,7 +109,8 @@ fn the_story_of_a_message_says_when_it_was_seen_which_rule_decided_and_what_was_
             "by watching the Maildir: here other flags, in the cloud unchanged",
             "rule    flags that changed here are told to the cloud",
             "asked   PATCH /me/messages/{id}",
-            "answer  done; its flags there are now S",
+            "answer  200, done; its flags there are now S",
+            &format!("known   to the service as client-request-id {}", patch.client_request_id),
             "removed from INBOX",
             "by asking the cloud for this message: here unchanged, in the cloud gone",
             "rule    what the cloud deleted goes here too",
@@ -118,10 +121,57 @@ fn the_story_of_a_message_says_when_it_was_seen_which_rule_decided_and_what_was_
             assert!(story.contains(expected), "{sought}: {expected:?} is missing in:\n{story}");
         }
     }
-    let last = objects(&world, &["log", "story@domain.com", "--json"]).pop().unwrap();
+    let all = objects(&world, &["log", "story@domain.com", "--json"]);
+    let asked = all.iter().find(|entry| entry["did"] == "flagged there").unwrap();
+    let exchange = [&asked["request"], &asked["client_request_id"], &asked["status"]];
+    assert_eq!(
+        serde_json::json!(exchange),
+        serde_json::json!(["PATCH /me/messages/{id}", patch.client_request_id, 200])
+    );
+    assert!(all.iter().all(|entry| entry["request"].is_null() == entry["client_request_id"].is_null()));
+    let last = all.last().unwrap();
     assert_eq!(last["now"]["synced"], serde_json::json!([]));
     failed_with(&world.cms(&["log", "<nobody@domain.com>"]), "nothing is known of `<nobody@domain.com>`");
     world.assert_lawful();
+}
+
+/// Changes that go together have the id of their batch, and each an answer of its own.
+#[test]
+fn a_refusal_and_its_neighbour_tell_the_request_that_both_were_a_part_of() {
+    let world = calm(0, &[]);
+    let subjects = ["first", "second", "third"];
+    let ids = subjects.map(|subject| world.receive_read("Inbox", subject));
+    world.sync();
+    world.cloud.inject(Fault { path: ids[1].clone(), ..Fault::always("batch-item:patch", Action::status(403)) });
+    for subject in subjects {
+        world.set_letters("INBOX", &world.file_of("INBOX", subject), "FS");
+    }
+    world.cms(&["sync"]);
+    let made = world.cloud.requests(0);
+    let sent_as = |kind: &str| &made.iter().rfind(|request| request.kind == kind).unwrap().client_request_id;
+    // What comes after a refusal in a batch is made by itself.
+    for (subject, status, kind) in [("first", 200, "batch"), ("second", 403, "batch"), ("third", 200, "patch")] {
+        let all = objects(&world, &["log", &format!("{subject}@domain.com"), "--json"]);
+        let asked = all.iter().find(|entry| entry["did"] == "flagged there").unwrap();
+        assert_eq!((&asked["status"], asked["done"] == true), (&status.into(), status == 200), "{subject}");
+        assert_eq!(asked["client_request_id"], **sent_as(kind), "{subject}");
+    }
+}
+
+#[test]
+fn an_upload_tells_its_request() {
+    let world = calm(0, &[]);
+    world.configure("MailDir(\"Drafts\")\nOffice365(\"drafts\", account)\n");
+    world.sync();
+    world.put("Drafts", "cur/1795426808.6043_1.vm:2,DS", text("mine"));
+    world.sync();
+    let all = objects(&world, &["log", "mine@domain.com", "--json"]);
+    let asked = all.iter().find(|entry| entry["did"] == "uploaded").unwrap();
+    assert_eq!((&asked["request"], &asked["status"]), (&"POST /me/messages".into(), &201.into()));
+    let made = world.cloud.requests(0);
+    assert!(
+        made.iter().any(|request| asked["client_request_id"] == *request.client_request_id && request.status == 201)
+    );
 }
 
 #[test]

@@ -16,6 +16,9 @@ const SINCE_VERSION: u32 = 3;
 /// The schema version that brought the age of entries.
 const AGE_SINCE: u32 = 5;
 
+/// The schema version that brought the requests' ids.
+const EXCHANGE_SINCE: u32 = 6;
+
 /// What was done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Deed {
@@ -176,6 +179,10 @@ pub struct JournalEntry {
     pub after: After,
     /// What the cloud was asked.
     pub request: Option<String>,
+    /// As what the cloud's own logs know that request.
+    pub request_id: Option<String>,
+    /// The status of the answer.
+    pub status: Option<u16>,
     /// What it answered, beyond that it is done.
     pub answer: Option<String>,
     /// How it ended.
@@ -244,11 +251,12 @@ impl Database {
         };
         // Who only reads may meet an older state.
         let age = if self.version >= AGE_SINCE { "coalesce(age, at)" } else { "at" };
+        let exchange = if self.version >= EXCHANGE_SINCE { "request_id, status" } else { "NULL, NULL" };
         let sql = format!(
             "SELECT number, at, deed, wanted, here, there, heard, heard_at, undo, row_id,
                     remote_id, mailbox, maildir, base_name, hash, local_flags, cloud_flags,
                     new_id, new_mailbox, new_maildir, new_name, new_hash, new_local, new_cloud, request, answer,
-                    {age}
+                    {age}, {exchange}
              FROM journal WHERE {condition} ORDER BY number"
         );
         self.each_row_of(&sql, [number], |row| {
@@ -297,9 +305,9 @@ pub(super) fn write(transaction: &Transaction<'_>, entry: &JournalEntry) -> rusq
             "INSERT INTO journal (at, deed, wanted, here, there, heard, heard_at, undo, row_id,
                                   remote_id, mailbox, maildir, base_name, hash, local_flags, cloud_flags,
                                   new_id, new_mailbox, new_maildir, new_name, new_hash, new_local, new_cloud,
-                                  request, answer, age)
+                                  request, answer, age, request_id, status)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-                     ?23, ?24, ?25, ?26)",
+                     ?23, ?24, ?25, ?26, ?27, ?28)",
         )?
         .execute(params![
             entry.at.0,
@@ -328,6 +336,8 @@ pub(super) fn write(transaction: &Transaction<'_>, entry: &JournalEntry) -> rusq
             entry.request,
             entry.answer,
             entry.age.0,
+            entry.request_id,
+            entry.status,
         ])
         .map(|_| ())
 }
@@ -385,6 +395,8 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<JournalRecord> {
             before,
             after,
             request: row.get(24)?,
+            request_id: row.get(27)?,
+            status: row.get(28)?,
             answer: row.get(25)?,
             ended: if deed >= REFUSED { Ended::Refused } else { Ended::Done },
         },

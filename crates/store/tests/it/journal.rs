@@ -26,6 +26,8 @@ pub(crate) fn entry(at: i64) -> JournalEntry {
         before: None,
         after: After::AsItsRow(Sides { local: Flags::SEEN, cloud: Flags::SEEN }),
         request: None,
+        request_id: None,
+        status: None,
         answer: None,
         ended: Ended::Done,
     }
@@ -59,6 +61,8 @@ fn entries_come_back_as_they_went() {
             before: Some(standing(1)),
             after: After::As(Standing { flags: Sides { local: Flags::ALL, cloud: Flags::SEEN }, ..standing(1) }),
             request: Some("PATCH /me/messages/{id}".to_owned()),
+            request_id: Some("e1f0c0de-0000-4000-8000-000000000001".to_owned()),
+            status: Some(403),
             answer: Some("the cloud refuses".to_owned()),
             ended: Ended::Refused,
             ..entry(101)
@@ -177,6 +181,37 @@ fn a_database_from_before_the_journal_keeps_all_that_it_holds_and_gets_one() {
     let database = Database::open(directory.path()).unwrap();
     assert_eq!(read(&database, JournalPart::Newest(9)).len(), 1);
     assert_eq!(database.tree_sizes().unwrap(), (2, 1));
+}
+
+#[test]
+fn entries_from_before_their_age_and_their_requests_were_noted_are_read_and_go_by_their_time() {
+    let directory = TempDir::new().unwrap();
+    let old = of_version_1(&directory);
+    old.execute_batch(include_str!("../../src/database/schema_2.sql")).unwrap();
+    old.execute_batch(include_str!("../../src/database/schema_3.sql")).unwrap();
+    old.execute_batch(include_str!("../../src/database/schema_4.sql")).unwrap();
+    old.pragma_update(None, "user_version", 4).unwrap();
+    for at in [7, 8] {
+        let sql =
+            "INSERT INTO journal (at, deed, wanted, here, there, heard, request) VALUES (?1, 7, 1, 3, 2, 4, 'PATCH')";
+        old.execute(sql, [at]).unwrap();
+    }
+    drop(old);
+    let told = |database: &Database| {
+        let records = read(database, JournalPart::Newest(9));
+        let of = |entry: JournalEntry| (entry.at.0, entry.age.0, entry.request, entry.request_id, entry.status);
+        records.into_iter().map(|record| of(record.entry)).collect::<Vec<_>>()
+    };
+    let entry_at = |at| (at, at, Some("PATCH".to_owned()), None, None);
+    let reader = Database::open_read_only(directory.path()).unwrap().unwrap();
+    assert_eq!(told(&reader), [entry_at(7), entry_at(8)]);
+    drop(reader);
+    let mut database = Database::open(directory.path()).unwrap();
+    assert_eq!(told(&database), [entry_at(7), entry_at(8)]);
+    // A clock that is wrong has written it long ago, or long from now.
+    write(&mut database, &[JournalEntry { age: UnixSeconds(9), ..entry(1) }, entry(10)]);
+    assert_eq!(database.prune_journal(UnixSeconds(8), 5).unwrap(), 1);
+    assert_eq!(told(&database).iter().map(|told| told.0).collect::<Vec<_>>(), [8, 1, 10]);
 }
 
 #[test]

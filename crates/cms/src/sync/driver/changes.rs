@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudChange, CloudOp, DeleteAction, Outcome, Seen};
 use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId};
 use tokio::time::Instant;
@@ -92,13 +93,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn applied(&mut self, results: Vec<(Op, Outcome)>) {
+    pub(super) fn applied(&mut self, results: Vec<(Op, Outcome, Option<Exchange>)>) {
         self.changing -= 1;
-        for (op, outcome) in results {
+        for (op, outcome, exchange) in results {
             let Some(id) = op.id(&self.world.synced).cloned() else { continue };
             self.writing.remove(&id);
             let mut reason = self.reasons.remove(&id).unwrap_or_else(|| self.reason(&op));
             (reason.at, reason.age) = (self.now(), self.age());
+            reason.sent(exchange);
             let mut ask = self.ask_after.remove(&id);
             match outcome {
                 Outcome::Done { id: new, now } => {

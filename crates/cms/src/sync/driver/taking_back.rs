@@ -13,7 +13,7 @@ use crate::problem::with_causes;
 use crate::sync::driver::Driver;
 use crate::sync::errand::Undone;
 use crate::sync::journal::{Reason, Wish};
-use crate::sync::tasks::{self, TakenBack};
+use crate::sync::tasks::{self, Moved, TakenBack};
 use crate::sync::undo::{Intent, Step, take_back};
 
 impl Driver {
@@ -212,6 +212,7 @@ impl Driver {
             heard_at: None,
             undo: wish.undo,
             request: None,
+            exchange: None,
         }
     }
 
@@ -227,14 +228,15 @@ impl Driver {
     }
 
     /// Puts the file of a message that is in its mailbox again where it was.
-    fn take_back_in(&mut self, step: &Step, folder: &FolderId, seen: &Seen, moved: Option<String>, wish: Wish) {
+    fn take_back_in(&mut self, step: &Step, folder: &FolderId, seen: &Seen, moved: Option<Moved>, wish: Wish) {
         let text = self.step_in_words(step);
         let place = self.mailboxes.iter().find(|mailbox| mailbox.folder.as_ref() == Some(folder));
         let Some(mailbox) = place.map(|mailbox| mailbox.id) else { return };
         let message = &step.message;
         let mut reason = self.command_reason(wish);
-        if let Some(request) = moved {
+        if let Some(Moved { request, exchange }) = moved {
             reason.request = Some(request);
+            reason.sent(exchange);
             let after = Standing { remote: Some(seen.id.clone()), mailbox: Some(mailbox), ..message.clone() };
             let entry = JournalEntry {
                 before: Some(message.clone()),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudError, Created, Fidelity, FolderRole, Seen};
 use cms_engine::{
     Answer, CloudBytes, CloudMessage, ContentHash, FileKey, Flags, HashMap, LocalFile, MailboxId, MessageId, Op, Plan,
@@ -250,14 +251,14 @@ impl Driver {
     }
 
     /// What became of an upload.
-    pub(super) fn uploaded(&mut self, underway: Underway, created: Created) {
+    pub(super) fn uploaded(&mut self, underway: Underway, created: Created, exchange: Option<Exchange>) {
         let Underway { op, file, .. } = underway;
         match created {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
                 self.uploads.done(&file);
                 self.end_upload(&file);
-                self.link_upload(&op, &seen);
+                self.link_upload(&op, &seen, exchange);
             }
             Created::Unknown(error) => {
                 warn!(
@@ -279,7 +280,7 @@ impl Driver {
         }
     }
 
-    fn link_upload(&mut self, op: &Op, seen: &Seen) {
+    fn link_upload(&mut self, op: &Op, seen: &Seen, exchange: Option<Exchange>) {
         let Op::Upload { mailbox, draft, .. } = op else { return };
         let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
         let mailbox = place.map_or(*mailbox, |place| place.id);
@@ -288,7 +289,8 @@ impl Driver {
         let revision = seen.revision.clone().map(Into::into);
         // Its bytes are read back once.
         let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
-        let reason = self.reason(op);
+        let mut reason = self.reason(op);
+        reason.sent(exchange);
         self.world.put_cloud(seen.id.clone(), message);
         let answer = Answer {
             id: Some(seen.id.clone()),

@@ -155,6 +155,7 @@ impl Driver {
                     heard_at: None,
                     undo: None,
                     request: None,
+                    exchange: None,
                 };
                 let before = Standing::from(before);
                 let after = Standing { hash: *found, ..before.clone() };
