@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::policy::RetryPolicy;
 use super::retries::Retries;
 use super::transport::Transport;
+use crate::background::urgency_here;
 use crate::exchange::Sent;
 
 /// No answer that is held in memory as a whole comes near this: a page of a thousand messages without bodies is 1 MB.
@@ -228,8 +229,9 @@ impl Http {
     /// Who has to wait for the budget keeps no place: the reserve is of use only to calls that get through.
     /// A pause that it isn't sensible to wait for fails as the call did that brought it.
     async fn pass(&self, call: &Call) -> Result<Permit, Failure> {
+        let urgency = urgency_here(call.urgency);
         loop {
-            let permit = self.gate.pass(call.urgency, call.slots).await;
+            let permit = self.gate.pass(urgency, call.slots).await;
             let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
             let pause = until.saturating_duration_since(Instant::now());
             if pause > self.policy.longest_pause {
@@ -242,7 +244,7 @@ impl Http {
                 tokio::time::sleep_until(until).await;
                 continue;
             }
-            let reserve = match call.urgency {
+            let reserve = match urgency {
                 Urgency::Urgent => 0,
                 Urgency::Bulk => self.reserve,
             };

@@ -97,6 +97,18 @@ fn words(report: &Report) -> String {
     for trouble in &report.disk {
         let _ = writeln!(text, "trouble: {}", trouble.what);
     }
+    if let Some(compared) = &report.compared {
+        let found = match compared.differences {
+            0 => "the same".to_owned(),
+            differences => format!("{}, which were told", counted(differences, "difference")),
+        };
+        let _ = writeln!(
+            text,
+            "compared everything {}: {} read, {found}",
+            utc(compared.at.max(0).cast_unsigned()),
+            counted(compared.files, "file")
+        );
+    }
     for shown in &report.maildirs {
         let state = match shown.state {
             MaildirState::Known => "",

@@ -22,7 +22,9 @@ pub(crate) use crate::page::{Headline, HeldReport};
 pub(crate) use client::Client;
 pub(crate) use door::Door;
 pub(crate) use message::{Reply, Request, Which};
-pub(crate) use report::{AccountReport, MailboxReport, MaildirReport, MaildirState, ProcessReport, Report};
+pub(crate) use report::{
+    AccountReport, ComparisonReport, MailboxReport, MaildirReport, MaildirState, ProcessReport, Report,
+};
 pub(crate) use server::{Asked, Listening, serve};
 
 /// Why nobody could be asked, or no answer came.

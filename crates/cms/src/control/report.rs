@@ -16,6 +16,20 @@ pub(crate) struct Report {
     /// What the disk refuses for now.
     #[serde(default)]
     pub(crate) disk: Vec<Trouble>,
+    /// The last comparison of everything, if there was one.
+    #[serde(default)]
+    pub(crate) compared: Option<ComparisonReport>,
+}
+
+/// What a comparison of everything found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ComparisonReport {
+    /// When it ended, in seconds since 1970.
+    pub(crate) at: i64,
+    /// How many files were read.
+    pub(crate) files: u64,
+    /// How many differences there were. They were told, and mended as far as the planner knows how.
+    pub(crate) differences: u64,
 }
 
 /// The process that holds the state.

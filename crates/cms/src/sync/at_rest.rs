@@ -6,12 +6,20 @@ use std::path::Path;
 use cms_maildir::Maildir;
 use cms_store::{Database, StoreError};
 
-use crate::control::{HeldReport, MailboxReport, MaildirReport, MaildirState, Report};
+use crate::control::{ComparisonReport, HeldReport, MailboxReport, MaildirReport, MaildirState, Report};
 use crate::sync::local::mark_key;
 use crate::sync::world::{ONLY_HERE, rfc3339};
 
 /// The key of the held deletions in the database, as JSON.
 pub(super) const HELD: &str = "held deletions";
+
+/// The key of what the last comparison of everything found, as JSON.
+pub(super) const COMPARISON: &str = "comparison";
+
+/// What the last comparison of everything found, if there was one.
+pub(super) fn comparison(database: &Database) -> Result<Option<ComparisonReport>, StoreError> {
+    Ok(database.meta(COMPARISON)?.and_then(|json| serde_json::from_str(&json).ok()))
+}
 
 /// The key of the time at which a mailbox was last heard to the end, in seconds since 1970.
 pub(super) fn synced_at(mailbox: cms_engine::MailboxId) -> String {
@@ -26,6 +34,7 @@ pub(crate) fn complete(report: &mut Report, state_dir: &Path, account_names: &[S
     let known = database.mailboxes()?;
     let sizes: BTreeMap<_, _> =
         database.mailbox_sizes()?.into_iter().map(|(mailbox, all, waiting)| (mailbox, (all, waiting))).collect();
+    report.compared = comparison(&database)?;
     let held: Vec<HeldReport> =
         database.meta(HELD)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let mut troubles: BTreeMap<_, Vec<String>> = BTreeMap::new();

@@ -228,6 +228,8 @@ pub(crate) struct Driver {
     /// Whether the Maildirs were listed only once in this run, so that a file may have been missed which no row tells of.
     listed_once: bool,
     was_settled: bool,
+    /// Whether both sides weren't the same yet since the start.
+    first_time: bool,
     fatal: Option<SyncError>,
     /// What commands ask for, in their order, and the one under way.
     errands: VecDeque<Waiting>,
@@ -316,6 +318,9 @@ impl Driver {
                 let but = if self.summary.is_same() { "" } else { " but for what is told here" };
                 info!("Both sides are the same{but}; watching ({})", self.summary);
                 self.tell(&Notice::Settled);
+                if std::mem::take(&mut self.first_time) {
+                    self.compare_if_due();
+                }
             }
             if let Some(SyncError::Configuration { .. }) = self.fatal {
                 return self.finish_up().await;

@@ -7,7 +7,7 @@ use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
     FolderRole, MimeSink, NewMessage, Next, Outcome, Page, Seen, Whereabouts,
 };
-use cms_cloud::{Exchange, recorded};
+use cms_cloud::{Exchange, in_background, recorded};
 use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
 use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
@@ -489,7 +489,9 @@ pub(crate) async fn verify(
     let read = surroundings.aside(move || read_contents(&store, &expected, hurry)).await;
     let mut listing = Listing::default();
     for ToList { account, mailbox, name, folder } in mailboxes {
-        match list(account.as_ref(), &name, folder).await {
+        let listed = list(account.as_ref(), &name, folder);
+        let listed = if hurry { listed.await } else { in_background(listed).await };
+        match listed {
             Ok((seen, removed)) => {
                 listing.complete.insert(mailbox);
                 for seen in seen {

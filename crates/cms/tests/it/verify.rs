@@ -2,13 +2,15 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use cms_store::Database;
 use serde_json::Value;
 use simcloud::{Action, Deletion, Fault, FlagChange};
 
 use crate::journal::{calm, told};
 use crate::mail_program::INBOX_AND_LISTS;
-use crate::world::World;
+use crate::world::{World, wait_for};
 
 /// What differs, by its kind, where something must.
 #[track_caller]
@@ -46,6 +48,48 @@ fn both_sides_are_the_same_after_a_sync_and_verifying_changes_nothing() {
     for kind in ["value", "patch", "move", "delete"] {
         assert_eq!(world.asked(kind), 0, "{kind}");
     }
+    world.assert_lawful();
+}
+
+/// What `cms status` says of the last comparison.
+fn compared(world: &World) -> Value {
+    let finished = world.cms(&["status", "--json"]);
+    serde_json::from_str::<Value>(&finished.stdout).unwrap_or_else(|_| panic!("{}", finished.stderr))["compared"]
+        .clone()
+}
+
+/// It is due after a week, and where a clock that was ahead has written down when it was made.
+#[test]
+fn a_daemon_compares_by_itself_once_a_week_and_the_status_tells_what_it_found() {
+    let world = calm(6, &[]);
+    world.receive_read("Inbox", "edited");
+    world.sync();
+    assert_eq!(compared(&world), Value::Null);
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let path = world.path("INBOX").join(world.file_of("INBOX", "edited"));
+    OpenOptions::new().append(true).open(path).unwrap().write_all(b"edited\n").unwrap();
+    // The store's copy is fetched again; the edit stays, and is told again.
+    for (last, differences) in [(now - 8 * 86_400, 2), (now + 3650 * 86_400, 1)] {
+        let mut state = Database::open(&world.path(".cms")).unwrap();
+        state.set_meta("compared at", &last.to_string()).unwrap();
+        state.set_meta("comparison", "").unwrap();
+        drop(state);
+        let daemon = world.daemon();
+        wait_for("it has compared", || compared(&world) != Value::Null);
+        let found = compared(&world);
+        assert_eq!((&found["differences"], &found["files"]), (&differences.into(), &7.into()), "{}", daemon.stderr());
+        assert!(daemon.stop().status.success());
+        assert_eq!(compared(&world), found, "it is told without a daemon, too");
+        let text = world.cms(&["status"]).stdout;
+        let words = format!("7 files read, {differences} difference");
+        assert!(text.contains(&words), "{text}");
+    }
+    // It isn't due now.
+    let daemon = world.daemon();
+    let found = compared(&world);
+    world.let_polls_pass(2);
+    assert_eq!(compared(&world), found);
+    assert!(daemon.stop().status.success());
     world.assert_lawful();
 }
 

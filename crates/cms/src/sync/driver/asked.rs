@@ -8,6 +8,7 @@ use crate::control::{self, Asked, Listening, MailboxReport, MaildirReport, Maild
 use crate::control::{AccountReport, HeldReport, Reply, Report, Request, Which};
 use crate::problem::with_causes;
 use crate::sync::SyncError;
+use crate::sync::at_rest;
 use crate::sync::driver::{Driver, Mailbox};
 use crate::sync::tasks::Event;
 
@@ -130,6 +131,7 @@ impl Driver {
             accounts: accounts.collect(),
             maildirs: maildirs.collect(),
             disk: self.disk_troubles(),
+            compared: at_rest::comparison(&self.database).ok().flatten(),
             process: Some(ProcessReport { pid: status.pid, command: status.command, version: status.version }),
         }
     }

@@ -126,6 +126,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         needs_second_look: true,
         listed_once: true,
         was_settled: false,
+        first_time: true,
         fatal: None,
         errands: VecDeque::new(),
         errand: None,

@@ -10,7 +10,9 @@ use cms_store::{After, Change, Deed, Heard, JournalEntry, Standing, Wanted};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::control::ComparisonReport;
 use crate::problem::with_causes;
+use crate::sync::at_rest;
 use crate::sync::driver::Driver;
 use crate::sync::errand::{Errand, ErrandReport};
 use crate::sync::journal::Reason;
@@ -299,6 +301,13 @@ impl Driver {
         verification.differences.dedup();
         let now = self.now();
         self.world.note(Change::SetMeta { key: COMPARED.to_owned(), value: now.0.to_string() });
+        let report = ComparisonReport {
+            at: now.0,
+            files: verification.files_read,
+            differences: verification.differences.len() as u64,
+        };
+        let json = serde_json::to_string(&report).unwrap_or_default();
+        self.world.note(Change::SetMeta { key: at_rest::COMPARISON.to_owned(), value: json });
         if is_told {
             return;
         }
