@@ -53,12 +53,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     let routing = Routing::new(setup.route, Arc::new(store.clone()), mailbox_ids, maildir_ids.clone());
     rehome(&mut world, &routing, &maildir_ids);
 
-    // First of all, whatever becomes of this run: a Maildir that the state doesn't know would be made anew where it is missing.
-    let changes = world.take_changes();
-    if let Err(error) = database.apply(&changes) {
-        debug!(%error, "Couldn't write down which Maildirs there are");
-        world.put_back(changes);
-    }
+    write_down_maildirs(&mut world, &mut database);
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
     let store = Arc::new(store);
@@ -140,6 +135,15 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         shown_at: None,
         store,
     })
+}
+
+/// First of all, whatever becomes of this run: a Maildir that the state doesn't know would be made anew where it is missing.
+fn write_down_maildirs(world: &mut World, database: &mut Database) {
+    let changes = world.take_changes();
+    if let Err(error) = database.apply(&changes) {
+        debug!(%error, "Couldn't write down which Maildirs there are");
+        world.put_back(changes);
+    }
 }
 
 /// Opens the Maildirs. One that was there once and isn't, or isn't the one that we know, stays closed: whether that is
