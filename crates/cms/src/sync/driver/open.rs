@@ -33,15 +33,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     let lock = Lock::acquire(&setup.state_dir).map_err(SyncError::Store)?;
     let store = Store::open(&setup.state_dir).map_err(SyncError::Store)?;
     store.recover(&lock).map_err(SyncError::Store)?;
-    // Some damage shows only where the rows are read.
-    let loaded = match load(&setup) {
-        Err(SyncError::Store(StoreError::Damaged { .. })) => {
-            set_aside(&setup.state_dir)?;
-            load(&setup)?
-        }
-        other => other?,
-    };
-    let Loaded { mut database, maildirs, mailboxes, mut world } = loaded;
+    let Loaded { mut database, maildirs, mailboxes, mut world } = load_what_is_sound(&setup)?;
     let holding = Holding::load(&database, &world, &mailboxes).map_err(SyncError::Store)?;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
     debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
@@ -135,6 +127,17 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         shown_at: None,
         store,
     })
+}
+
+fn load_what_is_sound(setup: &Setup) -> Result<Loaded, SyncError> {
+    match load(setup) {
+        // Some damage shows only where the rows are read.
+        Err(SyncError::Store(StoreError::Damaged { .. })) => {
+            set_aside(&setup.state_dir)?;
+            load(setup)
+        }
+        other => other,
+    }
 }
 
 /// First of all, whatever becomes of this run: a Maildir that the state doesn't know would be made anew where it is missing.
