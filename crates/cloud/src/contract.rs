@@ -88,6 +88,9 @@ pub struct Capabilities {
     pub exclusive_flags: Flags,
     /// What becomes of messages that are given to it.
     pub uploads: Uploads,
+    /// How much time must lie between two polls of one mailbox for each mailbox of the account, so that polls use up only
+    /// a part of what the service takes.
+    pub poll_cost: Duration,
 }
 
 /// What becomes of messages that are given to a cloud.

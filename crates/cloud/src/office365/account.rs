@@ -12,6 +12,7 @@ use cms_auth::AccessTokens;
 use cms_engine::{Flags, RemoteId, UnixSeconds};
 use url::Url;
 
+use super::polls::Polls;
 use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
     FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
@@ -27,6 +28,9 @@ const PARALLEL: usize = 4;
 const RATE_LIMIT: u32 = 10_000;
 /// … in how long.
 const RATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// One in so many requests that the mailbox takes may be a poll.
+const POLL_SHARE: u32 = 4;
 
 /// What an [`Account`] is made of.
 #[derive(Clone)]
@@ -85,6 +89,7 @@ pub struct Account {
     pub(super) cannot_purge: AtomicBool,
     /// Whether the account turned out not to take messages other than drafts.
     pub(super) cannot_import: AtomicBool,
+    pub(super) polls: Polls,
     pub(super) well_known: Mutex<HashMap<&'static str, FolderId>>,
     pub(super) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
 }
@@ -130,6 +135,7 @@ impl Account {
             page_size: AtomicU32::new(page_size),
             cannot_purge: AtomicBool::new(false),
             cannot_import: AtomicBool::new(false),
+            polls: Polls::default(),
             well_known: Mutex::default(),
             now: options.now,
         })
@@ -175,6 +181,7 @@ impl CloudAccount for Account {
             settable_flags: settable,
             exclusive_flags: Flags::REPLIED | Flags::PASSED,
             uploads: self.uploads(),
+            poll_cost: RATE_WINDOW * POLL_SHARE / RATE_LIMIT,
         }
     }
 

@@ -100,7 +100,7 @@ impl Account {
         let mut segments = vec!["me", "messages", op.id.as_str()];
         segments.extend(action);
         let url = self.url(&segments, "");
-        Some(Item { method, path: self.relative(&url).to_owned(), body, message: op.id.clone() })
+        Some(Item { method, path: self.relative(&url).to_owned(), body, message: op.id.clone(), page_size: None })
     }
 
     async fn conclude(&self, op: &CloudOp, item: &Item, answer: Result<Value, Failure>) -> Outcome {
@@ -127,6 +127,7 @@ impl Account {
                         path: self.relative(&url).to_owned(),
                         body: None,
                         message: op.id.clone(),
+                        page_size: None,
                     };
                     match self.run_one(&delete).await {
                         Ok(body) => done(op, &body),

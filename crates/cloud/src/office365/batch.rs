@@ -17,7 +17,7 @@ use crate::exchange::{self, Exchange, Sent};
 use crate::http::{Call, Failure, History, ServiceError, Verdict, challenged_claims, not_accepted};
 
 /// The service takes no more in one batch (JSON batching documentation).
-const LARGEST_BATCH: usize = 20;
+pub(super) const LARGEST_BATCH: usize = 20;
 /// So many items of a batch the mailbox serves at a time; a fifth may be refused rather than wait.
 const SERVED_AT_A_TIME: usize = 4;
 /// Batches under way at a time.
@@ -35,6 +35,8 @@ pub(super) struct Item {
     pub(super) body: Option<Value>,
     /// The message that it is about: requests about one message keep their order.
     pub(super) message: RemoteId,
+    /// Of a page, how many entries it may have.
+    pub(super) page_size: Option<u32>,
 }
 
 /// How requests are sent together.
@@ -47,16 +49,16 @@ pub(super) enum Linked {
 }
 
 /// What a batch said of one request.
-struct ItemAnswer {
-    status: u16,
+pub(super) struct ItemAnswer {
+    pub(super) status: u16,
     headers: Map<String, Value>,
-    body: Value,
+    pub(super) body: Value,
 }
 
 /// What came of a batch.
-struct BatchAnswer {
+pub(super) struct BatchAnswer {
     /// What it said of each request, if it did.
-    items: Vec<Option<ItemAnswer>>,
+    pub(super) items: Vec<Option<ItemAnswer>>,
     /// The token that it carried.
     token: AccessToken,
     sent: Sent,
@@ -72,7 +74,12 @@ struct Standing {
 
 impl Item {
     pub(super) fn get(path: &str, message: &RemoteId) -> Self {
-        Self { method: Method::GET, path: path.to_owned(), body: None, message: message.clone() }
+        Self { method: Method::GET, path: path.to_owned(), body: None, message: message.clone(), page_size: None }
+    }
+
+    /// A page of at most so many entries.
+    pub(super) fn page(path: &str, size: u32) -> Self {
+        Self { page_size: Some(size), ..Self::get(path, &RemoteId::new(path)) }
     }
 
     /// Notes that it was sent, unless it only asks.
@@ -84,7 +91,11 @@ impl Item {
 
     fn prefer(&self) -> String {
         // What a question selects is wanted back, and so is what became of a change; only nothing more than that.
-        if self.method == Method::GET { IMMUTABLE.to_owned() } else { format!("{IMMUTABLE}, return=minimal") }
+        match self.page_size {
+            Some(size) => format!("odata.maxpagesize={size}, {IMMUTABLE}"),
+            None if self.method == Method::GET => IMMUTABLE.to_owned(),
+            None => format!("{IMMUTABLE}, return=minimal"),
+        }
     }
 }
 
@@ -134,7 +145,7 @@ impl Account {
     }
 
     /// Sends one batch. Its answers come in any order, and some may not come at all.
-    async fn run_batch(&self, items: &[Item], group: &[usize], linked: Linked) -> Result<BatchAnswer, Failure> {
+    pub(super) async fn run_batch(&self, items: &[Item], group: &[usize], linked: Linked) -> Result<BatchAnswer, Failure> {
         let mut requests = Vec::with_capacity(group.len());
         for (position, index) in group.iter().enumerate() {
             let item = &items[*index];
@@ -240,7 +251,7 @@ impl Account {
 }
 
 impl ItemAnswer {
-    fn error(&self) -> ServiceError {
+    pub(super) fn error(&self) -> ServiceError {
         let header = |name: &str| {
             let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
             value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))

@@ -80,6 +80,12 @@ impl Account {
     /// A further page, or the first of a later round.
     async fn go_on(&self, folder: &FolderId, link: &str, first: bool) -> Result<Changes, CloudError> {
         let Some(url) = self.own_link(link) else { return Ok(Changes::CursorLost) };
+        if !first
+            && let Some(body) = self.poll_with_others(&url).await
+            && let Ok(page) = parse_page(body, true)
+        {
+            return self.delta_page(page, false);
+        }
         match self.raw_page(&url, true).await {
             Ok(page) => self.delta_page(page, first),
             Err(Failure::Status(error)) if says_cursor_lost(&error) => Ok(Changes::CursorLost),

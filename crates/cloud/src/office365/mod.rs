@@ -14,6 +14,7 @@ mod fetch;
 mod folders;
 mod look_up;
 mod message;
+mod polls;
 mod properties;
 mod time;
 mod upload;

@@ -6,6 +6,7 @@ mod changes;
 mod claims;
 mod fetch;
 mod folders;
+mod polls;
 mod silence;
 mod support;
 mod throttling;

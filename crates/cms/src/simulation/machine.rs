@@ -206,6 +206,7 @@ impl Machine {
                     Duration::from_millis(deaf.random_range(20..longest))
                 })),
                 single_thread: true,
+                alarms: false,
             },
             progress: Progress::new(Kind::Silent),
             listener: None,

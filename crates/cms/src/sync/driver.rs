@@ -10,6 +10,7 @@ mod holding;
 mod local_side;
 mod open;
 mod planning;
+mod poll_times;
 mod rounds;
 mod showing;
 mod taking_back;
@@ -36,6 +37,7 @@ use crate::page::{Board, Trouble};
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::age::Age;
+use crate::sync::alarms;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::flips::Flips;
@@ -159,6 +161,8 @@ pub(crate) struct Driver {
     max_deletions: Option<u32>,
     keep_deleted_days: u32,
     poll_interval: Duration,
+    /// When anything last happened.
+    active_at: Instant,
     on_change: Option<String>,
     watching: bool,
 
@@ -259,6 +263,9 @@ impl Driver {
         self.must_have_maildirs()?;
         if self.watching {
             self.watch()?;
+            if self.surroundings.alarms {
+                self.tasks.spawn(alarms::listen(self.events.0.clone(), self.board.clone()));
+            }
         }
         // The cloud answers while the Maildirs are listed.
         self.poll_due();
@@ -388,7 +395,11 @@ impl Driver {
             Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
             Event::Applied { results } => self.applied(results),
             Event::BroughtBack { results } => self.brought_back(results),
-            Event::Asked(asked) => self.asked(asked),
+            Event::Alarm(alarm) => self.alarm(alarm),
+            Event::Asked(asked) => {
+                self.note_activity();
+                self.asked(asked);
+            }
             Event::TakenBack { results, wish } => self.taken_back(results, wish),
             Event::Compared { listing, contents } => self.looked_afresh(listing, contents),
             Event::LookedAtDoubtful { answers } => self.looked_at_doubtful(answers),

@@ -4,6 +4,7 @@
 //! cloud; [`routing`] answers which Maildir a message belongs to. What it tells its user is in [`report`].
 
 mod age;
+mod alarms;
 mod at_rest;
 mod driver;
 mod errand;

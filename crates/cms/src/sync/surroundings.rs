@@ -19,6 +19,8 @@ pub(crate) struct Surroundings {
     pub(crate) deaf_for: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
     /// Whether one thread does everything, so that a run can be repeated exactly.
     pub(crate) single_thread: bool,
+    /// Whether signals, the network and the clock are listened to.
+    pub(crate) alarms: bool,
 }
 
 impl Default for Surroundings {
@@ -30,6 +32,7 @@ impl Default for Surroundings {
             host: cms_maildir::host_name(),
             deaf_for: None,
             single_thread: false,
+            alarms: true,
         }
     }
 }

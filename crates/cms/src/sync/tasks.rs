@@ -21,6 +21,7 @@ use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
 use crate::sync::Surroundings;
+use crate::sync::alarms::Alarm;
 use crate::sync::driver::uploading::Underway;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
@@ -48,6 +49,8 @@ pub(crate) enum Event {
     Applied { results: Vec<(Op, Outcome, Option<Exchange>)> },
     /// Messages were to be brought back into the folder that they are gone from.
     BroughtBack { results: Vec<(RemoteId, BroughtBack)> },
+    /// The cloud is to be asked at once.
+    Alarm(Alarm),
     /// A command asks something.
     Asked(Asked),
     /// Messages whose deletion is taken back were brought back in the cloud, or not.

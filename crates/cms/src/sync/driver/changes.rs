@@ -19,6 +19,9 @@ const TRIES_OF_UNMADE: u32 = 3;
 impl Driver {
     /// Gives changes to the accounts that they concern.
     pub(super) fn act_there(&mut self, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            self.note_activity();
+        }
         let mut work: Vec<Vec<(Op, CloudOp)>> = self.accounts.iter().map(|_| Vec::new()).collect();
         for op in ops {
             match self.request(&op) {

@@ -23,11 +23,17 @@ impl Driver {
             return;
         }
         let now = Instant::now();
+        // Those of one account go out together, in one request.
+        let mut until = vec![now; self.accounts.len()];
+        for mailbox in self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none() && mailbox.next_poll <= now) {
+            until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
+        }
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
             let mailbox = &mut self.mailboxes[at];
             let once_is_enough = !self.watching && mailbox.polled;
-            if mailbox.round.is_some() || mailbox.next_poll > now || once_is_enough {
+            let due = if mailbox.failures == 0 { until[mailbox.account] } else { now };
+            if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough {
                 continue;
             }
             mailbox.round = Some(Round::default());
@@ -77,6 +83,7 @@ impl Driver {
             round.seen.clear();
             round.removals.clear();
         }
+        let is_news = !page.upserts.is_empty() || !page.removals.is_empty();
         for seen in &page.upserts {
             round.removals.remove(&seen.id);
             round.seen.insert(seen.id.clone());
@@ -89,6 +96,9 @@ impl Driver {
             }
         }
         self.ask(Some(id), questions);
+        if is_news {
+            self.note_activity();
+        }
         if let Next::Complete { cursor, whole } = page.next {
             self.last_page(id, cursor, whole);
         }
@@ -263,7 +273,7 @@ impl Driver {
         if self.loose_questions > 0 || !self.ask_after.is_empty() {
             return;
         }
-        let (poll_interval, now) = (self.poll_interval, self.now());
+        let now = self.now();
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let Some(round) = mailbox.round.take_if(|round| round.finished.is_some() && round.open_questions == 0) else {
             return;
@@ -283,7 +293,6 @@ impl Driver {
         mailbox.polled = true;
         mailbox.synced_at = Some(now);
         mailbox.trouble = None;
-        mailbox.next_poll = Instant::now() + poll_interval;
         mailbox.cursor.clone_from(&round.finished);
         if let Some(cursor) = round.finished {
             self.world.note(Change::SetCursor { mailbox: id, cursor: Some(cursor.0), complete: true });
@@ -292,6 +301,12 @@ impl Driver {
         if self.world.cloud.complete.insert(id) {
             info!(mailbox = %name, "Listed");
             self.world.touch_everything();
+        }
+        if let Some(account) = self.mailbox(id).map(|mailbox| mailbox.account) {
+            let next_poll = Instant::now() + self.poll_pause(account);
+            if let Some(mailbox) = self.mailbox_mut(id) {
+                mailbox.next_poll = next_poll;
+            }
         }
         // Changes of ours may have waited for this.
         self.plan_at.get_or_insert_with(Instant::now);
