@@ -12,7 +12,7 @@ use super::Context;
 use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Upload};
 use crate::problem::{ExitStatus, Problem};
 use crate::sign_in::{Invitation, SignInOptions, SignIns};
-use crate::sync::{Driver, Listener, MailboxSetup, Route, Setup, Start, Summary, Surroundings};
+use crate::sync::{Driver, Listener, MailboxSetup, QUICK_POLL_INTERVAL, Route, Setup, Start, Summary, Surroundings};
 
 /// How long somebody may take to sign in, where something waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -188,6 +188,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         mailboxes,
         maildirs: configuration.maildirs.iter().map(|maildir| maildir.path.clone()).collect(),
         poll_interval: configuration.poll_interval,
+        quick_poll_interval: QUICK_POLL_INTERVAL,
         keep_deleted_days: configuration.keep_deleted_days,
         max_deletions: configuration.max_deletions,
         on_change: configuration.on_change.clone(),

@@ -190,6 +190,8 @@ impl Machine {
             maildirs: self.pairs.iter().map(|pair| pair.maildir.clone()).collect(),
             route: Some(Arc::new(|mailbox, _: &[u8], _: Flags| Ok(mailbox))),
             poll_interval: Duration::from_secs(60),
+            // In a world something happens all the time, and polls are what takes its time.
+            quick_poll_interval: Duration::from_secs(60),
             keep_deleted_days: 14,
             max_deletions: None,
             on_change: None,

@@ -161,6 +161,7 @@ pub(crate) struct Driver {
     max_deletions: Option<u32>,
     keep_deleted_days: u32,
     poll_interval: Duration,
+    quick_poll_interval: Duration,
     /// When anything last happened.
     active_at: Instant,
     on_change: Option<String>,

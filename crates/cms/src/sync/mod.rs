@@ -56,7 +56,10 @@ pub(crate) struct Setup {
     pub(crate) maildirs: Vec<PathBuf>,
     /// Nothing where every message goes to the first Maildir.
     pub(crate) route: Option<Arc<Route>>,
+    /// Between two polls of a mailbox where nothing happens.
     pub(crate) poll_interval: Duration,
+    /// The same while things happen.
+    pub(crate) quick_poll_interval: Duration,
     pub(crate) keep_deleted_days: u32,
     pub(crate) max_deletions: Option<u32>,
     pub(crate) on_change: Option<String>,
@@ -71,6 +74,9 @@ pub(crate) struct Setup {
     /// Where the page asks.
     pub(crate) door: Option<Door>,
 }
+
+/// How often a mailbox is polled while things happen.
+pub(crate) const QUICK_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One configured mailbox.
 pub(crate) struct MailboxSetup {

@@ -25,6 +25,7 @@ mod mail_program;
 mod moves;
 mod mutt;
 mod namespace;
+mod polling;
 mod power;
 mod python_failures;
 mod redaction;

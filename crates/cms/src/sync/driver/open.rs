@@ -65,6 +65,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         max_deletions: setup.max_deletions,
         keep_deleted_days: setup.keep_deleted_days,
         poll_interval: setup.poll_interval,
+        quick_poll_interval: setup.quick_poll_interval,
         active_at: Instant::now(),
         on_change: setup.on_change,
         watching: false,

@@ -8,9 +8,6 @@ use tracing::debug;
 use crate::sync::alarms::Alarm;
 use crate::sync::driver::Driver;
 
-/// How often a mailbox is polled while things happen.
-const QUICK: Duration = Duration::from_secs(5);
-
 /// Between two polls lies at most this part of the time since anything happened, so that it gets quiet by and by.
 const PATIENCE: u32 = 12;
 
@@ -35,7 +32,7 @@ impl Driver {
         let least = self.accounts[account].capabilities().poll_cost.saturating_mul(mailboxes);
         let somebody_looks = self.board.as_ref().is_some_and(|board| board.open_tabs() > 0);
         let quiet = if somebody_looks { Duration::ZERO } else { self.active_at.elapsed() };
-        pause_after(quiet, least, self.poll_interval)
+        pause_after(quiet, least, self.quick_poll_interval, self.poll_interval)
     }
 
     /// Polls every mailbox at once, whatever its time would be.
@@ -48,10 +45,10 @@ impl Driver {
     }
 }
 
-/// The pause between two polls where nothing has happened for `quiet`, the account bears one in `least`, and the user
-/// wants one in `longest`.
-fn pause_after(quiet: Duration, least: Duration, longest: Duration) -> Duration {
-    (quiet / PATIENCE).max(QUICK).min(longest).max(least)
+/// The pause between two polls where nothing has happened for `quiet` and the account bears one in `least`: from `quick`
+/// while things happen to what the user wants, `longest`.
+fn pause_after(quiet: Duration, least: Duration, quick: Duration, longest: Duration) -> Duration {
+    (quiet / PATIENCE).max(quick).min(longest).max(least)
 }
 
 #[cfg(test)]
@@ -61,6 +58,7 @@ mod tests {
     #[test]
     fn polls_come_quickly_while_things_happen_and_seldom_later() {
         let seconds = Duration::from_secs;
+        let pause_after = |quiet, least, longest| pause_after(quiet, least, seconds(5), longest);
         let pause = |quiet| pause_after(seconds(quiet), Duration::from_millis(240), seconds(60)).as_secs();
         assert_eq!([0, 60, 120, 300, 720, 100_000].map(pause), [5, 5, 10, 25, 60, 60]);
         assert_eq!(pause_after(seconds(0), Duration::ZERO, seconds(1)), seconds(1), "as often as the user wants");
