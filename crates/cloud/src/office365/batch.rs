@@ -145,7 +145,12 @@ impl Account {
     }
 
     /// Sends one batch. Its answers come in any order, and some may not come at all.
-    pub(super) async fn run_batch(&self, items: &[Item], group: &[usize], linked: Linked) -> Result<BatchAnswer, Failure> {
+    pub(super) async fn run_batch(
+        &self,
+        items: &[Item],
+        group: &[usize],
+        linked: Linked,
+    ) -> Result<BatchAnswer, Failure> {
         let mut requests = Vec::with_capacity(group.len());
         for (position, index) in group.iter().enumerate() {
             let item = &items[*index];
