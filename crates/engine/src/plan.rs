@@ -202,7 +202,8 @@
 //!
 //! An upload waits while the file may be one half of a move, while the mailbox isn't listed to the end, and while there is a
 //! message in it whose content isn't known yet: that may be what an upload whose answer was lost has made. Such a message
-//! is known by its Message-ID and joins the file. Messages that come while an upload is under way wait for its answer.
+//! is known by its Message-ID and joins the file; a draft does so only if it says the same as the file, since all versions of
+//! a draft have one Message-ID. Messages that come while an upload is under way wait for its answer.
 //!
 //! # Bytes that differ between the sides
 //!
@@ -452,7 +453,7 @@ pub fn plan(
         deciding.arrived(id);
     }
     for file in &matched.local_only {
-        deciding.only_here(file, &matched.unread, &matched.moving);
+        deciding.only_here(file, &matched);
     }
     let mut plan = deciding.plan;
     hold_mass_deletions(&mut plan, synced, policy);

@@ -406,7 +406,7 @@ impl Driver {
             Event::LookedAtDoubtful { answers } => self.looked_at_doubtful(answers),
             Event::Role { mailbox, role } => self.told_role(mailbox, role),
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
-            Event::Uploaded { underway, created, exchange } => self.uploaded(underway, created, exchange),
+            Event::Uploaded(end) => self.uploaded(end),
             Event::TriedOut(heard) => self.tried_out(heard),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
@@ -596,7 +596,7 @@ impl Driver {
         while self.changing > 0 {
             tokio::select! {
                 biased;
-                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. } | Event::Uploaded { .. }) { self.handle(event) },
+                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. } | Event::Uploaded(_)) { self.handle(event) },
                 () = sleep_until(deadline) => break,
             }
         }

@@ -346,13 +346,15 @@ impl LocalSide {
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
                 Err(error) => {
                     let located = Located { place, name: name.clone() };
-                    if !is_stranger || world.note_unread(key.clone(), located) {
+                    let is_new = if is_stranger {
+                        world.note_unread(key, located)
+                    } else {
+                        world.put_unread(key, name.flags, located)
+                    };
+                    if is_new {
                         warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
                     }
-                    if is_stranger {
-                        return Ok(());
-                    }
-                    None
+                    return Ok(());
                 }
             },
         };

@@ -13,10 +13,12 @@ use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
+use tracing::info;
 
 use crate::control::Asked;
 use crate::problem::with_causes;
 use crate::sync::journal::Wish;
+use crate::sync::message_text::says_the_same;
 use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
@@ -64,7 +66,7 @@ pub(crate) enum Event {
     /// The messages that an earlier upload may have made.
     UploadLookedFor { underway: Underway, found: Result<Vec<Seen>, CloudError> },
     /// An upload ended.
-    Uploaded { underway: Underway, created: Created, exchange: Option<Exchange> },
+    Uploaded(UploadEnd),
     /// How much is heard of what happens in the Maildirs.
     TriedOut(Vec<(MaildirId, Hearing)>),
     /// Maildirs changed.
@@ -88,6 +90,8 @@ pub(crate) enum FetchError {
     Cloud(#[from] CloudError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the draft was edited meanwhile")]
+    Edited,
 }
 
 /// What a round of polling needs to know.
@@ -166,21 +170,37 @@ pub(crate) async fn look_up(
     let _ = events.send(Event::LookedUp { round, asked, answers }).await;
 }
 
-/// Downloads one message into the store, unless a download that wasn't recorded is there already.
+/// Downloads one message into the store, unless a download that wasn't recorded is there already. Where a `revision` is
+/// named, only what the message is at that revision counts.
 pub(crate) async fn fetch(
     account: Arc<dyn CloudAccount>,
     store: Arc<Store>,
     surroundings: Surroundings,
     id: RemoteId,
     version: RemoteId,
+    revision: Option<Box<str>>,
     events: Sender<Event>,
 ) {
-    let result = download(account, store, &surroundings, &id, &version).await;
+    let mut result = download(account.as_ref(), store, &surroundings, &id, &version).await;
+    if let (Ok(_), Some(revision)) = (&result, revision)
+        && let Err(error) = must_be_at(account.as_ref(), &id, &revision).await
+    {
+        result = Err(error);
+    }
     let _ = events.send(Event::Fetched { id, version, result }).await;
 }
 
+/// Makes sure that a draft is still at a revision: a download doesn't tell which one it is of.
+async fn must_be_at(account: &dyn CloudAccount, id: &RemoteId, revision: &str) -> Result<(), FetchError> {
+    match account.look_up(std::slice::from_ref(id)).await.pop() {
+        Some(Ok(Whereabouts::Here(seen))) if seen.revision.as_deref() == Some(revision) => Ok(()),
+        Some(Ok(_)) | None => Err(FetchError::Edited),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
 async fn download(
-    account: Arc<dyn CloudAccount>,
+    account: &dyn CloudAccount,
     store: Arc<Store>,
     surroundings: &Surroundings,
     id: &RemoteId,
@@ -249,6 +269,15 @@ pub(crate) async fn find_upload(account: Arc<dyn CloudAccount>, underway: Underw
     let _ = events.send(Event::UploadLookedFor { underway, found }).await;
 }
 
+/// What became of an upload.
+pub(crate) struct UploadEnd {
+    pub(crate) underway: Underway,
+    pub(crate) created: Created,
+    /// Whether it was moved after it was made, so that it is at another revision than the one at which it was made.
+    pub(crate) moved: bool,
+    pub(crate) exchange: Option<Exchange>,
+}
+
 /// What making a message in the cloud needs to know.
 pub(crate) struct Making {
     pub(crate) account: Arc<dyn CloudAccount>,
@@ -258,24 +287,45 @@ pub(crate) struct Making {
     pub(crate) draft: bool,
     /// What goes before the message's own header.
     pub(crate) prefix: String,
-    /// The message, if it was made already and may only have to be moved.
-    pub(crate) made: Option<Seen>,
+    /// Messages of the same Message-ID, one of which may have been made of this file already.
+    pub(crate) candidates: Vec<Seen>,
 }
 
 impl Making {
     /// Makes the message, and moves it to where it belongs.
-    pub(crate) async fn run(mut self, underway: Underway, events: Sender<Event>) {
-        let (created, mut exchanges) = if let Some(seen) = self.made.take() {
-            (Created::Made(seen), Vec::new())
-        } else {
-            recorded(self.create()).await
+    pub(crate) async fn run(self, underway: Underway, events: Sender<Event>) {
+        let (created, mut exchanges) = match self.find_made().await {
+            Ok(Some(seen)) => {
+                info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
+                (Created::Made(seen), Vec::new())
+            }
+            Ok(None) => recorded(self.create()).await,
+            Err(error) => (Created::Later(error), Vec::new()),
         };
         let exchange = exchanges.pop();
-        let created = match created {
-            Created::Made(seen) if seen.folder.as_ref() != Some(&self.folder) => self.settle(seen).await,
-            other => other,
+        let (created, moved) = match created {
+            Created::Made(seen) if seen.folder.as_ref() != Some(&self.folder) => (self.settle(seen).await, true),
+            other => (other, false),
         };
-        let _ = events.send(Event::Uploaded { underway, created, exchange }).await;
+        let _ = events.send(Event::Uploaded(UploadEnd { underway, created, moved, exchange })).await;
+    }
+
+    /// The message that an earlier upload has made. A Message-ID alone doesn't tell: another version of a draft has the same
+    /// one, and so has the copy of a message that came by way of a mailing list.
+    async fn find_made(&self) -> Result<Option<Seen>, CloudError> {
+        for candidate in &self.candidates {
+            let mut there = InMemory(Vec::new());
+            match self.account.fetch(&candidate.id, &mut there).await {
+                Ok(_) => {}
+                Err(CloudError::Gone | CloudError::Unconvertible { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            let here = std::fs::read(self.store.path_of(&self.hash)).map_err(CloudError::Sink)?;
+            if says_the_same(&there.0, &here) {
+                return Ok(Some(candidate.clone()));
+            }
+        }
+        Ok(None)
     }
 
     async fn create(&self) -> Created {
@@ -302,6 +352,21 @@ impl Making {
             Some(Outcome::Later(error)) => Created::Unknown(error),
             Some(Outcome::Gone | Outcome::Outdated | Outcome::Refused(_)) | None => Created::Made(seen),
         }
+    }
+}
+
+/// A message that is looked at once and not kept.
+struct InMemory(Vec<u8>);
+
+impl MimeSink for InMemory {
+    fn restart(&mut self) -> io::Result<()> {
+        self.0.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(chunk);
+        Ok(())
     }
 }
 

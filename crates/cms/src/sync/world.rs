@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use cms_cloud::contract::Seen;
 use cms_engine::{
-    Absence, Answer, BaseName, Busy, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile,
-    LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Row, RowId, Scope, Sides, SyncedTree, Touched,
-    UnixSeconds,
+    Absence, Answer, BaseName, Busy, CloudBytes, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap,
+    HashSet, LocalFile, LocalTree, MailboxId, MaildirId, Op, Plan, Policy, RemoteId, Row, RowId, Scope, Sides,
+    SyncedTree, Touched, UnixSeconds,
 };
 use cms_maildir::{FileName, Place};
 use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};
@@ -322,6 +322,15 @@ impl World {
         }
     }
 
+    /// The revision at which a draft is that was uploaded and not read back yet. What is read at another one is what somebody
+    /// else has made of it.
+    pub(crate) fn uploaded_revision(&self, id: &RemoteId) -> Option<Box<str>> {
+        let row = self.synced.get(self.synced.by_remote(id)?)?;
+        let message = self.cloud.messages.get(id)?;
+        let is_draft = message.flags.contains(Flags::DRAFT);
+        message.revision.clone().filter(|_| is_draft && row.cloud_bytes == CloudBytes::Unread)
+    }
+
     /// Whether the content of messages is known that no row has: they may have been put in place.
     pub(crate) fn has_unnoted(&self) -> bool {
         let mut homeless = self.homeless.iter().filter_map(|id| self.cloud.messages.get(id));
@@ -386,6 +395,16 @@ impl World {
         let tries = self.unread.get(&key).map(|unread| unread.tries);
         self.unread.insert(key, Unread { located, tries: tries.unwrap_or_default() });
         tries.is_none()
+    }
+
+    /// Writes a file of a row into the Local tree that isn't the one that the row knows and can't be read. Returns whether
+    /// that is new.
+    pub(crate) fn put_unread(&mut self, key: FileKey, flags: Flags, located: Located) -> bool {
+        let known = self.unread.remove(&key);
+        let is_new = known.is_none();
+        self.put_file(key.clone(), LocalFile { flags, hash: None, inode: 0 }, located.clone());
+        self.unread.insert(key, known.unwrap_or(Unread { located, tries: 0 }));
+        is_new
     }
 
     /// Whether any file that can't be read is worth another try soon.

@@ -1,7 +1,7 @@
 //! What is done about one message, once it is known who is who. The table in the parent's documentation, as code.
 
 use crate::op::{base as new_base, first_flags};
-use crate::plan::matching::{Found, Here, There};
+use crate::plan::matching::{Found, Here, Matched, There};
 use crate::plan::{Plan, Policy, Readiness, Role, Word};
 use crate::{
     Absence, BaseName, CloudBytes, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree,
@@ -422,9 +422,8 @@ impl<'a> Deciding<'a> {
         self.plan.ops.push(Op::Record { row: None, base });
     }
 
-    /// Decides for a file that only a Maildir has. `unread` has the mailboxes with a message that may be what an earlier
-    /// upload of it has made, `moving` the contents whose file may be this one.
-    pub(super) fn only_here(&mut self, file: &FileKey, unread: &HashSet<MailboxId>, moving: &HashSet<ContentHash>) {
+    /// Decides for a file that only a Maildir has.
+    pub(super) fn only_here(&mut self, file: &FileKey, matched: &Matched<'_>) {
         let Some(seen) = self.local.files.get(file) else { return };
         if self.claimed.contains(file) {
             // A row's own file, left by a step that wasn't recorded.
@@ -443,9 +442,11 @@ impl<'a> Deciding<'a> {
             let for_drafts = self.policy.uploads.takes(*other).role == Role::Drafts;
             *other == mailbox || (for_drafts && (self.policy.same_account)(mailbox, *other))
         };
-        let unsettled = |other: &MailboxId| !self.cloud.complete.contains(other) || unread.contains(other);
+        let unsettled = |other: &MailboxId| !self.cloud.complete.contains(other) || matched.unread.contains(other);
         let waits = self.policy.mailboxes.iter().any(|other| concerned(other) && unsettled(other));
-        if readiness == Readiness::Later || waits || moving.contains(&hash) {
+        let known_as = || self.policy.uploads.message_id(&hash);
+        let rewrites = !matched.rewriting.is_empty() && known_as().is_some_and(|id| matched.rewriting.contains(&id));
+        if readiness == Readiness::Later || waits || matched.moving.contains(&hash) || rewrites {
             return self.plan.unripe.push(file.clone());
         }
         let (flags, inode) = (seen.flags, seen.inode);

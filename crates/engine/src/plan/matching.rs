@@ -2,8 +2,8 @@
 
 use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
-    Absence, BaseName, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree, MailboxId,
-    MaildirId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
+    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree,
+    MailboxId, MaildirId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -53,6 +53,8 @@ pub(super) struct Matched<'a> {
     pub(super) unread: HashSet<MailboxId>,
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
+    /// The Message-IDs of drafts of which the same is true, so that a file without a row may be their next version.
+    pub(super) rewriting: HashSet<MessageId>,
 }
 
 pub(super) fn match_up<'a>(
@@ -87,19 +89,20 @@ pub(super) fn match_up<'a>(
         }
     }
     let mut places = find_files(&rows, local, &mut strangers);
-    find_rewritten_drafts(&rows, &mut places, policy, &mut strangers);
+    find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
     // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
-    let moving: HashSet<ContentHash> = busy
-        .ids
-        .iter()
-        .filter_map(|id| synced.get(synced.by_remote(id)?))
-        .filter(|row| !local.files.contains_key(&row.file))
-        .map(|row| row.hash)
-        .collect();
+    let gone_rows = || {
+        let rows = busy.ids.iter().filter_map(|id| synced.get(synced.by_remote(id)?));
+        rows.filter(|row| !local.files.contains_key(&row.file))
+    };
+    let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
+    // A draft may have been written anew, into another file.
+    let drafts = gone_rows().filter(|row| row.flags.cloud.contains(Flags::DRAFT));
+    matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).collect();
     let mut skipped = Vec::new();
     for id in newcomers.left() {
         if cloud.messages.get(&id).and_then(|message| message.hash).is_some_and(|hash| moving.contains(&hash)) {
@@ -109,7 +112,7 @@ pub(super) fn match_up<'a>(
         let twin = find_twin_file(&id, cloud, policy, &mut strangers);
         match twin.or_else(|| find_origin(&id, cloud, policy, &mut strangers)) {
             Some(file) => matched.adopted.push((id, file)),
-            None if may_be_an_upload(&id, cloud, policy, busy) => {}
+            None if may_be_an_upload(&id, cloud, policy, local, busy) => {}
             None if is_to_be_moved(&id, cloud, policy, &mut strangers) => {}
             None => matched.arrived.push(id),
         }
@@ -215,12 +218,19 @@ impl<'a> Strangers<'a> {
         Some(best)
     }
 
-    /// Gives away the first free file in that Maildir with that Message-ID that isn't trashed.
-    fn take_by_message_id(&mut self, id: &MessageId, maildir: MaildirId, policy: &Policy<'_>) -> Option<FileKey> {
+    /// Gives away the first free file in that Maildir with that Message-ID that isn't trashed and whose content fits.
+    fn take_by_message_id(
+        &mut self,
+        id: &MessageId,
+        maildir: MaildirId,
+        policy: &Policy<'_>,
+        content_fits: impl Fn(&ContentHash) -> bool,
+    ) -> Option<FileKey> {
         let local = self.local;
         let fits = |file: &FileKey| {
-            let trashed = local.files.get(file).is_none_or(|seen| seen.flags.contains(Flags::TRASHED));
-            file.maildir == maildir && !trashed
+            let seen = local.files.get(file);
+            let seen = seen.filter(|seen| file.maildir == maildir && !seen.flags.contains(Flags::TRASHED));
+            seen.and_then(|seen| seen.hash).is_some_and(|hash| content_fits(&hash))
         };
         let found = self.with_message_id(id, policy).into_iter().find(fits)?;
         self.free.remove(&found);
@@ -233,9 +243,7 @@ impl<'a> Strangers<'a> {
         let files = by_message_id.get_or_insert_with(|| {
             let mut files: HashMap<MessageId, Vec<FileKey>> = HashMap::default();
             for file in order.iter() {
-                let Some(hash) = local.files.get(file).and_then(|seen| seen.hash) else { continue };
-                let known_as = policy.uploads.message_id(&hash);
-                let known_as = known_as.unwrap_or_else(|| MessageId::for_upload(&hash, &file.base_name));
+                let Some(known_as) = known_in_the_cloud_as(file, local, policy) else { continue };
                 files.entry(known_as).or_default().push(file.clone());
             }
             files
@@ -461,7 +469,15 @@ fn find_origin(
     let hash = message.hash.filter(|_| taken)?;
     let known_as = policy.uploads.message_id(&hash)?;
     let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
-    strangers.take_by_message_id(&known_as, maildir, policy)
+    let fits = |content: &ContentHash| may_be_origin(message, content, policy);
+    strangers.take_by_message_id(&known_as, maildir, policy, fits)
+}
+
+/// Whether a message may be what the cloud has made of a file with the same Message-ID. All versions of a draft have that,
+/// so that a draft must say the same, too.
+fn may_be_origin(message: &CloudMessage, content: &ContentHash, policy: &Policy<'_>) -> bool {
+    let is_made_of = |hash: ContentHash| hash == *content || policy.uploads.is_made_of(&hash, content);
+    !message.flags.contains(Flags::DRAFT) || message.hash.is_some_and(is_made_of)
 }
 
 /// Whether a draft is what an upload to another mailbox has made, and only wasn't moved there yet: the file's next upload
@@ -478,13 +494,16 @@ fn is_to_be_moved(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, strange
     let Some(known_as) = policy.uploads.message_id(&hash) else { return false };
     let local = strangers.local;
     strangers.with_message_id(&known_as, policy).iter().any(|file| {
-        let marked = local.files.get(file).is_some_and(|seen| seen.flags.contains(Flags::DRAFT));
-        role == Role::Unknown || (marked && policy.uploads.readiness(file) != Readiness::Never)
+        let Some(seen) = local.files.get(file) else { return false };
+        let marked = seen.flags.contains(Flags::DRAFT);
+        let is_waited_for = marked && policy.uploads.readiness(file) != Readiness::Never;
+        role == Role::Unknown
+            || (is_waited_for && seen.hash.is_some_and(|content| may_be_origin(message, &content, policy)))
     })
 }
 
 /// Whether a message may be what an upload that is under way has made: it is left until the answer has come.
-fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, busy: &Busy) -> bool {
+fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, local: &LocalTree, busy: &Busy) -> bool {
     if busy.files.is_empty() {
         return false;
     }
@@ -493,26 +512,55 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, busy:
         // Wherever a draft is to be in the end, it is made in the folder for drafts.
         let for_drafts = matches!(policy.uploads.takes(message.mailbox).role, Role::Drafts | Role::Unknown);
         let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags);
-        for_drafts || busy.files.iter().any(|file| Some(file.maildir) == maildir)
+        if for_drafts || busy.files.iter().any(|file| Some(file.maildir) == maildir) {
+            return true;
+        }
+        // Wherever what an earlier attempt has made is now, it is found and moved.
+        let known_as = policy.uploads.message_id(&hash);
+        known_as.is_some() && busy.files.iter().any(|file| known_in_the_cloud_as(file, local, policy) == known_as)
     })
+}
+
+/// The Message-ID by which a file is known once it is uploaded.
+fn known_in_the_cloud_as(file: &FileKey, local: &LocalTree, policy: &Policy<'_>) -> Option<MessageId> {
+    let content = local.files.get(file)?.hash?;
+    let own = policy.uploads.message_id(&content);
+    Some(own.unwrap_or_else(|| MessageId::for_upload(&content, &file.base_name)))
 }
 
 /// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where
 /// the program keeps the Message-ID, the new file is the old one's next version.
+///
+/// A file that was uploaded already as a draft of its own is none.
 fn find_rewritten_drafts(
     rows: &[(RowId, &Row)],
     places: &mut [Here],
     policy: &Policy<'_>,
+    cloud: &CloudTree,
     strangers: &mut Strangers<'_>,
+    newcomers: &Newcomers<'_>,
 ) {
+    let was_uploaded = |content: &ContentHash, known_as: &MessageId| {
+        let drafts = newcomers.free.iter().filter_map(|id| newcomers.cloud.messages.get(id));
+        let mut drafts = drafts.filter(|draft| draft.flags.contains(Flags::DRAFT));
+        let has_id = |draft: &CloudMessage| policy.uploads.message_id(&draft.hash?);
+        drafts.any(|draft| has_id(draft).as_ref() == Some(known_as) && may_be_origin(draft, content, policy))
+    };
     for ((_, row), place) in rows.iter().zip(places) {
-        let gone = matches!(place, Here::Absent(Absence::Settling | Absence::Observed));
-        if !gone || !row.flags.cloud.contains(Flags::DRAFT) || !policy.uploads.takes(row.mailbox).drafts {
+        let Here::Absent(absence) = place else { continue };
+        if !row.flags.cloud.contains(Flags::DRAFT) || !policy.uploads.takes(row.mailbox).drafts {
             continue;
         }
-        if let Some(known_as) = policy.uploads.message_id(&row.hash)
-            && let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy)
-        {
+        let Some(known_as) = policy.uploads.message_id(&row.hash) else { continue };
+        // Where nobody saw the old file go, the new one is its next version only if the cloud was told so already.
+        let told = |content: &ContentHash| {
+            cloud.messages.get(&row.remote).is_some_and(|message| may_be_origin(message, content, policy))
+        };
+        let fits = |content: &ContentHash| match absence {
+            Absence::Settling | Absence::Observed => !was_uploaded(content, &known_as),
+            Absence::Unexplained => told(content),
+        };
+        if let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy, fits) {
             *place = Here::At(next);
         }
     }

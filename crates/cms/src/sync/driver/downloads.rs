@@ -28,8 +28,8 @@ impl Driver {
             self.downloads_running += 1;
             let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
             let surroundings = self.surroundings.clone();
-            let version = self.world.version(&id);
-            self.tasks.spawn(tasks::fetch(account, store, surroundings, id, version, events));
+            let (version, revision) = (self.world.version(&id), self.world.uploaded_revision(&id));
+            self.tasks.spawn(tasks::fetch(account, store, surroundings, id, version, revision, events));
         }
     }
 
@@ -55,6 +55,11 @@ impl Driver {
                 self.world.end(id);
                 // One flush of the disk and one transaction serve all that come in a short while.
                 self.plan_at.get_or_insert(Instant::now() + GATHER);
+            }
+            Err(FetchError::Edited) => {
+                self.to_settle.push(version.clone());
+                self.world.end(id);
+                self.ask(None, vec![id.clone()]);
             }
             Err(FetchError::Cloud(CloudError::Gone)) => {
                 self.world.end(id);

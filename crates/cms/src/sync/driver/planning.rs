@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, RowId, Side};
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
@@ -72,7 +72,8 @@ impl Driver {
         }
         self.flips.heed(|row| self.world.touches(row), Instant::now());
         let plan = self.plan();
-        if self.routing.take_failed() {
+        let routing_failed = self.routing.take_failed();
+        if routing_failed {
             // What waits for an answer is asked for again by time alone.
             self.routing_retry_at = Some(Instant::now() + ROUTING_RETRY);
         }
@@ -84,7 +85,7 @@ impl Driver {
         self.note_local_only(&plan);
         let unread = self.world.has_unread();
         let all_readable = self.all_readable();
-        self.note_unripe(&plan);
+        self.note_unripe(&plan, routing_failed);
         self.forget_kept();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
@@ -117,6 +118,10 @@ impl Driver {
                 Op::Deliver { row: None, .. } if unread => self.postpone(&op, self.until_read_again()),
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
+                // Nor is a draft brought back that may have been written anew: what the cloud has by now tells.
+                Op::Deliver { row: Some(_), ref base } if is_draft(base) && !self.is_heard(&op) => {
+                    self.world.keep_in_scope(&op);
+                }
                 op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op),
                 op @ Op::UpdateDraft { .. } => self.world.keep_in_scope(&op),
                 op @ Op::Upload { .. } => self.begin_upload(op),
@@ -200,6 +205,10 @@ impl Driver {
 /// Whether an op brings flags or a place from one side to the other, which can go on without end. A deletion can't.
 fn crosses(op: &Op) -> bool {
     matches!(op, Op::Rename { .. } | Op::SetCloudFlags { .. } | Op::MoveInCloud { deletes: false, .. })
+}
+
+fn is_draft(row: &Row) -> bool {
+    row.flags.cloud.contains(Flags::DRAFT)
 }
 
 /// Whether a step deletes a message in the cloud.

@@ -18,7 +18,7 @@ use crate::configuration::Upload;
 use crate::problem::with_causes;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
 use crate::sync::message_text::{self, Difference};
-use crate::sync::tasks::{self, Making};
+use crate::sync::tasks::{self, Making, UploadEnd};
 
 /// How long a file must have been there before it is uploaded whose content another message has too: such a file may be one
 /// half of a move, whose other half a mail program does when it is told to.
@@ -122,8 +122,9 @@ impl Driver {
         }
     }
 
-    /// Notes which files wait to be uploaded, and until when.
-    pub(super) fn note_unripe(&mut self, plan: &Plan) {
+    /// Notes which files wait to be uploaded, and until when. Where `routing_failed`, it isn't known for good which ones
+    /// nobody takes.
+    pub(super) fn note_unripe(&mut self, plan: &Plan, routing_failed: bool) {
         let now = Instant::now();
         for key in &plan.unripe {
             if self.uploads.ready_at(key).is_none() {
@@ -133,7 +134,7 @@ impl Driver {
                 self.uploads.wait_until(key, now + if copied { COPY_WINDOW } else { PAIRING_WINDOW });
             }
         }
-        if self.uploads.any() {
+        if self.uploads.any() && !routing_failed {
             for key in &plan.local_only {
                 if let Some(LocalFile { flags, hash, .. }) = self.world.local.files.get(key) {
                     self.uploads.give_up(key, *flags, *hash);
@@ -179,8 +180,15 @@ impl Driver {
     pub(super) fn begin_upload(&mut self, op: Op) {
         let Op::Upload { file, hash, mailbox, .. } = &op else { return };
         let (file, hash, mailbox) = (file.clone(), *hash, *mailbox);
-        if self.uploading.len() >= UPLOADS || !self.is_sendable(&file, &hash, mailbox) {
+        if self.uploading.len() >= UPLOADS {
             self.unripe.insert(file);
+            return;
+        }
+        if !self.is_sendable(&file, &hash, mailbox) {
+            if !self.uploads.is_given_up(&file) {
+                self.uploads.wait_until(&file, Instant::now() + backoff(0));
+                self.unripe.insert(file);
+            }
             return;
         }
         let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
@@ -225,18 +233,15 @@ impl Driver {
             }
         };
         // One that a row links is another message, and so is one elsewhere that isn't a draft.
-        let ours = found.into_iter().find(|seen| {
+        let may_be_ours = |seen: &Seen| {
             let in_place = seen.folder.as_ref() == Some(&folder) || (*draft && seen.flags.contains(Flags::DRAFT));
             in_place && self.world.synced.by_remote(&seen.id).is_none()
-        });
-        let is_new = ours.is_none();
-        if !is_new {
-            info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
-        }
+        };
+        let candidates = found.into_iter().filter(may_be_ours).collect();
         // A header of our own only where the message has none that it could be known by.
         let own_id = self.uploads.message_id(hash).is_none();
         let header = self.store.header(hash).unwrap_or_default();
-        let prefix = own_id && is_new && message_text::takes_another_field(&header);
+        let prefix = own_id && message_text::takes_another_field(&header);
         let Some(account) = self.mailbox(*mailbox).map(|mailbox| mailbox.account) else { return };
         let making = Making {
             account: self.accounts[account].clone(),
@@ -245,20 +250,21 @@ impl Driver {
             hash: *hash,
             draft: *draft,
             prefix: if prefix { format!("Message-ID: {}\r\n", underway.message_id) } else { String::new() },
-            made: ours,
+            candidates,
         };
         self.tasks.spawn(making.run(underway, self.events.0.clone()));
     }
 
     /// What became of an upload.
-    pub(super) fn uploaded(&mut self, underway: Underway, created: Created, exchange: Option<Exchange>) {
+    pub(super) fn uploaded(&mut self, end: UploadEnd) {
+        let UploadEnd { underway, created, moved, exchange } = end;
         let Underway { op, file, .. } = underway;
         match created {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
                 self.uploads.done(&file);
                 self.end_upload(&file);
-                self.link_upload(&op, &seen, exchange);
+                self.link_upload(&op, &seen, moved, exchange);
             }
             Created::Unknown(error) => {
                 warn!(
@@ -280,8 +286,12 @@ impl Driver {
         }
     }
 
-    fn link_upload(&mut self, op: &Op, seen: &Seen, exchange: Option<Exchange>) {
+    fn link_upload(&mut self, op: &Op, seen: &Seen, moved: bool, exchange: Option<Exchange>) {
         let Op::Upload { mailbox, draft, .. } = op else { return };
+        if self.world.synced.by_remote(&seen.id).is_some() {
+            // What was found of an earlier attempt has become another file's meanwhile.
+            return;
+        }
         let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
         let mailbox = place.map_or(*mailbox, |place| place.id);
         let flags = seen.flags & seen.known_flags | if *draft { Flags::DRAFT } else { Flags::NONE };
@@ -296,7 +306,8 @@ impl Driver {
             id: Some(seen.id.clone()),
             flags: Some(flags),
             received: Some(received),
-            revision: seen.revision.clone().map(Into::into),
+            // What it is after a move may be what somebody has made of it since it was uploaded.
+            revision: seen.revision.clone().filter(|_| !moved).map(Into::into),
         };
         self.world.confirm(op, &answer, &reason);
         self.own_writes.insert(seen.id.clone(), Instant::now());
@@ -338,7 +349,7 @@ impl Driver {
         let (id, file, hash) = (base.remote.clone(), base.file.clone(), base.hash);
         let Some(mailbox) = self.world.cloud.messages.get(&id).map(|message| message.mailbox) else { return };
         if !self.is_sendable(&file, &hash, mailbox) {
-            return;
+            return self.postpone(&op, backoff(0));
         }
         let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
         let own_id = self.uploads.message_id(&hash).is_none();
