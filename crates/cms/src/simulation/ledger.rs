@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cms_engine::{ContentHash, Flags};
 
 /// What begins the account of a message that is nowhere any more.
-const LOST: &str = "LOST: ";
+pub(super) const LOST: &str = "LOST: ";
 
 /// The flags that are changed and compared.
 pub(super) const FLAGS: [Flags; 2] = [Flags::SEEN, Flags::FLAGGED];
@@ -59,6 +59,8 @@ pub(super) struct Foreign {
 }
 
 /// Everything that anybody wanted.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) messages: Vec<Message>,
@@ -69,6 +71,8 @@ pub(super) struct Ledger {
     pub(super) deleted: Option<Spot>,
     /// Whether the program was killed.
     pub(super) killed: bool,
+    /// Whether answers of the cloud were lost, the disk failed, or the program was killed before it wrote something down.
+    pub(super) troubled: bool,
     /// Whether a Maildir was away, so that the end of a move may have been missed.
     pub(super) unmounted: bool,
     /// Whether the state was lost, so that what was done here may have no effect.
@@ -78,7 +82,10 @@ pub(super) struct Ledger {
 /// A message as the cloud has it, or a file as a Maildir has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Item {
+    /// What it is known by on both sides.
     pub(super) hash: ContentHash,
+    /// The hash of its very bytes.
+    pub(super) raw: ContentHash,
     pub(super) flags: Flags,
     /// Whether it has the Trash flag.
     pub(super) trashed: bool,
@@ -108,11 +115,11 @@ impl Ledger {
         self.foreign.iter_mut().find(|file| file.hash == *hash)
     }
 
-    /// Everything that isn't as it must be.
-    pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
+    /// Everything that isn't as it must be, apart from contents that are told of elsewhere.
+    pub(super) fn problems(&self, outcome: &Outcome, elsewhere: &dyn Fn(&ContentHash) -> bool) -> Vec<String> {
         let mut problems = Vec::new();
         for (at, files) in outcome.here.iter().enumerate() {
-            self.compare(at, files, outcome, &mut problems);
+            self.compare(at, files, outcome, elsewhere, &mut problems);
         }
         for message in &self.messages {
             self.judge(message, outcome, &mut problems);
@@ -136,16 +143,23 @@ impl Ledger {
     }
 
     /// Compares one mailbox of the cloud with its Maildir.
-    fn compare(&self, at: usize, files: &[Item], outcome: &Outcome, problems: &mut Vec<String>) {
+    fn compare(
+        &self,
+        at: usize,
+        files: &[Item],
+        outcome: &Outcome,
+        elsewhere: &dyn Fn(&ContentHash) -> bool,
+        problems: &mut Vec<String>,
+    ) {
         let mut there: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
         for (spot, item) in outcome.cloud.values() {
-            if *spot == Spot::Box(at) {
+            if *spot == Spot::Box(at) && !elsewhere(&item.hash) {
                 there.entry(item.hash).or_default().push(item.flags);
             }
         }
         let mut here: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
         let mut trashed: BTreeMap<ContentHash, Vec<Flags>> = BTreeMap::new();
-        for file in files {
+        for file in files.iter().filter(|file| !elsewhere(&file.hash)) {
             if file.trashed {
                 trashed.entry(file.hash).or_default().push(file.flags);
             }
@@ -285,6 +299,7 @@ impl Ledger {
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
         self.lost_state = false;
         self.killed = false;
+        self.troubled = false;
         self.unmounted = false;
         for message in &mut self.messages {
             let found = outcome.cloud.get(&message.id);

@@ -21,6 +21,7 @@ use simcloud::{Action, Cloud, Fault, Knobs, RetryAfter};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::disk::{Disk, DiskState};
+use super::extras::Extras;
 use super::flawed::Flawed;
 use super::people::{Pair, People};
 use super::power::{Power, Shared};
@@ -53,6 +54,7 @@ pub(super) struct Machine {
     trace: Trace,
     pairs: Vec<Pair>,
     flaw: Option<Flaw>,
+    extras: Extras,
     /// Whether everybody holds still.
     calm: Arc<AtomicBool>,
     /// The program, while it runs, and the wish that it ends.
@@ -94,7 +96,12 @@ impl Machine {
         folders.truncate(random.random_range(1..=3));
         let trash = random.random_bool(0.25).then_some(folders.len());
         folders.extend(trash.map(|_| "Deleted Items"));
-        let drafts = random.random_bool(0.3).then_some(folders.len());
+        let extras = Extras::of(seed);
+        let mut drafts = random.random_bool(0.3).then_some(folders.len());
+        // Who writes has mostly a place for it.
+        if extras.uploads.is_some() && !seed.is_multiple_of(4) {
+            drafts = Some(folders.len());
+        }
         folders.extend(drafts.map(|_| "Drafts"));
         for folder in folders.iter().chain(&["Private"]) {
             cloud.create_folder("", folder, false).map_err(|_| failed("folder"))?;
@@ -132,7 +139,8 @@ impl Machine {
             meddler: RefCell::new(None),
         });
         disk.state.borrow_mut().lying = flaw == Some(Flaw::FlushesNothing);
-        let people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
+        let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
+        people.extras = extras;
         let people = Rc::new(RefCell::new(people));
         let meddler = {
             let (people, disk) = (Rc::downgrade(&people), Rc::downgrade(&disk));
@@ -161,6 +169,7 @@ impl Machine {
             trace,
             pairs,
             flaw,
+            extras,
             calm: Arc::default(),
             running: None,
             start_at: None,
@@ -180,7 +189,7 @@ impl Machine {
             name: pair.folder.to_owned(),
             position: None,
             delete_action: DeleteAction::Trash,
-            upload: Upload::None,
+            upload: self.extras.uploads.unwrap_or(Upload::None),
         });
         Setup {
             state_dir: self.root.join("state"),
@@ -258,6 +267,7 @@ impl Machine {
             let mut people = self.people.borrow_mut();
             people.watched = false;
             people.ledger.killed = true;
+            people.ledger.troubled = true;
             // Of what was done last there may be no base.
             people.ledger.lost_state |= std::mem::take(&mut self.disk.state.borrow_mut().unrecorded);
         }
@@ -356,8 +366,11 @@ impl Machine {
             knobs.delta_generations = generations;
             knobs.patch_conflict = conflicts;
         });
+        let lossy = self.weather.lock().unwrap_or_else(PoisonError::into_inner).loss_percent > 0;
         let mut state = self.disk.state.borrow_mut();
         state.failures_per_mille = [0, 0, 3, 20][self.random.random_range(0..4)];
+        let fails = lossy || state.failures_per_mille > 0 || !self.cloud.faults().is_empty();
+        self.people.borrow_mut().ledger.troubled |= fails;
         state.meddling_per_mille = [0, 5, 20, 0][self.random.random_range(0..4)];
         self.cuts_power = self.random.random_bool(0.35) || self.flaw == Some(Flaw::FlushesNothing);
         state.remembers = self.cuts_power;
@@ -365,7 +378,10 @@ impl Machine {
 
     fn fault(&mut self) -> Fault {
         let kinds = ["", "delta", "value", "batch", "batch-item:*", "get", "batch-item:patch", "batch-item:move"];
-        let kind = kinds[self.random.random_range(0..kinds.len())];
+        let mut kind = kinds[self.random.random_range(0..kinds.len())];
+        if self.extras.uploads.is_some() && self.random.random_bool(0.5) {
+            kind = ["create", "put-value", "list", "import", "move"][self.random.random_range(0..5)];
+        }
         let in_batch = kind.starts_with("batch-item");
         let status = [429, 500, 502, 503, 504, 429][self.random.random_range(0..6)];
         let wait = self.random.random_range(1..20);
@@ -479,12 +495,12 @@ impl Machine {
         loop {
             self.live(Instant::now() + step).await;
             let outcome = self.people.borrow().outcome();
-            let problems = self.people.borrow().ledger.problems(&outcome);
+            let problems = self.people.borrow().problems(&outcome);
             if problems.is_empty() {
                 right_for += 1;
                 // What is right by chance, before a late observation, doesn't last.
                 if right_for == 3 {
-                    self.people.borrow_mut().ledger.turn_the_page(&outcome);
+                    self.people.borrow_mut().turn_the_page(&outcome);
                     return Ok(());
                 }
                 step = Duration::from_secs(70);
@@ -515,7 +531,9 @@ impl Machine {
             + summary.renamed
             + summary.flagged_there
             + summary.moved_there
-            + summary.deleted_there;
+            + summary.deleted_there
+            + summary.uploaded
+            + summary.updated_there;
         if did > 0 || self.people.borrow().names() != names {
             return Err(Failure::wrong(vec![format!("a run with nothing to do did something: {summary}")]));
         }

@@ -12,7 +12,9 @@ use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use simcloud::{Cloud, Deletion, FlagChange, FlagStatus, NewMessage};
 
+use super::extras::Extras;
 use super::ledger::{FLAGS, Foreign, Item, Ledger, Message, Outcome, Spot};
+use super::texts::{Texts, essence};
 use super::trace::Trace;
 
 /// A mailbox of the cloud and the Maildir that it is kept in.
@@ -26,21 +28,26 @@ pub(super) struct Pair {
 /// A file in a Maildir, as somebody who lists it sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    maildir: usize,
-    place: Place,
-    name: FileName,
-    hash: ContentHash,
+    pub(super) maildir: usize,
+    pub(super) place: Place,
+    pub(super) name: FileName,
+    /// What it is known by.
+    pub(super) hash: ContentHash,
+    /// The hash of its very bytes.
+    raw: ContentHash,
 }
 
 /// The second half of something that a mail program does in two steps.
 #[derive(Clone, Debug)]
-enum Rest {
+pub(super) enum Rest {
     /// Flag the original as trashed, whose copy went into that Maildir.
     Trash { original: Seen, to: usize },
     /// Remove the original, whose further name went into that Maildir.
     Unlink { original: Seen, to: usize },
     /// Mount the Maildir again.
     Mount(usize),
+    /// Remove a draft that was written anew, or flag it as trashed.
+    Rewritten { original: Seen, trashes: bool },
 }
 
 /// Everybody.
@@ -52,12 +59,14 @@ pub(super) struct People {
     /// Which of them is the folder of deleted messages.
     pub(super) trash: Option<usize>,
     pub(super) drafts: Option<usize>,
+    pub(super) extras: Extras,
     pub(super) ledger: Ledger,
+    pub(super) texts: Texts,
     /// Whether the program is running, so that it may see a file go.
     pub(super) watched: bool,
     /// Whether the program has written down which Maildirs there are.
     pub(super) is_known: bool,
-    rest: Vec<Rest>,
+    pub(super) rest: Vec<Rest>,
     serial: u64,
 }
 
@@ -80,6 +89,8 @@ impl People {
             pairs,
             trash,
             drafts,
+            extras: Extras::default(),
+            texts: Texts::default(),
             ledger: Ledger { deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)), ..Ledger::default() },
             watched: false,
             is_known: false,
@@ -109,12 +120,25 @@ impl People {
         }
     }
 
-    fn dice(&mut self, below: u32) -> u32 {
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// What a message is known by on both sides.
+    pub(super) fn hash_of(&self, bytes: &[u8]) -> ContentHash {
+        if self.extras.uploads.is_some() { essence(bytes) } else { ContentHash::of(bytes) }
+    }
+
+    pub(super) fn dice(&mut self, below: u32) -> u32 {
         self.random.random_range(0..below)
     }
 
     /// Somebody does something, anything, on either side.
     pub(super) fn act(&mut self) {
+        if self.extras.uploads.is_some() && self.dice(100) < 60 {
+            return self.write();
+        }
         if self.dice(100) < 45 { self.act_there() } else { self.act_here() }
     }
 
@@ -187,6 +211,13 @@ impl People {
     }
 
     fn flag_there(&mut self, at: usize, id: &str) {
+        if let Some(change) = self.toggle_there(id) {
+            self.ledger.messages[at].flagged_there.push(change);
+        }
+    }
+
+    /// Gives a message in the cloud another flag; what was changed.
+    pub(super) fn toggle_there(&mut self, id: &str) -> Option<(Flags, bool)> {
         let flag = FLAGS[self.dice(2) as usize];
         let on = self.dice(2) == 0;
         let change = if flag == Flags::SEEN {
@@ -198,14 +229,12 @@ impl People {
         self.trace.line(format_args!("there {id} {flag} {on}"));
         let now = self.outcome_there().get(id).map(|(_, item)| item.flags.contains(flag));
         // To say again what is said already is no change.
-        if now.is_some_and(|now| now != on) && self.cloud.set_flags("", id, change).is_ok() {
-            self.ledger.messages[at].flagged_there.push((flag, on));
-        }
+        (now.is_some_and(|now| now != on) && self.cloud.set_flags("", id, change).is_ok()).then_some((flag, on))
     }
 
     /// New mail, now and then twice the same, or a new draft.
     pub(super) fn arrive(&mut self) {
-        let draft = self.drafts.filter(|_| self.dice(5) == 0);
+        let draft = self.drafts.filter(|_| self.extras.uploads.is_none() && self.dice(5) == 0);
         let to = draft.unwrap_or_else(|| {
             let ordinary: Vec<usize> =
                 (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
@@ -223,7 +252,7 @@ impl People {
                 ..NewMessage::mime(self.pairs[to].folder, bytes.clone())
             };
             let Ok(id) = self.cloud.add_message("", new) else { return };
-            let hash = ContentHash::of(&bytes);
+            let hash = self.hash_of(&bytes);
             self.trace.line(format_args!("there arrives {id} in {to}: {hash}"));
             self.ledger.messages.push(Message {
                 id,
@@ -244,7 +273,7 @@ impl People {
     }
 
     /// All that is in the Maildirs, sorted.
-    fn files(&self) -> Vec<Seen> {
+    pub(super) fn files(&self) -> Vec<Seen> {
         let mut files = Vec::new();
         for (maildir, pair) in self.pairs.iter().enumerate() {
             // What is made in its place is hidden once it is mounted again.
@@ -259,7 +288,8 @@ impl People {
                 for name in names {
                     let Ok(bytes) = fs::read(directory.join(&name)) else { continue };
                     if let Some(name) = FileName::parse(&name) {
-                        files.push(Seen { maildir, place, name, hash: ContentHash::of(&bytes) });
+                        let (hash, raw) = (self.hash_of(&bytes), ContentHash::of(&bytes));
+                        files.push(Seen { maildir, place, name, hash, raw });
                     }
                 }
             }
@@ -267,17 +297,18 @@ impl People {
         files
     }
 
-    fn path(&self, seen: &Seen) -> PathBuf {
+    pub(super) fn path(&self, seen: &Seen) -> PathBuf {
         self.directory(seen.maildir, seen.place).join(seen.name.on_disk())
     }
 
-    fn directory(&self, maildir: usize, place: Place) -> PathBuf {
+    pub(super) fn directory(&self, maildir: usize, place: Place) -> PathBuf {
         self.pairs[maildir].maildir.join(place.directory())
     }
 
     /// Somebody does something in the Maildirs.
     pub(super) fn act_here(&mut self) {
-        let files = self.files();
+        let mut files = self.files();
+        files.retain(|seen| self.texts.get(&seen.hash).is_none());
         let dice = self.dice(100);
         let Some(seen) = files.choose(&mut self.random).cloned() else { return self.deliver() };
         let path = self.path(&seen);
@@ -385,7 +416,7 @@ impl People {
         self.note_move(seen.hash, to);
     }
 
-    fn fresh_name(&mut self, flags: Flags) -> FileName {
+    pub(super) fn fresh_name(&mut self, flags: Flags) -> FileName {
         self.serial += 1;
         FileName::new(BaseName::new(format!("1790000000.P1Q{}.reader", self.serial)), flags, "")
     }
@@ -427,7 +458,7 @@ impl People {
         }
     }
 
-    fn perhaps_at_once(&mut self) {
+    pub(super) fn perhaps_at_once(&mut self) {
         if self.dice(3) > 0 {
             self.finish_one();
         }
@@ -443,8 +474,18 @@ impl People {
         self.finish(&rest);
     }
 
+    /// A program finds its message again by its base name.
+    pub(super) fn find_again(&self, original: &Seen) -> Option<Seen> {
+        self.files().into_iter().find(|seen| {
+            seen.maildir == original.maildir
+                && seen.name.base_name == original.name.base_name
+                && seen.hash == original.hash
+        })
+    }
+
     fn finish(&mut self, rest: &Rest) {
         match rest {
+            Rest::Rewritten { original, trashes } => self.finish_rewriting(original, *trashes),
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
                 if maildir.exists() {
@@ -457,12 +498,7 @@ impl People {
                 self.trace.line(format_args!("here Maildir {at} is mounted again: {back}"));
             }
             Rest::Trash { original, to } | Rest::Unlink { original, to } => {
-                // A program finds its message again by its base name.
-                let found = self.files().into_iter().find(|seen| {
-                    seen.maildir == original.maildir
-                        && seen.name.base_name == original.name.base_name
-                        && seen.hash == original.hash
-                });
+                let found = self.find_again(original);
                 let done = found.is_some_and(|found| {
                     let path = self.path(&found);
                     if let Rest::Unlink { .. } = rest {
@@ -509,7 +545,7 @@ impl People {
     }
 
     /// An indexer gives the same file another name.
-    fn rename_by_an_indexer(&mut self, seen: &Seen, path: &Path) {
+    pub(super) fn rename_by_an_indexer(&mut self, seen: &Seen, path: &Path) {
         let name = self.fresh_name(seen.name.flags);
         let target = self.directory(seen.maildir, Place::Cur).join(name.on_disk());
         if fs::rename(path, target).is_ok() {
@@ -548,7 +584,7 @@ impl People {
         let temporary = self.pairs[to].maildir.join("tmp").join(name.on_disk());
         let target = self.directory(to, Place::New).join(name.on_disk());
         if fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, &target)).is_ok() {
-            let hash = ContentHash::of(&bytes);
+            let hash = self.hash_of(&bytes);
             self.trace.line(format_args!("here {} is delivered into {to}: {hash}", name.on_disk()));
             self.ledger.foreign.push(Foreign { hash, maildir: Some(to) });
         }
@@ -562,7 +598,7 @@ impl People {
         }
     }
 
-    fn is_unmounted(&self) -> bool {
+    pub(super) fn is_unmounted(&self) -> bool {
         self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_)))
     }
 
@@ -593,18 +629,24 @@ impl People {
         }
     }
 
-    fn outcome_there(&self) -> BTreeMap<String, (Spot, Item)> {
+    pub(super) fn outcome_there(&self) -> BTreeMap<String, (Spot, Item)> {
         let Ok(state) = self.cloud.state("") else { return BTreeMap::new() };
         let mut found = BTreeMap::new();
         for message in state.messages() {
             let spot = self.spot_of(&message.folder);
-            let Some(hash) = ContentHash::from_hex(&message.blake3_lf) else { continue };
+            let Some(raw) = ContentHash::from_hex(&message.blake3_lf) else { continue };
+            let hash = if self.extras.uploads.is_some() {
+                let bytes = self.cloud.mime("", &message.id).unwrap_or_default();
+                essence(String::from_utf8_lossy(&bytes).replace("\r\n", "\n").as_bytes())
+            } else {
+                raw
+            };
             let mut flags = if message.is_read { Flags::SEEN } else { Flags::NONE };
             if message.flag == FlagStatus::Flagged {
                 flags |= Flags::FLAGGED;
             }
             if spot != Spot::Nowhere {
-                found.insert(message.id.clone(), (spot, Item { hash, flags, trashed: false }));
+                found.insert(message.id.clone(), (spot, Item { hash, raw, flags, trashed: false }));
             }
         }
         found
@@ -617,9 +659,27 @@ impl People {
         for seen in self.files() {
             let flags = seen.name.flags;
             let trashed = flags.contains(Flags::TRASHED);
-            here[seen.maildir].push(Item { hash: seen.hash, flags: flags & known, trashed });
+            here[seen.maildir].push(Item { hash: seen.hash, raw: seen.raw, flags: flags & known, trashed });
         }
         Outcome { cloud: self.outcome_there(), here }
+    }
+
+    /// Everything that isn't as it must be.
+    pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
+        let mut problems = self.ledger.problems(outcome, &|hash| self.texts.get(hash).is_some());
+        if self.extras.uploads.is_some() {
+            self.texts.problems(&self.ledger, outcome, &mut problems);
+        }
+        problems
+    }
+
+    /// Takes what is for what was, once it was found right.
+    pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
+        self.ledger.turn_the_page(outcome);
+        self.texts.turn_the_page(self.ledger.deleted, outcome);
+        for text in &self.texts.0 {
+            self.ledger.copied.remove(&text.hash);
+        }
     }
 
     /// Which files there are, by inode and name: a run that does nothing leaves them alone.

@@ -1,0 +1,242 @@
+//! What must be in the end of the drafts that somebody writes on either side: of every text the versions that nobody has
+//! written anew, each of them once here and once there.
+//!
+//! A cloud makes a message anew of what it is given. A text is therefore known by what of it stays the same: the bytes
+//! without those fields of its header that the service puts there or takes away.
+
+use std::collections::BTreeMap;
+
+use cms_engine::ContentHash;
+
+use super::ledger::{Item, LOST, Ledger, Outcome, Spot};
+
+/// One version of a text.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    /// What stays the same whatever the cloud makes of it.
+    pub(super) hash: ContentHash,
+    /// Its bytes as they were written here; nothing if it was written in the cloud.
+    pub(super) written: Option<ContentHash>,
+    /// The version that its writer had before him.
+    pub(super) parent: Option<ContentHash>,
+    /// Where it may be.
+    pub(super) homes: Vec<Spot>,
+    /// Whether somebody who had it before him has written another version.
+    pub(super) superseded: bool,
+    /// Whether it was written since both sides were the same.
+    pub(super) fresh: bool,
+    /// Whether somebody deleted it.
+    pub(super) deleted: bool,
+    /// Whether its file was removed here once another had taken its place. Who writes in the cloud may have been too late.
+    pub(super) removed: bool,
+    /// Whether its file got another name: without a Message-ID of its own, it was known by that in the cloud.
+    pub(super) renamed: bool,
+    /// How often it was there when both sides were last the same.
+    pub(super) times: usize,
+    /// Whether what was done to it may not have been seen.
+    pub(super) unsure: bool,
+}
+
+impl Text {
+    pub(super) fn new(hash: ContentHash, home: Spot) -> Self {
+        Self {
+            hash,
+            written: None,
+            parent: None,
+            homes: vec![home],
+            superseded: false,
+            fresh: true,
+            deleted: false,
+            removed: false,
+            renamed: false,
+            times: 1,
+            unsure: false,
+        }
+    }
+}
+
+/// All texts.
+#[derive(Debug, Default)]
+pub(super) struct Texts(pub(super) Vec<Text>);
+
+impl Texts {
+    pub(super) fn get_mut(&mut self, hash: &ContentHash) -> Option<&mut Text> {
+        self.0.iter_mut().find(|text| text.hash == *hash)
+    }
+
+    pub(super) fn get(&self, hash: &ContentHash) -> Option<&Text> {
+        self.0.iter().find(|text| text.hash == *hash)
+    }
+
+    /// Notes that somebody who had one version before him has written another.
+    pub(super) fn rewrite(&mut self, old: &ContentHash, mut new: Text, seen: bool) {
+        if let Some(old) = self.get_mut(old) {
+            old.superseded = true;
+            old.unsure |= !seen;
+            new.homes.extend(old.homes.iter().copied());
+            new.parent = Some(old.hash);
+        }
+        self.0.push(new);
+    }
+
+    /// A version and those that it was made of.
+    fn lineage<'a>(&'a self, text: &'a Text) -> impl Iterator<Item = &'a Text> {
+        std::iter::successors(Some(text), |text| self.get(text.parent.as_ref()?))
+    }
+
+    /// Whether it is what somebody has written in the cloud of a draft that was removed here.
+    fn came_too_late(&self, text: &Text) -> bool {
+        let root = |text| self.lineage(text).last().map(|first| first.hash);
+        let mut same = self.0.iter().filter(|other| root(other) == root(text));
+        text.written.is_none() && same.any(|other| other.removed)
+    }
+
+    /// Everything that isn't as it must be.
+    pub(super) fn problems(&self, ledger: &Ledger, outcome: &Outcome, problems: &mut Vec<String>) {
+        for text in &self.0 {
+            if let Some(what) = self.judge(text, ledger, outcome) {
+                problems.push(format!("{what}: {text:?}"));
+            }
+        }
+        for (id, (spot, item)) in &outcome.cloud {
+            let known = self.get(&item.hash).is_some() || ledger.messages.iter().any(|message| message.id == *id);
+            if matches!(spot, Spot::Box(_)) && !known {
+                problems.push(format!("nobody has put {} into {spot:?}: {id}", item.hash));
+            }
+        }
+    }
+
+    fn judge(&self, text: &Text, ledger: &Ledger, outcome: &Outcome) -> Option<String> {
+        let found = Places::of(text, outcome);
+        let (there, here) = (found.boxes_there(ledger.deleted), found.here.len());
+        let is_deleted = self.lineage(text).any(|text| text.deleted) || self.came_too_late(text);
+        let is_unsure = ledger.lost_state
+            || ledger.unmounted
+            // What was told to the cloud in between, without its answer being heard, is a version like any other.
+            || ledger.troubled && text.fresh
+            // What went without the Trash flag comes back where nobody remembers having seen it go.
+            || self.lineage(text).any(|text| text.unsure || text.removed && ledger.troubled);
+        let anywhere = found.there.len() + here + found.trashed;
+        if !text.superseded && anywhere == 0 {
+            return Some(format!("{LOST}a text is nowhere"));
+        }
+        if let Some(what) = found.differ() {
+            return Some(what);
+        }
+        // A state that is lost takes with it what a file without a Message-ID of its own was known by.
+        if there > text.times.max(1) && !(ledger.lost_state && text.renamed) {
+            return Some(format!("a text is there {there} times"));
+        }
+        if !text.superseded && !is_deleted {
+            let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != ledger.deleted;
+            let Some((spot, _)) = found.there.iter().find(|(spot, _)| in_place(spot)) else {
+                return Some("a text isn't in its place".to_owned());
+            };
+            if !text.homes.contains(spot) {
+                return Some(format!("a text is in {spot:?}"));
+            }
+            let is_its_own = text.written.is_none_or(|bytes| found.here.iter().all(|(_, item)| item.raw == bytes));
+            return (!is_its_own && !is_unsure).then(|| "a file has other bytes than its writer gave it".to_owned());
+        }
+        let is_unwanted = text.superseded || text.deleted;
+        (there > 0 && is_unwanted && !is_unsure).then(|| "a version that nobody wants is still there".to_owned())
+    }
+
+    /// Takes what is for what was, once it was found right.
+    pub(super) fn turn_the_page(&mut self, deleted: Option<Spot>, outcome: &Outcome) {
+        self.0.retain_mut(|text| {
+            let found = Places::of(text, outcome);
+            text.parent = None;
+            text.superseded = false;
+            text.fresh = false;
+            text.unsure = false;
+            text.removed = false;
+            text.times = found.boxes_there(deleted);
+            let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != deleted;
+            let home = found.there.iter().find(|(spot, _)| in_place(spot));
+            text.deleted = home.is_none();
+            if let Some((spot, _)) = home {
+                text.homes = vec![*spot];
+                if found.here.iter().any(|(_, item)| Some(item.raw) != text.written) {
+                    text.written = None;
+                }
+            }
+            home.is_some() || found.trashed + found.here.len() > 0
+        });
+    }
+}
+
+/// Where a text is.
+struct Places<'a> {
+    there: Vec<(Spot, &'a Item)>,
+    here: Vec<(usize, &'a Item)>,
+    /// How many more files of it have the Trash flag.
+    trashed: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &Text, outcome: &'a Outcome) -> Self {
+        let is_it = |item: &Item| item.hash == text.hash;
+        let there = outcome.cloud.values().filter(|(_, item)| is_it(item)).map(|(spot, item)| (*spot, item)).collect();
+        let (mut here, mut trashed) = (Vec::new(), 0);
+        for (at, files) in outcome.here.iter().enumerate() {
+            for item in files.iter().filter(|item| is_it(item)) {
+                if item.trashed {
+                    trashed += 1;
+                } else {
+                    here.push((at, item));
+                }
+            }
+        }
+        Self { there, here, trashed }
+    }
+
+    /// In how many mailboxes other than that of deleted messages it is.
+    fn boxes_there(&self, deleted: Option<Spot>) -> usize {
+        self.there.iter().filter(|(spot, _)| matches!(spot, Spot::Box(_)) && Some(*spot) != deleted).count()
+    }
+
+    /// In what the two sides differ.
+    fn differ(&self) -> Option<String> {
+        let mut boxes: BTreeMap<usize, (Vec<_>, Vec<_>)> = BTreeMap::new();
+        for (spot, item) in &self.there {
+            if let Spot::Box(at) = spot {
+                boxes.entry(*at).or_default().0.push(item.flags);
+            }
+        }
+        for (at, item) in &self.here {
+            boxes.entry(*at).or_default().1.push(item.flags);
+        }
+        boxes.into_iter().find_map(|(at, (mut there, mut here))| {
+            there.sort_unstable();
+            here.sort_unstable();
+            (there != here).then(|| format!("mailbox {at}: a text with {there:?} in the cloud, with {here:?} here"))
+        })
+    }
+}
+
+/// Those fields of a header that a service changes.
+const CHANGED: [&str; 7] =
+    ["date", "received", "return-path", "dkim-signature", "message-id", "content-language", "status"];
+
+/// What stays the same of a message whatever the cloud makes of it. Header fields are in one line each.
+pub(super) fn essence(bytes: &[u8]) -> ContentHash {
+    let text = String::from_utf8_lossy(bytes);
+    let (header, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let stays = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        !CHANGED.contains(&name.as_str()) && !name.starts_with("x-ms-")
+    };
+    let header: Vec<&str> = header.lines().filter(stays).collect();
+    ContentHash::of(format!("{}\n\n{body}", header.join("\n")).as_bytes())
+}
+
+/// The line with a message's Message-ID, with its line end; empty if it has none.
+pub(super) fn message_id_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let header = text.split_once("\n\n").map_or(&*text, |(header, _)| header);
+    let line = header.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:"));
+    line.map(|line| format!("{line}\n")).unwrap_or_default()
+}
