@@ -302,7 +302,7 @@ impl Driver {
                     // What a file is that a killed run put in place is known only by what was written down before.
                     self.write_down()?;
                 }
-                self.plan_and_act();
+                self.plan_and_act()?;
             }
             if !self.is_gathering() {
                 self.write_down()?;

@@ -331,17 +331,17 @@ impl World {
         message.revision.clone().filter(|_| is_draft && row.cloud_bytes == CloudBytes::Unread)
     }
 
-    /// Whether the content of messages is known that no row has: they may have been put in place.
+    /// Whether the cloud was heard to say something of messages that their rows don't tell: files may have been brought up to
+    /// it.
     pub(crate) fn has_unnoted(&self) -> bool {
         let mut homeless = self.homeless.iter().filter_map(|id| self.cloud.messages.get(id));
-        let is_newer = |row: &Row| {
-            let message = self.cloud.messages.get(&row.remote);
-            message.is_some_and(|message| {
-                (message.flags | row.flags.cloud).contains(Flags::DRAFT)
-                    && message.hash.is_some_and(|hash| hash != row.hash)
-            })
+        let is_newer = |row: &Row, message: &CloudMessage| {
+            let edited = (message.flags | row.flags.cloud).contains(Flags::DRAFT)
+                && message.hash.is_some_and(|hash| hash != row.hash);
+            edited || message.flags != row.flags.cloud || message.mailbox != row.mailbox
         };
-        homeless.any(|message| message.hash.is_some()) || self.synced.iter().any(|(_, row)| is_newer(row))
+        let mut known = self.synced.iter().filter_map(|(_, row)| Some((row, self.cloud.messages.get(&row.remote)?)));
+        homeless.any(|message| message.hash.is_some()) || known.any(|(row, message)| is_newer(row, message))
     }
 
     /// The downloads that a run which ended early may have completed without writing it down.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use cms_disk::{Deed, Interposer};
+use simcloud::{FlagChange, FlagStatus};
 
 use super::{Duration, Happening, Instant, Machine, let_go};
 use crate::simulation::disk::files_below;
@@ -36,6 +37,17 @@ impl Interposer for Once {
 
 fn once(deal: impl FnMut(Deed<'_>) -> Option<io::Result<()>> + 'static) {
     cms_disk::interpose(Some(Rc::new(Once(RefCell::new(Some(Box::new(deal)))))));
+}
+
+/// A disk that takes no transaction that must be durable at once, as those are that tell of a change here.
+struct NotesNothingDurably;
+
+impl Interposer for NotesNothingDurably {
+    fn before(&self, deed: Deed<'_>) -> io::Result<()> {
+        if let Deed::CommitDurably(_) = deed { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+
+    fn after(&self, _: Deed<'_>) {}
 }
 
 /// Gives a file another name just before the program first looks at it.
@@ -155,6 +167,27 @@ fn a_maildir_that_goes_away_just_after_it_was_first_opened_is_known() {
             machine.start(false);
             wait(machine, 1).await;
             must_be_known(machine).await;
+        })
+    });
+}
+
+#[test]
+fn a_flag_that_the_cloud_gave_and_took_back_is_nobodys_wish_here_though_the_rename_was_never_noted() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let flag = |status| FlagChange { flag: Some(status), ..FlagChange::default() };
+            cms_disk::interpose(Some(Rc::new(NotesNothingDurably)));
+            machine.cloud.set_flags("", &id, flag(FlagStatus::Flagged)).unwrap();
+            while !only_file(machine).to_string_lossy().contains(":2,F") {
+                wait(machine, 1).await;
+            }
+            machine.kill().await;
+            cms_disk::interpose(None);
+            machine.cloud.set_flags("", &id, flag(FlagStatus::NotFlagged)).unwrap();
+            machine.settle().await.unwrap();
         })
     });
 }

@@ -6,9 +6,9 @@ use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
-use crate::sync::Start;
 use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
 use crate::sync::journal::Reason;
+use crate::sync::{Start, SyncError};
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
@@ -65,10 +65,10 @@ impl Driver {
         self.world.touch_everything();
     }
 
-    pub(super) fn plan_and_act(&mut self) {
+    pub(super) fn plan_and_act(&mut self) -> Result<(), SyncError> {
         self.plan_at = None;
         if self.paused_until.is_some() || self.compare_first {
-            return;
+            return Ok(());
         }
         self.flips.heed(|row| self.world.touches(row), Instant::now());
         let plan = self.plan();
@@ -79,7 +79,16 @@ impl Driver {
         }
         if self.must_look_twice(&plan.ops) {
             self.plan_at = Some(Instant::now());
-            return;
+            return Ok(());
+        }
+        // What a file is given because the cloud said so must not look like the user's wish, should this run end before it is
+        // noted and the cloud say otherwise by then.
+        if plan.ops.iter().any(|op| matches!(op, Op::Rename { .. })) {
+            self.write_down()?;
+            if self.paused_until.is_some() {
+                plan.ops.iter().for_each(|op| self.world.touch_op(op));
+                return Ok(());
+            }
         }
         self.note_held(&plan);
         self.note_local_only(&plan);
@@ -142,6 +151,7 @@ impl Driver {
         if self.world.is_touched() && self.paused_until.is_none() {
             self.plan_at = Some(Instant::now());
         }
+        Ok(())
     }
 
     /// Before anything follows from what a listing didn't show, or showed with the Trash flag, everything is listed again,
