@@ -34,9 +34,13 @@ impl Envelope {
     /// Reads it from a header.
     pub(crate) fn read(header: &[u8]) -> Self {
         let text = |name| harmless(&decoded(&header_value(header, name).unwrap_or_default()));
-        let id = header_value(header, "Message-ID").unwrap_or_default();
-        Self { subject: text("Subject"), from: text("From"), message_id: harmless(bare_id(&id)) }
+        Self { subject: text("Subject"), from: text("From"), message_id: message_id(header) }
     }
+}
+
+/// The Message-ID of a header, without the angle brackets; empty where there is none.
+pub(crate) fn message_id(header: &[u8]) -> String {
+    harmless(bare_id(&header_value(header, "Message-ID").unwrap_or_default()))
 }
 
 /// A Message-ID without blanks and angle brackets around it.

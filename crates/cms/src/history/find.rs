@@ -8,7 +8,7 @@ use cms_maildir::{FileName, hash_file};
 use cms_store::{JournalPart, Standing, StoreError, SyncedRecord};
 
 use super::{History, Told};
-use crate::envelope::{Envelope, bare_id};
+use crate::envelope::{bare_id, message_id};
 
 /// What the user named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,14 +124,22 @@ impl History {
 
     /// The stored messages with a Message-ID, whoever holds them.
     fn with_message_id(&self, id: &str) -> Result<HashSet<ContentHash>, StoreError> {
-        let mut hashes = HashSet::default();
+        let mut all = Vec::new();
         self.store.each_message(|hash| {
-            // A header that can't be read is no reason to find nothing.
-            if self.store.header(&hash).is_ok_and(|header| Envelope::read(&header).message_id == id) {
-                hashes.insert(hash);
-            }
+            all.push(hash);
             Ok(())
         })?;
-        Ok(hashes)
+        let store = &self.store;
+        // A header that can't be read is no reason to find nothing.
+        let is_it = |hash: &ContentHash| store.header(hash).is_ok_and(|header| message_id(&header) == id);
+        let search = |some: &[ContentHash]| some.iter().copied().filter(is_it).collect::<Vec<_>>();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let part = all.len().div_ceil(threads).max(1);
+        let found = std::thread::scope(|scope| {
+            let searches: Vec<_> = all.chunks(part).map(|some| scope.spawn(move || search(some))).collect();
+            // A thread that panicked has found nothing.
+            searches.into_iter().filter_map(|search| search.join().ok()).flatten().collect()
+        });
+        Ok(found)
     }
 }
