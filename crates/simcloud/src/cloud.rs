@@ -1,5 +1,6 @@
 //! The handle to a running simulation: everything that administrators, other clients and fate can do.
 
+mod notifications;
 mod sign_in;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::ids::ItemId;
 use crate::knobs::Knobs;
 use crate::mailbox::{AccountMode, FlagStatus, ICON, Mailbox, Message, STATUS, Touched, VERB, VERB_TIME};
 use crate::mime_generator::Generator;
+use crate::notifications::Subscriptions;
 use crate::population;
 use crate::reply::ReplyBody;
 use crate::server::Options;
@@ -142,6 +144,7 @@ pub(crate) struct Inner {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) entra: Entra,
     pub(crate) google: Google,
+    pub(crate) subscriptions: Subscriptions,
     generated: AtomicU32,
 }
 
@@ -234,6 +237,7 @@ impl Cloud {
             throttle: Arc::new(Throttle::new()),
             entra: Entra::new(options.registrations),
             google: Google::new(options.google_clients),
+            subscriptions: Subscriptions::default(),
             generated: AtomicU32::new(next),
         })))
     }

@@ -17,6 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin;
@@ -27,6 +28,7 @@ use crate::entra::{BadToken, Holder};
 use crate::faults::{Action, BodyKind, RetryAfter, usual_code};
 use crate::graph::{self, Call, Route};
 use crate::knobs::{Knobs, RetryAfterStyle};
+use crate::notifications;
 use crate::odata::Query;
 use crate::reply::{Answer, Content, End, ReplyBody, error_body};
 use crate::sign_in;
@@ -118,14 +120,14 @@ async fn connection(stream: TcpStream, _peer: SocketAddr, cloud: Cloud) {
 }
 
 /// A request's header, taken apart once.
-struct Arrival {
+pub(crate) struct Arrival {
     at: Instant,
-    method: String,
-    target: String,
-    path: String,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) path: String,
     query: String,
     headers: Vec<(String, String)>,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Arrival {
@@ -147,16 +149,18 @@ impl Arrival {
         }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What becomes of an answer on its way out.
 #[derive(Default)]
-struct Departure {
-    cut: Option<(usize, End)>,
-    reset: bool,
+pub(crate) struct Departure {
+    pub(crate) cut: Option<(usize, End)>,
+    pub(crate) reset: bool,
+    /// What comes in place of the body, as it happens.
+    pub(crate) live: Option<mpsc::Receiver<io::Result<Bytes>>>,
 }
 
 /// Answers one request. An error is a connection that ends without an answer.
@@ -177,6 +181,7 @@ pub(crate) async fn respond<B: RequestBody>(
     let mut user = String::new();
     let (kind, outcome) = match arrival.path.get(..5) {
         Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, &mut user).await,
+        Some("/api/") => notifications::request(inner, &knobs, &arrival, request, &mut user).await,
         _ => sign_in_request(inner, &knobs, &arrival, request).await,
     };
     let (answer, departure, slot) = outcome?;
@@ -200,7 +205,10 @@ pub(crate) async fn respond<B: RequestBody>(
     let status = answer.status;
     let (response, length) = render(answer, &knobs, &arrival, departure.cut, slot);
     inner.tally.log(record(status, length));
-    Ok(response)
+    Ok(match departure.live {
+        Some(chunks) => response.map(|_| ReplyBody::live(chunks)),
+        None => response,
+    })
 }
 
 /// The body of a request, off the wire or from memory.
@@ -210,11 +218,11 @@ impl<B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send> RequestBo
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn collect<B: RequestBody>(request: Request<B>) -> Result<Bytes, io::Error> {
+pub(crate) async fn collect<B: RequestBody>(request: Request<B>) -> Result<Bytes, io::Error> {
     request.into_body().collect().await.map(http_body_util::Collected::to_bytes).map_err(io::Error::other)
 }
 
-type Outcome = Result<(Answer, Departure, Option<Slot>), io::Error>;
+pub(crate) type Outcome = Result<(Answer, Departure, Option<Slot>), io::Error>;
 
 async fn sign_in_request<B: RequestBody>(
     inner: &Arc<Inner>,
@@ -359,7 +367,7 @@ const PAGE: &str =
     "<!DOCTYPE html><html><head><title>Service unavailable</title></head><body><h1>Sorry</h1></body></html>";
 
 /// Lets a request be answered, as far as the fault allows it.
-async fn with_fault(
+pub(crate) async fn with_fault(
     inner: &Inner,
     account: Option<&Account>,
     action: Option<Action>,
@@ -367,7 +375,7 @@ async fn with_fault(
 ) -> (Answer, Departure) {
     let Some(action) = action else { return (act(), Departure::default()) };
     inner.tally.count(|counters| counters.faults_injected += 1);
-    let reset = Departure { cut: None, reset: true };
+    let reset = Departure { reset: true, ..Departure::default() };
     match action {
         Action::Status { status, body, code, message, retry_after: after } => {
             let (usual, words) = usual_code(status);
@@ -404,8 +412,8 @@ async fn with_fault(
             act();
             std::future::pending().await
         }
-        Action::Truncate { after } => (act(), Departure { cut: Some((after, End::Broken)), reset: false }),
-        Action::Stall { after } => (act(), Departure { cut: Some((after, End::Stalled)), reset: false }),
+        Action::Truncate { after } => (act(), Departure { cut: Some((after, End::Broken)), ..Departure::default() }),
+        Action::Stall { after } => (act(), Departure { cut: Some((after, End::Stalled)), ..Departure::default() }),
         Action::Garbage => (Answer::other(200, "application/json", "\u{1}\u{2}not json at all"), Departure::default()),
         Action::Html => (Answer::other(200, "text/html", PAGE), Departure::default()),
         Action::ErrorInOk { code } => {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::notifications::NotificationService;
+
 /// How a 429 of the simulation's own making tells when to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +115,12 @@ pub struct Knobs {
     pub list_timeout_above: usize,
     /// Whether the one-click Archive folder exists.
     pub archive_exists: bool,
+    /// What the streaming notifications of the old Outlook REST interface are like.
+    pub notifications: NotificationService,
+    /// What the dice begin with that cut notifications across chunks and put white space between them; 0 for neither.
+    pub notifications_cut_seed: u64,
+    /// How long a subscription to notifications lives while nobody listens.
+    pub notifications_idle_seconds: u64,
 }
 
 impl Default for Knobs {
@@ -164,6 +172,9 @@ impl Default for Knobs {
             gzip: true,
             list_timeout_above: 0,
             archive_exists: true,
+            notifications: NotificationService::Retired,
+            notifications_cut_seed: 0,
+            notifications_idle_seconds: 1800,
         }
     }
 }

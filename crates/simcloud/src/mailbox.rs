@@ -1,6 +1,7 @@
 //! A mailbox: folders, messages, and the log of changes that delta is read from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use rand::SeedableRng as _;
@@ -167,6 +168,8 @@ pub(crate) struct Mailbox {
     pub(crate) random: ChaCha8Rng,
     /// Counts events; the number of the newest.
     pub(crate) sequence: u64,
+    /// Tells that number to whoever waits for events.
+    pub(crate) news: watch::Sender<u64>,
 }
 
 impl Mailbox {
@@ -185,6 +188,7 @@ impl Mailbox {
             chains: Chains::default(),
             random,
             sequence: 0,
+            news: watch::Sender::new(0),
         };
         for known in &well_known::ALL {
             let key = mailbox.push_folder(well_known::ROOT, String::new(), known.hidden);
@@ -367,6 +371,7 @@ impl Mailbox {
     fn note(&mut self, folder: u32, key: u32, event: Event) {
         self.sequence += 1;
         let sequence = self.sequence;
+        self.news.send_replace(sequence);
         let Some(folder) = self.folders.get_mut(folder as usize) else { return };
         folder.log.push(LogEntry { sequence, at: Instant::now(), key, event });
         let latest = folder.latest.entry(key).or_default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 /// What a handler answers; batches put several of these into one HTTP answer.
 #[derive(Clone, Debug)]
@@ -120,18 +121,25 @@ pub struct ReplyBody {
     end: End,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
     guard: Option<Guard>,
+    /// What comes in place of all that, as it happens.
+    live: Option<mpsc::Receiver<io::Result<Bytes>>>,
 }
 
 impl ReplyBody {
     /// A body with a length, sent in one piece.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         let announced = u64::try_from(bytes.len()).ok();
-        Self { rest: bytes, piece: usize::MAX, announced, end: End::Whole, pause: None, guard: None }
+        Self { rest: bytes, piece: usize::MAX, announced, end: End::Whole, pause: None, guard: None, live: None }
     }
 
     /// A body without a length, sent in pieces.
     pub(crate) fn chunked(bytes: Bytes) -> Self {
-        Self { rest: bytes, piece: 32 * 1024, announced: None, end: End::Whole, pause: None, guard: None }
+        Self { rest: bytes, piece: 32 * 1024, announced: None, end: End::Whole, pause: None, guard: None, live: None }
+    }
+
+    /// A body without a length whose chunks come as they are made.
+    pub(crate) fn live(chunks: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+        Self { live: Some(chunks), ..Self::chunked(Bytes::new()) }
     }
 
     /// Lets the body end early, after `after` bytes.
@@ -163,6 +171,9 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(chunks) = &mut self.live {
+            return chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)));
+        }
         if self.rest.is_empty() {
             return match self.end {
                 End::Whole => Poll::Ready(None),
@@ -188,7 +199,7 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.end == End::Whole
+        self.rest.is_empty() && self.end == End::Whole && self.live.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -49,6 +49,17 @@ pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Repl
         ("POST", ["account", "mode"]) => {
             order.read::<Mode>().and_then(|mode| cloud.set_account_mode(user, mode.mode)).and_then(|()| done())
         }
+        ("GET", ["notifications"]) => ok(&json!({"channels": cloud.notification_channels()})),
+        ("POST", ["notifications", what]) => {
+            match *what {
+                "cut" => cloud.cut_notifications(),
+                "silence" => cloud.silence_notifications(),
+                "miss" => cloud.miss_notifications(),
+                "expire" => cloud.expire_subscriptions(),
+                _ => return None,
+            }
+            done()
+        }
         _ => return None,
     })
 }

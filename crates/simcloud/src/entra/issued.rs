@@ -48,17 +48,27 @@ impl BadToken {
 }
 
 impl Entra {
-    /// Whose token this is, and which application's.
+    /// Whose token for Graph this is, and which application's.
     pub(crate) fn check(&self, token: &str) -> Result<Holder, BadToken> {
+        self.check_for(Audience::Graph, token)
+    }
+
+    /// The same of a token for the old Outlook REST interface.
+    pub(crate) fn check_outlook(&self, token: &str) -> Result<Holder, BadToken> {
+        self.check_for(Audience::Outlook, token)
+    }
+
+    fn check_for(&self, audience: Audience, token: &str) -> Result<Holder, BadToken> {
         let state = self.state();
         let access = state.access.get(token).ok_or(BadToken::Unknown)?;
-        if access.audience == Audience::Outlook {
+        if access.audience != audience {
             return Err(BadToken::Audience);
         }
         if access.until <= Instant::now() {
             return Err(BadToken::Expired);
         }
-        if let Some(challenged) = state.challenges.meet(access) {
+        // Only Graph challenges.
+        if let Some(challenged) = state.challenges.meet(access).filter(|_| audience == Audience::Graph) {
             return Err(BadToken::Challenged(challenged));
         }
         Ok(Holder {

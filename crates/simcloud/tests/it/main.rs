@@ -13,6 +13,7 @@ mod folders;
 mod google;
 mod ids;
 mod mail;
+mod notifications;
 mod oauth;
 mod refusals;
 mod sign_in;
