@@ -175,11 +175,21 @@ impl Exchange {
         resource: usize,
         claims: Option<&str>,
     ) -> Result<Grant, Denial> {
+        self.refresh_for(token, self.registration.scopes_of(resource), claims).await
+    }
+
+    /// The same for any scopes of one resource.
+    pub(crate) async fn refresh_for(
+        &self,
+        token: &RefreshToken,
+        scopes: &[String],
+        claims: Option<&str>,
+    ) -> Result<Grant, Denial> {
         let client = self.client()?;
         let token = oauth2::RefreshToken::new(token.reveal().to_owned());
         let mut transport = self.transport();
         loop {
-            let scopes = self.registration.scopes_of(resource).iter().cloned().map(Scope::new);
+            let scopes = scopes.iter().cloned().map(Scope::new);
             let mut request = client.exchange_refresh_token(&token).add_scopes(scopes);
             if let Some(claims) = claims {
                 request = request.add_extra_param("claims", claims.to_owned());

@@ -69,6 +69,10 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    pub(crate) fn of(grant: &Grant) -> Self {
+        Self { token: grant.access.clone(), renew_at: grant.renew_at }
+    }
+
     pub(crate) fn is_good(&self) -> bool {
         SystemTime::now() < self.renew_at
     }
@@ -126,8 +130,7 @@ impl Held {
     /// Takes what the service granted for one of the resources.
     pub(crate) fn take(&mut self, resource: usize, grant: Grant, now: u64) {
         if let Some(slot) = self.slots.get_mut(resource) {
-            let access = Access { token: grant.access, renew_at: grant.renew_at };
-            *slot = Slot { access: Some(access), claims: self.claims.get(), last_failure: None };
+            *slot = Slot { access: Some(Access::of(&grant)), claims: self.claims.get(), last_failure: None };
         }
         // A service that sends none means the one at hand to be kept.
         if let Some(refresh) = grant.refresh {

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::{debug, warn};
 
 use crate::attempts::Attempts;
+use crate::beside::Beside;
 use crate::exchange::Exchange;
 use crate::grant::Denial;
 use crate::held::{Access, Asking, Claims, Held, VaultSide};
@@ -119,6 +120,12 @@ impl TokenSource {
     pub fn for_resource(&self, resource: usize) -> Option<Arc<dyn AccessTokens>> {
         (resource < self.0.renewals.len())
             .then(|| Arc::new(OfResource { source: self.clone(), resource }) as Arc<dyn AccessTokens>)
+    }
+
+    /// Tokens for scopes of a resource that the account can do without. Whatever is wrong with them, the sign-in stands,
+    /// and nobody is asked for anything: a refusal is [`AuthError::Refused`].
+    pub fn beside(&self, scopes: Vec<String>) -> Arc<dyn AccessTokens> {
+        Arc::new(Beside::new(self.clone(), scopes))
     }
 
     /// Whether a token can be had without the user, as far as is known. Looks into the vault.

@@ -169,3 +169,64 @@ async fn fifty_callers_make_one_request_for_each_resource_and_each_life() {
     }
     assert_eq!(requests(&server, "token"), last + 1);
 }
+
+/// Scopes of the old Outlook REST interface.
+fn outlook() -> Vec<String> {
+    vec!["https://outlook.office.com/mail.read".to_owned()]
+}
+
+#[tokio::test]
+async fn what_is_had_beside_is_had_by_the_same_refresh_token() {
+    let server = start().await;
+    let mut registration = registration(&server);
+    registration.further_resources = vec![outlook()];
+    let source = source_as(&server, registration);
+    assert!(browse(&source).await.good);
+    let graph = source.access_token().await.unwrap();
+    let beside = source.beside(outlook());
+    let before = requests(&server, "token");
+    let token = beside.access_token().await.unwrap();
+    assert_ne!(token, graph);
+    assert_eq!(beside.access_token().await.unwrap(), token, "it is kept");
+    assert_eq!(requests(&server, "token"), before + 1);
+    assert_ne!(beside.renew(&token, None).await.unwrap(), token);
+    assert_eq!(source.access_token().await.unwrap(), graph, "the main one stays as it is");
+    assert!(source.renew(&graph, None).await.is_ok(), "and what came with the other one is good for it");
+}
+
+/// Nothing that happens to a token that the account can do without is a matter of its sign-in's.
+#[tokio::test]
+async fn what_is_refused_beside_ends_no_sign_in_and_asks_nobody() {
+    let server = start().await;
+    let source = TokenSource::new(options(&server, Patience::Forever)).unwrap();
+    let asked = obey(&source);
+    let graph = source.access_token().await.unwrap();
+    let beside = source.beside(outlook());
+    let standing = |source: &TokenSource| matches!(source.state(), SignInState::SignedIn { .. });
+    // Nobody consented to it.
+    let answer = beside.access_token().await;
+    assert!(matches!(&answer, Err(AuthError::Refused { reason }) if reason.contains("65001")), "{answer:?}");
+    assert!(standing(&source));
+    for action in [Action::status(503), Action::ResetBefore, Action::Html] {
+        server.cloud().inject(Fault::once("token", action.clone()));
+        let answer = beside.access_token().await;
+        assert!(matches!(answer, Err(AuthError::Unreachable(_))), "{action:?}: {answer:?}");
+        assert!(standing(&source), "{action:?}");
+    }
+    assert!(matches!(beside.sign_in_anew(&graph, "it isn't good").await, Err(AuthError::Refused { .. })));
+    assert_eq!(source.access_token().await.unwrap(), graph);
+    assert!(source.renew(&graph, None).await.is_ok());
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "the user was asked again");
+}
+
+/// Where nobody has signed in, nobody is asked to.
+#[tokio::test]
+async fn nothing_is_had_beside_where_nobody_has_signed_in() {
+    let server = start().await;
+    let source = TokenSource::new(options(&server, Patience::Forever)).unwrap();
+    let before = source.state();
+    let answer = source.beside(outlook()).access_token().await;
+    assert!(matches!(answer, Err(AuthError::SignInNeeded { .. })), "{answer:?}");
+    assert_eq!(source.state(), before);
+    assert_eq!(requests(&server, "token"), 0);
+}
