@@ -69,6 +69,33 @@ pub trait CloudAccount: Send + Sync {
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError>;
 }
 
+/// A service that tells of changes by itself, beside being asked for them.
+pub trait Notifier: Send + Sync {
+    /// Listens for changes in these folders. Nothing is asked of the service before the first [`Notifications::next`].
+    fn listen(&self, folders: Vec<FolderId>) -> Box<dyn Notifications>;
+}
+
+/// What a service tells by itself. Dropping it ends the listening.
+#[async_trait]
+pub trait Notifications: Send {
+    /// Waits for the next thing that is told. Connections that break are made again inside.
+    async fn next(&mut self) -> Wake;
+}
+
+/// A reason to look at folders now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Something happened in this folder.
+    Folder(FolderId),
+    /// Something may have happened in any of the folders, because nobody listened for a while.
+    All,
+    /// Nothing is told here, and nothing more comes.
+    Unavailable {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
 /// Where fetched bytes go.
 pub trait MimeSink: Send {
     /// Forgets all that was written: the transfer begins again.

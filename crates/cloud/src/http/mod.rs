@@ -17,5 +17,5 @@ pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};
 pub use policy::{RetryPolicy, Timeouts};
 pub(crate) use retries::{Retries, not_accepted};
-pub(crate) use transport::Network;
 pub use transport::Transport;
+pub(crate) use transport::{Network, client_builder};

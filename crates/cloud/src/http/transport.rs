@@ -1,6 +1,7 @@
 //! What carries a request to the service and its answer back.
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{Request, Response};
@@ -20,19 +21,20 @@ pub(crate) struct Network(reqwest::Client);
 impl Network {
     /// `loopback` says that the service is on this machine, which no proxy leads to.
     pub(crate) fn new(timeouts: Timeouts, loopback: bool) -> Result<Self, reqwest::Error> {
-        // A second installation is refused, and the first one is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("cloud-maildir-sync/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.read)
-            // A token goes where it was addressed to and nowhere else.
-            .redirect(reqwest::redirect::Policy::none());
-        if loopback {
-            builder = builder.no_proxy();
-        }
-        builder.build().map(Self)
+        client_builder(timeouts.connect, loopback).read_timeout(timeouts.read).build().map(Self)
     }
+}
+
+/// What every client of a service is made of.
+pub(crate) fn client_builder(connect_timeout: Duration, loopback: bool) -> reqwest::ClientBuilder {
+    // A second installation is refused, and the first one is as good.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("cloud-maildir-sync/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect_timeout)
+        // A token goes where it was addressed to and nowhere else.
+        .redirect(reqwest::redirect::Policy::none());
+    if loopback { builder.no_proxy() } else { builder }
 }
 
 #[async_trait]

@@ -14,9 +14,11 @@ mod fetch;
 mod folders;
 mod look_up;
 mod message;
+mod notifications;
 mod polls;
 mod properties;
 mod time;
 mod upload;
 
 pub use account::{Account, Options};
+pub use notifications::{NOTIFICATIONS_SCOPE, NotifierOptions, StreamingNotifier};

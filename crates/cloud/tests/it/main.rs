@@ -6,6 +6,7 @@ mod changes;
 mod claims;
 mod fetch;
 mod folders;
+mod notifications;
 mod polls;
 mod silence;
 mod support;

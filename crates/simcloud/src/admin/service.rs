@@ -53,6 +53,7 @@ pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Repl
         ("POST", ["notifications", what]) => {
             match *what {
                 "cut" => cloud.cut_notifications(),
+                "end" => cloud.end_notifications(),
                 "silence" => cloud.silence_notifications(),
                 "miss" => cloud.miss_notifications(),
                 "expire" => cloud.expire_subscriptions(),

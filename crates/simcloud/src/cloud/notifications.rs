@@ -13,6 +13,11 @@ impl Cloud {
         self.inner().subscriptions.cut();
     }
 
+    /// Ends these connections as if their time were over.
+    pub fn end_notifications(&self) {
+        self.inner().subscriptions.end();
+    }
+
     /// Lets nothing more come over these connections, not even keep-alives, and leaves them open: a dead link. Connections
     /// that are made from now on work.
     pub fn silence_notifications(&self) {

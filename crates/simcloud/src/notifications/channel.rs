@@ -128,7 +128,8 @@ impl Channel {
         if orders.cut > self.before.cut || self.opening.inner.entra.check_outlook(&self.opening.token).is_err() {
             return Some(Ending::Broken);
         }
-        let over = self.opening.ends <= Instant::now() || !self.opening.ids.iter().all(known);
+        let ended = orders.ended > self.before.ended || self.opening.ends <= Instant::now();
+        let over = ended || !self.opening.ids.iter().all(known);
         over.then_some(Ending::Orderly)
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Orders {
     pub(super) silence: u64,
     pub(super) missed: u64,
     pub(super) dropped: u64,
+    pub(super) ended: u64,
 }
 
 /// All subscriptions.
@@ -111,6 +112,11 @@ impl Subscriptions {
     /// Lets nothing more come over the channels that are open, and leaves the connections as they are.
     pub(crate) fn silence(&self) {
         self.orders.send_modify(|orders| orders.silence += 1);
+    }
+
+    /// Ends every open channel as if its time were over.
+    pub(crate) fn end(&self) {
+        self.orders.send_modify(|orders| orders.ended += 1);
     }
 
     /// Tells every open channel that notifications were lost.
