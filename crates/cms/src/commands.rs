@@ -17,6 +17,7 @@ pub mod held;
 pub mod log;
 pub mod man;
 pub mod plan;
+mod pushing;
 pub mod restore;
 pub mod run;
 mod setup;

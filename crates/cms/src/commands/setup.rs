@@ -8,7 +8,7 @@ use cms_cloud::contract::CloudAccount;
 use cms_cloud::office365;
 use cms_engine::Flags;
 
-use super::Context;
+use super::{Context, pushing};
 use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Upload};
 use crate::problem::{ExitStatus, Problem};
 use crate::sign_in::{Invitation, SignInOptions, SignIns};
@@ -81,7 +81,7 @@ pub(super) fn vault(configuration: &Configuration) -> Arc<Vault> {
     Arc::new(Vault::new(configuration.state_dir.join(VAULT), key))
 }
 
-fn could_not_set_up(error: impl std::error::Error) -> Problem {
+pub(super) fn could_not_set_up(error: impl std::error::Error) -> Problem {
     Problem::from_error("could not set up the account", error).with_exit(ExitStatus::Usage)
 }
 
@@ -92,7 +92,10 @@ fn source(
     patience: Patience,
 ) -> Result<TokenSource, Problem> {
     let options = TokenSourceOptions {
-        registration: registration(account, imports_into(configuration, account)),
+        registration: Registration {
+            further_resources: pushing::scopes(configuration, account),
+            ..registration(account, imports_into(configuration, account))
+        },
         user: account.user.clone(),
         vault,
         port: configuration.listen.port(),
@@ -199,6 +202,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         listener: run.listener,
         board: Some(accounts.sign_ins.board().clone()),
         door: Some(accounts.sign_ins.door().clone()),
+        push: Vec::new(),
         route: route(configuration),
     }
 }

@@ -223,6 +223,7 @@ impl Machine {
             listener: None,
             board: None,
             door: None,
+            push: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ mod local_side;
 mod open;
 mod planning;
 mod poll_times;
+mod pushing;
 mod rounds;
 mod showing;
 mod taking_back;
@@ -40,6 +41,7 @@ use crate::sync::age::Age;
 use crate::sync::alarms;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
+use crate::sync::driver::pushing::Pushing;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
@@ -248,6 +250,7 @@ pub(crate) struct Driver {
     listener: Option<Arc<Listener>>,
     board: Option<Board>,
     door: Option<Door>,
+    pushing: Pushing,
     /// When the page was last told.
     shown_at: Option<Instant>,
 }
@@ -278,6 +281,7 @@ impl Driver {
         self.note_what_was_left();
         self.show_on_page(false);
         loop {
+            self.look_after_pushing();
             self.poll_due();
             self.start_downloads();
             let wake_at = self.next_deadline();
@@ -408,6 +412,7 @@ impl Driver {
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
             Event::Uploaded(end) => self.uploaded(end),
             Event::TriedOut(heard) => self.tried_out(heard),
+            Event::Woken { source, wake } => self.woken(source, wake),
             Event::Watched(Ok(batch)) => self.hear(batch),
             Event::Watched(Err(error)) => {
                 warn!(%error, "Watching the Maildirs failed; starting to watch anew");
@@ -529,6 +534,7 @@ impl Driver {
             retry,
             self.next_upload(),
             self.paused_roles_until,
+            self.pushing.due(),
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);

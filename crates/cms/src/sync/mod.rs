@@ -18,6 +18,7 @@ mod routing;
 mod saved_copy;
 mod surroundings;
 mod tasks;
+mod told;
 mod undo;
 mod uploads;
 mod verification;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
+use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction, Notifier};
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 
@@ -73,6 +74,21 @@ pub(crate) struct Setup {
     pub(crate) board: Option<Board>,
     /// Where the page asks.
     pub(crate) door: Option<Door>,
+    /// What tells of changes, beside polling.
+    pub(crate) push: Vec<PushSetup>,
+}
+
+/// What tells of changes in mailboxes of one account.
+pub(crate) struct PushSetup {
+    /// The account, as an index.
+    pub(crate) account: usize,
+    /// What it is called in the database.
+    pub(crate) account_name: String,
+    /// The configured names of the mailboxes.
+    pub(crate) mailboxes: Vec<String>,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    /// Whether it is tried again and again where it isn't there, instead of once a day.
+    pub(crate) insists: bool,
 }
 
 /// How often a mailbox is polled while things happen.

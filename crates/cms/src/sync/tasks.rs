@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
-    FolderRole, MimeSink, NewMessage, Next, Outcome, Page, Seen, Whereabouts,
+    FolderRole, MimeSink, NewMessage, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
 };
 use cms_cloud::{Exchange, in_background, recorded};
 use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
@@ -69,6 +69,8 @@ pub(crate) enum Event {
     Uploaded(UploadEnd),
     /// How much is heard of what happens in the Maildirs.
     TriedOut(Vec<(MaildirId, Hearing)>),
+    /// The account's service told something by itself; `source` is which.
+    Woken { source: usize, wake: Wake },
     /// Maildirs changed.
     Watched(Result<Vec<WatchEvent>, MaildirError>),
 }
@@ -153,6 +155,17 @@ impl Poll {
                     (cursor, first) = (more, false);
                 }
             }
+        }
+    }
+}
+
+/// Passes on what a service tells by itself, until it tells nothing any more.
+pub(crate) async fn listen(mut notifications: Box<dyn Notifications>, source: usize, events: Sender<Event>) {
+    loop {
+        let wake = notifications.next().await;
+        let is_over = matches!(wake, Wake::Unavailable { .. });
+        if events.send(Event::Woken { source, wake }).await.is_err() || is_over {
+            return;
         }
     }
 }

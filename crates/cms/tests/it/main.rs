@@ -27,6 +27,7 @@ mod mutt;
 mod namespace;
 mod polling;
 mod power;
+mod push;
 mod python_failures;
 mod redaction;
 mod restore;

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use crate::sync::age::Age;
 use crate::sync::driver::holding::Holding;
-use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN};
+use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
 use crate::sync::report::Summary;
@@ -48,6 +48,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
     write_down_maildirs(&mut world, &mut database);
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
+    let pushing = pushing::open(setup.push, &database, (setup.surroundings.now)().0).map_err(SyncError::Store)?;
     let store = Arc::new(store);
     Ok(Driver {
         world,
@@ -126,6 +127,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         listener: setup.listener,
         board: setup.board,
         door: setup.door,
+        pushing,
         shown_at: None,
         store,
     })

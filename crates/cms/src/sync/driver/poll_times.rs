@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cms_engine::MailboxId;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -30,6 +31,9 @@ impl Driver {
         let mailboxes = self.mailboxes.iter().filter(|mailbox| mailbox.account == account).count();
         let mailboxes = u32::try_from(mailboxes).unwrap_or(u32::MAX);
         let least = self.accounts[account].capabilities().poll_cost.saturating_mul(mailboxes);
+        if self.pushing.tells_of(account) {
+            return self.poll_interval.max(least);
+        }
         let somebody_looks = self.board.as_ref().is_some_and(|board| board.open_tabs() > 0);
         let quiet = if somebody_looks { Duration::ZERO } else { self.active_at.elapsed() };
         pause_after(quiet, least, self.quick_poll_interval, self.poll_interval)
@@ -39,8 +43,13 @@ impl Driver {
     pub(super) fn alarm(&mut self, alarm: Alarm) {
         debug!("Looking into the mailboxes at once: {alarm}");
         self.active_at = Instant::now();
-        for mailbox in &mut self.mailboxes {
-            mailbox.next_poll = self.active_at;
+        let ids: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
+        for id in ids {
+            // What kept a mailbox from being heard may be over, too.
+            if let Some(mailbox) = self.mailbox_mut(id).filter(|mailbox| mailbox.failures > 0) {
+                mailbox.next_poll = mailbox.next_poll.min(Instant::now());
+            }
+            self.poll_soon(id);
         }
     }
 }

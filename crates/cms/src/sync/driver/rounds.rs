@@ -26,7 +26,9 @@ impl Driver {
         // Those of one account go out together, in one request.
         let mut until = vec![now; self.accounts.len()];
         for mailbox in self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none() && mailbox.next_poll <= now) {
-            until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
+            if !self.pushing.tells_of(mailbox.account) {
+                until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
+            }
         }
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
@@ -288,6 +290,7 @@ impl Driver {
             self.fail(SyncError::Cloud(CloudError::Unexpected("it didn't say where some messages are".to_owned())));
             return;
         }
+        let found = !round.seen.is_empty() || !round.removals.is_empty();
         let name = mailbox.name.clone();
         mailbox.failures = 0;
         mailbox.polled = true;
@@ -302,12 +305,7 @@ impl Driver {
             info!(mailbox = %name, "Listed");
             self.world.touch_everything();
         }
-        if let Some(account) = self.mailbox(id).map(|mailbox| mailbox.account) {
-            let next_poll = Instant::now() + self.poll_pause(account);
-            if let Some(mailbox) = self.mailbox_mut(id) {
-                mailbox.next_poll = next_poll;
-            }
-        }
+        self.after_round(id, found);
         // Changes of ours may have waited for this.
         self.plan_at.get_or_insert_with(Instant::now);
     }
