@@ -1,6 +1,6 @@
 //! Being told of changes by the mail service. Polls are an hour apart here: what arrives sooner was told.
 
-use simcloud::{Knobs, NotificationService, Options};
+use simcloud::{FlagStatus, Knobs, NotificationService, Options};
 
 use crate::world::{Running, USER, World, wait_for};
 
@@ -42,6 +42,13 @@ impl World {
     fn is_told_of(&self, folder: &str, maildir: &str, subject: &str) {
         self.receive(folder, subject);
         wait_for(&format!("`{subject}` is here"), || self.files_of(maildir, subject).len() == 1);
+    }
+
+    /// The message `there` is flagged here, and is so in the cloud.
+    #[track_caller]
+    fn a_flag_goes_there(&self, id: &str) {
+        self.set_letters("INBOX", &self.file_of("INBOX", "there"), "FS");
+        wait_for("the flag is there", || self.message(id).is_some_and(|message| message.flag == FlagStatus::Flagged));
     }
 }
 
@@ -115,6 +122,7 @@ fn f32_a_dead_link_to_the_notifications_is_noticed() {
 #[test]
 fn a_service_that_has_retired_is_asked_once_a_day() {
     let world = world("auto", NotificationService::Retired);
+    let id = world.receive_read("Inbox", "there");
     let daemon = world.daemon();
     daemon.wait_for_line("there are no notifications of changes");
     let stopped = daemon.stop();
@@ -124,11 +132,10 @@ fn a_service_that_has_retired_is_asked_once_a_day() {
     assert_eq!(world.asked("authorize"), 1);
 
     let daemon = world.daemon();
-    // A message that goes both ways takes longer than the question would.
-    let name = world.set_letters("INBOX", &world.files("INBOX")[0], "FS");
-    wait_for("the flag is there", || world.there("Inbox").iter().any(|(_, flags)| flags.contains('F')));
+    // A change that is made takes longer than the question would.
+    world.a_flag_goes_there(&id);
     let stopped = daemon.stop();
-    assert!(stopped.status.success(), "{name}");
+    assert!(stopped.status.success());
     assert!(!stopped.stderr.contains("notifications"), "{}", stopped.stderr);
     assert_eq!(world.asked("subscription"), 1);
 
@@ -148,11 +155,11 @@ fn a_service_that_has_retired_is_asked_once_a_day() {
 #[test]
 fn without_consent_there_are_no_notifications_and_the_sign_in_stands() {
     let world = world("auto", NotificationService::Live);
+    let id = world.receive_read("Inbox", "there");
     let daemon = world.daemon();
     daemon.wait_for_line("there are no notifications of changes");
     assert!(daemon.stderr().contains("65001"), "{}", daemon.stderr());
-    world.set_letters("INBOX", &world.files("INBOX")[0], "FS");
-    wait_for("the flag is there", || world.there("Inbox").iter().any(|(_, flags)| flags.contains('F')));
+    world.a_flag_goes_there(&id);
     assert!(daemon.stop().status.success());
     assert_eq!((world.asked("authorize"), world.asked("notifications")), (1, 0));
     world.assert_lawful();
@@ -161,9 +168,9 @@ fn without_consent_there_are_no_notifications_and_the_sign_in_stands() {
 #[test]
 fn a_mailbox_that_is_polled_asks_for_no_notifications() {
     let world = world("poll", NotificationService::Live);
+    let id = world.receive_read("Inbox", "there");
     let daemon = world.daemon();
-    world.set_letters("INBOX", &world.files("INBOX")[0], "FS");
-    wait_for("the flag is there", || world.there("Inbox").iter().any(|(_, flags)| flags.contains('F')));
+    world.a_flag_goes_there(&id);
     assert!(daemon.stop().status.success());
     assert_eq!((world.asked("subscription"), world.asked("notifications")), (0, 0));
     // One run ends when both sides are the same, and nobody is to tell it anything.
