@@ -70,6 +70,11 @@ impl Batch {
         Ok(Self { items })
     }
 
+    /// What the items ask for.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.items.iter().map(|item| item.url.clone()).collect()
+    }
+
     /// How many chains of requests there are.
     pub(crate) fn chains(&self) -> usize {
         self.items.iter().filter(|item| item.depends_on.is_empty()).count()

@@ -20,8 +20,10 @@ pub struct RequestRecord {
     pub kind: String,
     /// The HTTP method.
     pub method: String,
-    /// Path and query as they came; empty for items of a batch.
+    /// Path and query as they came.
     pub target: String,
+    /// Of a batch, the addresses of its items as they stand in it.
+    pub items: Vec<String>,
     /// The status of the answer; 0 when the connection was broken instead.
     pub status: u16,
     /// When the request's header was there, in milliseconds since the server started.

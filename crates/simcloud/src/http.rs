@@ -179,8 +179,9 @@ pub(crate) async fn respond<B: RequestBody>(
     }
     let knobs = inner.knobs();
     let mut user = String::new();
+    let mut items = Vec::new();
     let (kind, outcome) = match arrival.path.get(..5) {
-        Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, &mut user).await,
+        Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, (&mut user, &mut items)).await,
         Some("/api/") => notifications::request(inner, &knobs, &arrival, request, &mut user).await,
         _ => sign_in_request(inner, &knobs, &arrival, request).await,
     };
@@ -190,6 +191,7 @@ pub(crate) async fn respond<B: RequestBody>(
         kind: kind.to_owned(),
         method: arrival.method.clone(),
         target: arrival.target.clone(),
+        items: items.clone(),
         status,
         arrived_ms: inner.tally.milliseconds(arrival.at),
         answered_ms: inner.tally.milliseconds(Instant::now()),
@@ -263,7 +265,7 @@ async fn graph_request<B: RequestBody>(
     knobs: &Knobs,
     arrival: &Arrival,
     request: Request<B>,
-    user: &mut String,
+    (user, items): (&mut String, &mut Vec<String>),
 ) -> (&'static str, Outcome) {
     let path = arrival.path.get(5..).unwrap_or_default();
     let token = arrival.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
@@ -324,6 +326,7 @@ async fn graph_request<B: RequestBody>(
     };
     let batch = matches!(call.route, Route::Batch).then(|| Batch::read(&call.body));
     if let Some(Ok(batch)) = &batch {
+        *items = batch.addresses();
         let highest = inner.throttle.widen(&mut slot, batch.chains().min(4), knobs);
         inner.tally.count(|counters| counters.highest_concurrency = counters.highest_concurrency.max(highest));
     }

@@ -34,7 +34,9 @@ impl World {
     fn rounds(&self, folder: &str) -> usize {
         let id = self.cloud.folder_id("", folder).unwrap();
         let is_its = |target: &str| target.contains(&id) || target.contains(&id.replace('=', "%3D"));
-        self.cloud.requests(0).iter().filter(|request| request.kind == "delta" && is_its(&request.target)).count()
+        let requests = self.cloud.requests(0);
+        let targets = requests.iter().flat_map(|request| request.items.iter().chain([&request.target]));
+        targets.filter(|target| target.contains("/delta") && is_its(target)).count()
     }
 
     /// A message comes, and is here before anybody asks for it.
