@@ -411,6 +411,14 @@ impl Cloud {
         mailbox.rot_classic_id(key).ok_or_else(|| AdminError::NoMessage(id.to_owned()))
     }
 
+    /// Gives a message other ids of both kinds, as the way through an archive mailbox does, and returns its immutable id.
+    pub fn renumber(&self, user: &str, id: &str) -> Result<String, AdminError> {
+        let mut mailbox = self.mailbox(user)?;
+        let key = key_of(&mailbox, id)?;
+        let key = mailbox.renumber(key).ok_or_else(|| AdminError::NoMessage(id.to_owned()))?;
+        Ok(mailbox.ids.immutable(key))
+    }
+
     /// Makes a folder with its parents, and returns its id. One that exists is left as it is.
     pub fn create_folder(&self, user: &str, path: &str, hidden: bool) -> Result<String, AdminError> {
         let mut mailbox = self.mailbox(user)?;

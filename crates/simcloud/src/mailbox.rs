@@ -170,6 +170,8 @@ pub(crate) struct Mailbox {
     pub(crate) sequence: u64,
     /// Tells that number to whoever waits for events.
     pub(crate) news: watch::Sender<u64>,
+    /// What clients have made and that nobody has looked for since, by Message-ID: hashes of what they sent.
+    pub(crate) made_unseen: BTreeMap<String, BTreeSet<[u8; 32]>>,
 }
 
 impl Mailbox {
@@ -189,6 +191,7 @@ impl Mailbox {
             random,
             sequence: 0,
             news: watch::Sender::new(0),
+            made_unseen: BTreeMap::new(),
         };
         for known in &well_known::ALL {
             let key = mailbox.push_folder(well_known::ROOT, String::new(), known.hidden);
@@ -428,6 +431,13 @@ impl Mailbox {
             self.note(to, key, Event::Arrived { moved: true });
         }
         Some(())
+    }
+
+    /// Gives a message another key, and so other ids of both kinds, as the way through an archive mailbox does.
+    pub(crate) fn renumber(&mut self, key: u32) -> Option<u32> {
+        let message = self.message(key)?.clone();
+        self.purge(key)?;
+        Some(self.insert(message, false))
     }
 
     /// Deletes a message for good.

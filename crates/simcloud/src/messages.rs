@@ -101,7 +101,7 @@ pub(crate) fn value(
 }
 
 /// `GET /me/mailFolders/{id}/messages` and `GET /me/messages`
-pub(crate) fn list(desk: &Desk<'_>, call: &Call, folder: Option<&str>) -> Result<Answer, Answer> {
+pub(crate) fn list(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>) -> Result<Answer, Answer> {
     only(desk, call, &["$select", "$expand", "$top", "$skip", "$orderby", "$filter", "$count"])?;
     let shape = Shape::new(call.query.get("$select"), call.query.get("$expand"), call.immutable())?;
     let top = match (call.query.number("$top")?, call.page_size()) {
@@ -122,6 +122,9 @@ pub(crate) fn list(desk: &Desk<'_>, call: &Call, folder: Option<&str>) -> Result
         Some(text) => odata::comparisons(text, "and")
             .ok_or_else(|| Answer::error(400, "ErrorInvalidUrlQuery", &format!("Invalid filter clause: {text}")))?,
     };
+    for one in filter.iter().filter(|one| one.property.eq_ignore_ascii_case("internetMessageId")) {
+        desk.mailbox.made_unseen.remove(&one.value);
+    }
     if call.query.get("$orderby").is_some()
         && filter.first().is_some_and(|one| !one.property.eq_ignore_ascii_case("receivedDateTime"))
     {

@@ -233,6 +233,7 @@ pub(crate) fn create(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>) -> 
     }
     let bytes = taken_in(desk, decode_mime(call)?);
     let message = new_message(well_known::DRAFTS, bytes, clock::now(), true);
+    note_made(desk, call, &message);
     let key = desk.mailbox.insert(message, false);
     single(desk, call, key, 201, &Shape::full(call.immutable()))
 }
@@ -243,8 +244,19 @@ pub(crate) fn import(desk: &mut Desk<'_>, call: &Call, folder: &str) -> Result<A
     let folder = desk.mailbox.folder_by_id(folder, desk.knobs.archive_exists)?;
     let bytes = taken_in(desk, decode_mime(call)?);
     let message = new_message(folder, bytes, clock::now(), false);
+    note_made(desk, call, &message);
     let key = desk.mailbox.insert(message, false);
     single(desk, call, key, 201, &Shape::full(call.immutable()))
+}
+
+/// Notes that a client makes a message. Who makes it again must have looked for it first: the answer may have been lost.
+fn note_made(desk: &mut Desk<'_>, call: &Call, message: &Message) {
+    let sent = *blake3::hash(&call.body).as_bytes();
+    if let Some(id) = &message.internet_id
+        && !desk.mailbox.made_unseen.entry(id.to_string()).or_default().insert(sent)
+    {
+        desk.tally.violation("create: a message was made again by somebody who hadn't looked for the first one");
+    }
 }
 
 /// What is stored of MIME that came in.

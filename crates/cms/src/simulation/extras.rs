@@ -8,6 +8,8 @@ use crate::configuration::Upload;
 pub(super) struct Extras {
     /// Drafts are written and edited on both sides, and go to the cloud.
     pub(super) uploads: Option<Upload>,
+    /// Messages get other ids, one by one and all at once.
+    pub(super) ids: bool,
 }
 
 /// Every so many seeds.
@@ -18,6 +20,7 @@ impl Extras {
         if !seed.is_multiple_of(EVERY) {
             return Self::default();
         }
-        Self { uploads: Some(Upload::Drafts) }
+        let is_one_of = |these: &[u64]| these.contains(&(seed / EVERY % 8));
+        Self { uploads: (!is_one_of(&[6])).then_some(Upload::Drafts), ids: is_one_of(&[6, 7]) }
     }
 }

@@ -139,6 +139,9 @@ impl People {
         if self.extras.uploads.is_some() && self.dice(100) < 60 {
             return self.write();
         }
+        if self.extras.ids && self.dice(100) < 12 {
+            return self.renumber();
+        }
         if self.dice(100) < 45 { self.act_there() } else { self.act_here() }
     }
 
@@ -207,6 +210,33 @@ impl People {
                 }
             }
             _ => self.flag_there(at, &id),
+        }
+    }
+
+    /// Messages get other ids: one, as on the way through an archive mailbox, or all at once with a mailbox that moves.
+    fn renumber(&mut self) {
+        let there = self.outcome_there();
+        let one = self.dice(4) > 0;
+        let mut ids: Vec<String> = there.keys().cloned().collect();
+        if one {
+            ids = ids.choose(&mut self.random).cloned().into_iter().collect();
+        }
+        for id in &ids {
+            // The file that a message with another id is taken for has the cloud's bytes, unless those were known.
+            if let Some(text) = there.get(id).and_then(|(_, item)| self.texts.get_mut(&item.hash)) {
+                text.unsure = true;
+            }
+            let Ok(new) = self.cloud.renumber("", id) else { continue };
+            self.trace.line(format_args!("there {id} is {new} from now on"));
+            if let Some(message) = self.ledger.messages.iter_mut().find(|message| message.id == *id) {
+                message.id = new;
+                // What is asked of the old one is asked of nobody.
+                message.unsure = true;
+            }
+        }
+        if !one {
+            self.trace.line("trouble: all delta tokens are forgotten");
+            drop(self.cloud.kill_delta_tokens(""));
         }
     }
 

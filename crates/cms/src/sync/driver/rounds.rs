@@ -317,6 +317,8 @@ impl Driver {
             let open_questions = mailbox.round.as_ref().map_or(0, |round| round.open_questions);
             mailbox.round = Some(Round { open_questions, ..Round::default() });
         }
+        // What isn't in the others may be here, under an id that nobody has told yet.
+        self.world.cloud.complete.remove(&id);
     }
 
     pub(super) fn round_failed(&mut self, id: MailboxId, error: CloudError) {
