@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId, FolderRole};
-use cms_engine::{FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
+use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
@@ -195,7 +195,7 @@ pub(crate) struct Driver {
     /// Files that will be uploaded, and not yet.
     unripe: HashSet<FileKey>,
     /// Files whose upload is under way.
-    uploading: HashSet<FileKey>,
+    uploading: HashMap<FileKey, ContentHash>,
     /// Files whose content the store has because they may be uploaded.
     kept: uploading::Kept,
     paused_roles_until: Option<Instant>,

@@ -88,7 +88,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         postponed: Vec::new(),
         uploads: Uploading::new(store.clone(), setup.dry_run),
         unripe: HashSet::default(),
-        uploading: HashSet::default(),
+        uploading: HashMap::default(),
         kept: HashMap::default(),
         paused_roles_until: None,
         to_settle: Vec::new(),

@@ -180,7 +180,10 @@ impl Driver {
     pub(super) fn begin_upload(&mut self, op: Op) {
         let Op::Upload { file, hash, mailbox, .. } = &op else { return };
         let (file, hash, mailbox) = (file.clone(), *hash, *mailbox);
-        if self.uploading.len() >= UPLOADS {
+        // A file that got another name while it goes up is known again once the answer has come.
+        let renamed =
+            |(other, its): (&FileKey, &ContentHash)| *its == hash && !self.world.local.files.contains_key(other);
+        if self.uploading.len() >= UPLOADS || self.uploading.iter().any(renamed) {
             self.unripe.insert(file);
             return;
         }
@@ -195,7 +198,7 @@ impl Driver {
         let message_id =
             self.uploads.message_id(&hash).unwrap_or_else(|| MessageId::for_upload(&hash, &file.base_name));
         self.world.begin_file(&file);
-        self.uploading.insert(file.clone());
+        self.uploading.insert(file.clone(), hash);
         self.changing += 1;
         let account = self.accounts[account].clone();
         self.tasks.spawn(tasks::find_upload(account, Underway { op, file, message_id }, self.events.0.clone()));
