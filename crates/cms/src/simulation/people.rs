@@ -413,9 +413,13 @@ impl People {
         }
         let deleted = if Some(seen.maildir) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
         let watched = self.watched;
+        let half_moved = self.rest.iter().any(|rest| match rest {
+            Rest::Trash { original, .. } | Rest::Unlink { original, .. } => original.hash == seen.hash,
+            Rest::Mount(_) => false,
+        });
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
-            if message.copies > 0 {
+            if message.copies > 0 || half_moved {
                 // The copy goes, and its original is trashed.
                 message.copied_to.push(deleted);
             }

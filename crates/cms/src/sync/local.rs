@@ -410,6 +410,7 @@ impl LocalSide {
             let Some(maildir) = self.maildir(key.maildir) else { continue };
             if maildir.inspect(place, &name)?.is_none() {
                 world.unread.remove(&key);
+                world.missed = true;
                 continue;
             }
             self.take(world, key.maildir, maildir, place, name, Look::Heard)?;

@@ -16,46 +16,35 @@ use crate::simulation::disk::files_below;
 use crate::simulation::scratch;
 use crate::simulation::trace::Trace;
 
-/// Whether something is to be done before a deed, and what becomes of the deed then.
-type Deal = dyn FnMut(Deed<'_>) -> Option<io::Result<()>>;
+/// Somebody who stands before each deed of the program.
+struct Bystander<F>(RefCell<F>);
 
-/// Somebody who deals with one deed of the program.
-struct Once(RefCell<Option<Box<Deal>>>);
-
-impl Interposer for Once {
+impl<F: FnMut(Deed<'_>) -> io::Result<()>> Interposer for Bystander<F> {
     fn before(&self, deed: Deed<'_>) -> io::Result<()> {
-        let Some(mut deal) = self.0.borrow_mut().take() else { return Ok(()) };
-        let dealt = deal(deed);
-        if dealt.is_none() {
-            *self.0.borrow_mut() = Some(deal);
-        }
-        dealt.unwrap_or(Ok(()))
+        (self.0.borrow_mut())(deed)
     }
 
     fn after(&self, _: Deed<'_>) {}
 }
 
-fn once(deal: impl FnMut(Deed<'_>) -> Option<io::Result<()>> + 'static) {
-    cms_disk::interpose(Some(Rc::new(Once(RefCell::new(Some(Box::new(deal)))))));
+fn before_each(act: impl FnMut(Deed<'_>) -> io::Result<()> + 'static) {
+    cms_disk::interpose(Some(Rc::new(Bystander(RefCell::new(act)))));
 }
 
-/// A disk that takes no transaction that must be durable at once, as those are that tell of a change here.
-struct NotesNothingDurably;
+/// Acts before the first deed that `is_it` picks.
+fn once(is_it: impl Fn(Deed<'_>) -> bool + 'static, act: impl FnOnce() -> io::Result<()> + 'static) {
+    let mut act = Some(act);
+    before_each(move |deed| act.take_if(|_| is_it(deed)).map_or(Ok(()), |act| act()));
+}
 
-impl Interposer for NotesNothingDurably {
-    fn before(&self, deed: Deed<'_>) -> io::Result<()> {
-        if let Deed::CommitDurably(_) = deed { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-
-    fn after(&self, _: Deed<'_>) {}
+fn refused() -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(5))
 }
 
 /// Gives a file another name just before the program first looks at it.
 fn rename_at_first_look(from: PathBuf, to: PathBuf) {
-    once(move |deed| {
-        let looks = matches!(deed, Deed::Read(path) if path == from);
-        looks.then(|| fs::rename(&from, &to))
-    });
+    let looked_at = from.clone();
+    once(move |deed| matches!(deed, Deed::Read(path) if path == looked_at), move || fs::rename(from, to));
 }
 
 /// Tells a story of a machine with three Maildirs.
@@ -123,6 +112,32 @@ fn a_copy_that_goes_on_into_another_maildir_while_it_is_looked_at_is_no_deletion
     });
 }
 
+#[test]
+fn a_filed_message_that_cannot_be_read_and_is_renamed_until_it_is_tried_again_is_no_deletion() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let to = machine.pairs.iter().find(|pair| !file.starts_with(&pair.maildir)).unwrap().clone();
+            let moved = to.maildir.join("cur/1.moved:2,");
+            let (mut looks, looked_at) = (0, moved.clone());
+            before_each(move |deed| {
+                looks += u32::from(matches!(deed, Deed::Read(path) if path == looked_at));
+                match looks {
+                    // It is there, but not to be read.
+                    2 => refused(),
+                    3 => fs::rename(&looked_at, looked_at.with_file_name("1.moved:2,S")).or(Ok(())),
+                    _ => Ok(()),
+                }
+            });
+            fs::rename(&file, moved).unwrap();
+            wait(machine, 300).await;
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
+        })
+    });
+}
+
 /// Unmounts the first Maildir and starts the program: it must not make another one in its place.
 async fn must_be_known(machine: &mut Machine) {
     let maildir = machine.pairs[0].maildir.clone();
@@ -143,10 +158,7 @@ fn a_maildir_whose_mark_could_not_be_made_durable_at_first_is_known_before_long(
     tell(|machine| {
         Box::pin(async {
             let maildir = machine.pairs[0].maildir.clone();
-            once(move |deed| {
-                let marks = matches!(deed, Deed::SyncDirectory(path) if path == maildir);
-                marks.then(|| Err(io::Error::from_raw_os_error(5)))
-            });
+            once(move |deed| matches!(deed, Deed::SyncDirectory(path) if path == maildir), refused);
             machine.start(false);
             wait(machine, 20).await;
             must_be_known(machine).await;
@@ -161,9 +173,7 @@ fn a_maildir_that_goes_away_just_after_it_was_first_opened_is_known() {
             machine.settle().await.unwrap();
             machine.happen(Happening::LoseState).await;
             let maildir = machine.pairs[0].maildir.clone();
-            once(move |deed| {
-                matches!(deed, Deed::Commit(_)).then(|| fs::rename(&maildir, maildir.with_extension("away")))
-            });
+            once(|deed| matches!(deed, Deed::Commit(_)), move || fs::rename(&maildir, maildir.with_extension("away")));
             machine.start(false);
             wait(machine, 1).await;
             must_be_known(machine).await;
@@ -179,7 +189,8 @@ fn a_flag_that_the_cloud_gave_and_took_back_is_nobodys_wish_here_though_the_rena
             machine.settle().await.unwrap();
             let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
             let flag = |status| FlagChange { flag: Some(status), ..FlagChange::default() };
-            cms_disk::interpose(Some(Rc::new(NotesNothingDurably)));
+            // What tells of a change here must be durable at once.
+            before_each(|deed| if matches!(deed, Deed::CommitDurably(_)) { refused() } else { Ok(()) });
             machine.cloud.set_flags("", &id, flag(FlagStatus::Flagged)).unwrap();
             while !only_file(machine).to_string_lossy().contains(":2,F") {
                 wait(machine, 1).await;
