@@ -415,7 +415,7 @@ impl People {
         let watched = self.watched;
         let half_moved = self.rest.iter().any(|rest| match rest {
             Rest::Trash { original, .. } | Rest::Unlink { original, .. } => original.hash == seen.hash,
-            Rest::Mount(_) => false,
+            Rest::Mount(_) | Rest::Rewritten { .. } => false,
         });
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
