@@ -21,6 +21,9 @@ pub trait CloudAccount: Send + Sync {
     /// A folder that doesn't exist is [`CloudError::NoSuchFolder`] with the nearest names that do.
     async fn open(&self, name: &str) -> Result<Folder, CloudError>;
 
+    /// All folders that people see, in the order of a tree: each before those in it, and these before the next.
+    async fn folders(&self) -> Result<Vec<Folder>, CloudError>;
+
     /// Returns one page of what changed in a folder after `cursor`, or of everything when there is no cursor.
     ///
     /// Ask on with the page's own cursor until [`Page::next`] says that the round is complete. A cursor that the
@@ -189,6 +192,8 @@ pub struct Folder {
     pub path: String,
     /// How many items the cloud says it holds, those that aren't mail included.
     pub total_items: u64,
+    /// How many of them aren't read.
+    pub unread_items: u64,
 }
 
 /// Where a listing stands: opaque, to be stored and given back.

@@ -51,6 +51,13 @@ Examples:
   cms log '<abc@example.com>'                    why this message is gone, here, or read
   cms log ~/mail/INBOX/cur/1700000000.R1.host    the same, by its file; flags don't matter";
 
+const FOLDERS_EXAMPLES: &str = "\
+The names are those to write in cms.cfg: Office365(\"Inbox/Lists/rust\", account)
+
+Examples:
+  cms folders                                  all folders of all accounts
+  cms folders --json | jq -r 'select(.unread > 0).path'   those with something to read";
+
 const RESTORE_EXAMPLES: &str = "\
 Examples:
   cms restore                          what was removed and can be brought back
@@ -134,6 +141,13 @@ pub enum Command {
     },
     /// Check configuration, sign-in, folders and disk
     Check,
+    /// List the folders of each account, with how much is in them and which are synced
+    #[command(after_help = FOLDERS_EXAMPLES)]
+    Folders {
+        /// Write one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell what was done on both sides, or the story of one message
     #[command(after_help = LOG_EXAMPLES)]
     Log {

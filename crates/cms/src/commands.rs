@@ -13,6 +13,7 @@ pub mod check;
 pub mod completion;
 pub mod demo;
 mod errands;
+pub mod folders;
 pub mod held;
 pub mod log;
 pub mod man;

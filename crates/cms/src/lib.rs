@@ -68,6 +68,7 @@ fn dispatch(arguments: Arguments) -> Result<Ended, Problem> {
         | Command::Status { .. }
         | Command::Held { .. }
         | Command::Check
+        | Command::Folders { .. }
         | Command::Log { .. }
         | Command::Undo { .. }
         | Command::Restore { .. }
@@ -105,6 +106,7 @@ async fn command(context: &Context) -> Result<Ended, Problem> {
         Command::Status { json } => commands::status::run(context, json).await,
         Command::Held { word } => commands::held::run(context, word).await,
         Command::Check => commands::check::run(context).await,
+        Command::Folders { json } => commands::folders::run(context, json).await,
         Command::Log { message, count, since, json } => {
             commands::log::run(context, &commands::log::Asked { message: message.as_deref(), count, since, json })
         }

@@ -189,6 +189,10 @@ impl CloudAccount for Account {
         self.open_folder(name).await
     }
 
+    async fn folders(&self) -> Result<Vec<Folder>, CloudError> {
+        self.all_folders().await
+    }
+
     async fn changes(&self, folder: &FolderId, cursor: Option<&Cursor>) -> Result<Changes, CloudError> {
         self.changes_after(folder, cursor).await
     }

@@ -31,7 +31,7 @@ const WELL_KNOWN: [&str; 17] = [
     "syncissues",
 ];
 
-const SELECT: &str = "$select=id,displayName,parentFolderId,childFolderCount,totalItemCount";
+const SELECT: &str = "$select=id,displayName,parentFolderId,childFolderCount,totalItemCount,unreadItemCount";
 /// A mailbox with more folders than this is listed no further.
 const MOST_FOLDERS: usize = 2_000;
 /// How many names are offered in place of one that isn't there.
@@ -46,6 +46,13 @@ struct Found {
     name: String,
     children: u64,
     total: u64,
+    unread: u64,
+}
+
+impl Found {
+    fn at(self, path: String) -> Folder {
+        Folder { id: FolderId(self.id), path, total_items: self.total, unread_items: self.unread }
+    }
 }
 
 impl Account {
@@ -72,9 +79,9 @@ impl Account {
         Err(self.no_folder(name).await)
     }
 
-    /// All folders that are not hidden, parents before their children.
-    pub async fn folders(&self) -> Result<Vec<Folder>, CloudError> {
-        let mut folders = Vec::new();
+    /// All folders that are not hidden, in the order of a tree.
+    pub(super) async fn all_folders(&self) -> Result<Vec<Folder>, CloudError> {
+        let mut folders: Vec<Folder> = Vec::new();
         let mut unvisited = vec![(String::new(), self.url(&["me", "mailFolders"], SELECT))];
         while let Some((path, url)) = unvisited.pop() {
             for found in self.list(url).await? {
@@ -82,12 +89,14 @@ impl Account {
                 if found.children > 0 {
                     unvisited.push((path.clone(), self.url(&["me", "mailFolders", &found.id, "childFolders"], SELECT)));
                 }
-                folders.push(Folder { id: FolderId(found.id), path, total_items: found.total });
+                folders.push(found.at(path));
             }
             if folders.len() >= MOST_FOLDERS {
                 break;
             }
         }
+        // A slash comes before all else that a name may go on with, so that children follow their parent.
+        folders.sort_by_cached_key(|folder| folder.path.to_lowercase().replace('/', "\0"));
         Ok(folders)
     }
 
@@ -123,7 +132,8 @@ impl Account {
 
     async fn descend(&self, found: Found, rest: &[&str]) -> Result<Option<Folder>, CloudError> {
         if rest.is_empty() {
-            return Ok(Some(Folder { id: FolderId(found.id), path: found.name, total_items: found.total }));
+            let path = found.name.clone();
+            return Ok(Some(found.at(path)));
         }
         self.walk(children_of(&found.id), found.name, rest).await
     }
@@ -149,7 +159,7 @@ impl Account {
             let Some((found, rest)) = step else { return Ok(None) };
             path = join(&path, &found.name);
             if rest.is_empty() {
-                return Ok(Some(Folder { id: FolderId(found.id), path, total_items: found.total }));
+                return Ok(Some(found.at(path)));
             }
             level = children_of(&found.id);
             parts = rest;
@@ -195,7 +205,7 @@ impl Account {
     }
 
     async fn no_folder(&self, name: &str) -> CloudError {
-        let nearest = match self.folders().await {
+        let nearest = match self.all_folders().await {
             Ok(folders) => nearest(name, folders.iter().map(|folder| folder.path.as_str())),
             Err(_) => Vec::new(),
         };
@@ -217,6 +227,7 @@ fn read_folder(item: &Value) -> Option<Found> {
         name: item["displayName"].as_str().unwrap_or_default().to_owned(),
         children: item["childFolderCount"].as_u64().unwrap_or_default(),
         total: item["totalItemCount"].as_u64().unwrap_or_default(),
+        unread: item["unreadItemCount"].as_u64().unwrap_or_default(),
     })
 }
 

@@ -30,6 +30,9 @@ async fn folders_are_found_by_well_known_name_display_name_and_path() {
     assert_eq!(world.account.open("inbox").await.unwrap().total_items, 3);
     let all = world.account.folders().await.unwrap();
     assert!(all.iter().any(|folder| folder.path == "Inbox/Lists/list 17"));
+    let place = |path: &str| all.iter().position(|folder| folder.path == path).unwrap();
+    assert!(place("Inbox") < place("Inbox/Lists") && place("Inbox/Lists") < place("Inbox/Lists/list 17"));
+    assert!(place("Inbox/Lists/rust") < place("Junk Email"));
     world.assert_well_behaved();
 }
 

@@ -47,6 +47,10 @@ impl CloudAccount for Flawed {
         self.account.open(name).await
     }
 
+    async fn folders(&self) -> Result<Vec<Folder>, CloudError> {
+        self.account.folders().await
+    }
+
     async fn changes(&self, folder: &FolderId, cursor: Option<&Cursor>) -> Result<Changes, CloudError> {
         let mut changes = self.account.changes(folder, cursor).await?;
         if let Changes::Page(page) = &mut changes

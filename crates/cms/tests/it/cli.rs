@@ -46,6 +46,7 @@ fn help_names_every_command_and_exit_status() {
         "  demo ",
         "  plan ",
         "  check ",
+        "  folders ",
         "  log ",
         "  restore ",
         "  undo ",
@@ -81,7 +82,7 @@ fn a_wrong_name_is_told_with_its_place_and_what_was_meant() {
 
 #[test]
 fn every_command_that_needs_a_configuration_refuses_a_wrong_one() {
-    for command in ["run", "sync", "plan", "check"] {
+    for command in ["run", "sync", "plan", "check", "folders"] {
         refused(
             "MailDir(\"~/mail/INBOX\")\ncfg.listen = 1\n",
             &[command, "-v"],

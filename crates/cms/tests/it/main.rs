@@ -15,6 +15,7 @@ mod disk_faults;
 mod failures;
 mod faults;
 mod first_sync;
+mod folders;
 mod hearing;
 mod held;
 mod journal;
