@@ -92,6 +92,8 @@ pub enum Wake {
     Folder(FolderId),
     /// Something may have happened in any of the folders, because nobody listened for a while.
     All,
+    /// Nothing is heard for now; [`Wake::All`] comes when that is over.
+    Lost,
     /// Nothing is told here, and nothing more comes.
     Unavailable {
         /// Why, in words.

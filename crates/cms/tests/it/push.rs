@@ -1,6 +1,6 @@
 //! Being told of changes by the mail service. Polls are an hour apart here: what arrives sooner was told.
 
-use simcloud::{FlagStatus, Knobs, NotificationService, Options};
+use simcloud::{Action, Fault, FlagStatus, Knobs, NotificationService, Options};
 
 use crate::world::{Running, USER, World, wait_for};
 
@@ -9,6 +9,11 @@ const LISTENS: &str = "the mail service tells of changes as they happen";
 
 /// A world with two mailboxes, whose changes are noticed in such a way.
 fn world(push: &str, notifications: NotificationService) -> World {
+    world_of([push, push], notifications)
+}
+
+/// The same with another way for each mailbox.
+fn world_of([inbox, lists]: [&str; 2], notifications: NotificationService) -> World {
     let knobs = Knobs { notifications, notifications_cut_seed: 5, ..Knobs::calm() };
     let folders = vec![("Inbox/Lists".to_owned(), 2)];
     let world = World::with(Options { messages: 3, folders, knobs, ..Options::default() });
@@ -18,8 +23,8 @@ fn world(push: &str, notifications: NotificationService) -> World {
 outlook = Office365_Account(user="{USER}", login_url="{url}", graph_url="{url}", owa_url="{url}")
 inbox = MailDir("INBOX")
 lists = MailDir("Lists")
-Office365("inbox", outlook, push="{push}")
-Office365("Inbox/Lists", outlook, push="{push}")
+Office365("inbox", outlook, push="{inbox}")
+Office365("Inbox/Lists", outlook, push="{lists}")
 def direct(msg):
     return lists if msg.mailbox == "Inbox/Lists" else inbox
 cfg.direct_message = direct
@@ -116,6 +121,32 @@ fn f32_a_dead_link_to_the_notifications_is_noticed() {
     let daemon = listening(&world);
     world.cloud.silence_notifications();
     world.is_told_of("Inbox", "INBOX", "over the dead link");
+    assert!(daemon.stop().status.success());
+    world.assert_lawful();
+}
+
+/// However long that takes.
+#[test]
+fn while_nothing_is_heard_polls_come_as_often_as_without_a_stream() {
+    let world = world("stream", NotificationService::Live);
+    let daemon = listening(&world);
+    world.cloud.inject(Fault::always("notifications", Action::status(503)));
+    world.cloud.cut_notifications();
+    for subject in ["one", "two"] {
+        world.is_told_of("Inbox", "INBOX", subject);
+    }
+    assert!(daemon.stop().status.success());
+    world.assert_lawful();
+}
+
+#[test]
+fn a_mailbox_that_nobody_tells_of_is_polled_as_often_as_without_a_stream() {
+    let world = world_of(["stream", "poll"], NotificationService::Live);
+    let daemon = listening(&world);
+    for subject in ["one", "two"] {
+        world.is_told_of("Inbox/Lists", "Lists", subject);
+    }
+    world.is_told_of("Inbox", "INBOX", "told");
     assert!(daemon.stop().status.success());
     world.assert_lawful();
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use cms_auth::{AccessToken, AccessTokens, AuthError};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
@@ -126,6 +127,8 @@ impl Notifier for StreamingNotifier {
             waiting: VecDeque::new(),
             failures: 0,
             is_there: false,
+            hears: false,
+            resume_at: None,
             over: false,
         })
     }
@@ -143,6 +146,10 @@ struct Stream {
     failures: u32,
     /// Whether the interface turned out to be there.
     is_there: bool,
+    /// Whether a connection was told of that wasn't told to be lost.
+    hears: bool,
+    /// When to try again after a failure.
+    resume_at: Option<Instant>,
     over: bool,
 }
 
@@ -155,6 +162,9 @@ impl Notifications for Stream {
             }
             if self.over {
                 std::future::pending::<()>().await;
+            }
+            if let Some(at) = self.resume_at.take() {
+                tokio::time::sleep_until(at).await;
             }
             let trouble = match self.go_on().await {
                 Ok(()) => continue,
@@ -172,7 +182,10 @@ impl Notifications for Stream {
             self.failures += 1;
             let pause = pause.max(self.inner.pause_after(self.failures));
             debug!("The notifications broke off: {words}; listening again in {} ms", pause.as_millis());
-            tokio::time::sleep(pause).await;
+            self.resume_at = Some(Instant::now() + pause);
+            if std::mem::take(&mut self.hears) {
+                return Wake::Lost;
+            }
         }
     }
 }
@@ -247,6 +260,7 @@ impl Stream {
                 self.connection = Some(Connection::new(response, options.keep_alive));
                 // What happened before was told to nobody.
                 self.waiting.push_back(Wake::All);
+                self.hears = true;
                 Ok(())
             }
             Err(Trouble::NotFound(error)) => {

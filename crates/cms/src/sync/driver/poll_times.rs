@@ -31,7 +31,7 @@ impl Driver {
         let mailboxes = self.mailboxes.iter().filter(|mailbox| mailbox.account == account).count();
         let mailboxes = u32::try_from(mailboxes).unwrap_or(u32::MAX);
         let least = self.accounts[account].capabilities().poll_cost.saturating_mul(mailboxes);
-        if self.pushing.tells_of(account) {
+        if self.is_told_of(account) {
             return self.poll_interval.max(least);
         }
         let somebody_looks = self.board.as_ref().is_some_and(|board| board.open_tabs() > 0);

@@ -34,6 +34,8 @@ struct Source {
     setup: PushSetup,
     /// What is under way for these folders.
     listening: Option<(Vec<FolderId>, AbortHandle)>,
+    /// Whether all that happens in them is told just now.
+    hears: bool,
     /// When it may be tried again, if it told that there is nothing to be had.
     try_at: Option<Instant>,
     refusals: u32,
@@ -52,7 +54,7 @@ impl Source {
 pub(super) fn open(setups: Vec<PushSetup>, database: &Database, now: i64) -> Result<Pushing, StoreError> {
     let mut sources = Vec::new();
     for setup in setups {
-        let mut source = Source { setup, listening: None, try_at: None, refusals: 0, told: None };
+        let mut source = Source { setup, listening: None, hears: false, try_at: None, refusals: 0, told: None };
         if !source.setup.insists
             && let Some(at) = database.meta(&source.key())?.and_then(|at| at.parse::<i64>().ok())
         {
@@ -68,10 +70,12 @@ pub(super) fn open(setups: Vec<PushSetup>, database: &Database, now: i64) -> Res
 }
 
 impl Pushing {
-    /// Whether somebody tells of what changes in an account, so that polls are only for what isn't told.
-    pub(super) fn tells_of(&self, account: usize) -> bool {
-        let tells = |source: &Source| source.listening.is_some() && source.told == Some(true);
-        self.sources.iter().any(|source| source.setup.account == account && tells(source))
+    /// Whether somebody tells just now of what changes in all mailboxes of an account, of which there are so many.
+    pub(super) fn tells_of(&self, account: usize, mailboxes: usize) -> bool {
+        self.sources.iter().any(|source| {
+            let folders = source.listening.as_ref().map(|(folders, _)| folders.len());
+            source.setup.account == account && source.hears && folders == Some(mailboxes)
+        })
     }
 
     /// When one that told nothing may be tried again.
@@ -108,10 +112,18 @@ impl Driver {
             let folders: Vec<FolderId> = folders().cloned().collect();
             let listening = setup.notifier.listen(folders.clone());
             let task = self.tasks.spawn(tasks::listen(listening, at, self.events.0.clone()));
-            if let Some((_, old)) = self.pushing.sources[at].listening.replace((folders, task)) {
+            let source = &mut self.pushing.sources[at];
+            source.hears = false;
+            if let Some((_, old)) = source.listening.replace((folders, task)) {
                 old.abort();
             }
         }
+    }
+
+    /// Whether all that happens in an account is told just now, so that polls are only for what isn't told.
+    pub(super) fn is_told_of(&self, account: usize) -> bool {
+        let mailboxes = self.mailboxes.iter().filter(|mailbox| mailbox.account == account).count();
+        self.pushing.tells_of(account, mailboxes)
     }
 
     /// Takes what one of the sources tells.
@@ -119,10 +131,12 @@ impl Driver {
         let folder = match wake {
             Wake::Folder(folder) => Some(folder),
             Wake::All => None,
+            Wake::Lost => return self.tells_nothing_now(at),
             Wake::Unavailable { reason } => return self.tells_nothing(at, &reason),
         };
         let Some(source) = self.pushing.sources.get_mut(at) else { return };
         source.refusals = 0;
+        source.hears = true;
         if source.told.replace(true) != Some(true) {
             info!("{}: the mail service tells of changes as they happen", source.setup.account_name);
         }
@@ -136,6 +150,17 @@ impl Driver {
         }
     }
 
+    /// Polls as if there were no notifications, until there are again.
+    fn tells_nothing_now(&mut self, at: usize) {
+        let Some(source) = self.pushing.sources.get_mut(at) else { return };
+        source.hears = false;
+        let account = source.setup.account;
+        let soon = Instant::now() + self.poll_pause(account);
+        for mailbox in self.mailboxes.iter_mut().filter(|mailbox| mailbox.account == account && mailbox.failures == 0) {
+            mailbox.next_poll = mailbox.next_poll.min(soon);
+        }
+    }
+
     /// Leaves a source alone that tells nothing.
     fn tells_nothing(&mut self, at: usize, reason: &str) {
         let (now, seconds) = (self.now(), self.poll_interval.as_secs());
@@ -143,6 +168,7 @@ impl Driver {
         if let Some((_, task)) = source.listening.take() {
             task.abort();
         }
+        source.hears = false;
         let insists = source.setup.insists;
         let pause = if insists {
             FIRST_PAUSE.saturating_mul(1 << source.refusals.min(8)).min(LONGEST_PAUSE)

@@ -26,7 +26,7 @@ impl Driver {
         // Those of one account go out together, in one request.
         let mut until = vec![now; self.accounts.len()];
         for mailbox in self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none() && mailbox.next_poll <= now) {
-            if !self.pushing.tells_of(mailbox.account) {
+            if !self.is_told_of(mailbox.account) {
                 until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
             }
         }
