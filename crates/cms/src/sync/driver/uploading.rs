@@ -266,8 +266,9 @@ impl Driver {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
                 self.uploads.done(&file);
-                self.end_upload(&file);
+                // Once it has a row, it is remembered that its file was seen to go meanwhile.
                 self.link_upload(&op, &seen, moved, exchange);
+                self.end_upload(&file);
             }
             Created::Unknown(error) => {
                 warn!(
