@@ -86,11 +86,16 @@ impl Texts {
         std::iter::successors(Some(text), |text| self.get(text.parent.as_ref()?))
     }
 
+    /// All versions of the same text.
+    fn same<'a>(&'a self, text: &Text) -> impl Iterator<Item = &'a Text> {
+        let root = |text| self.lineage(text).last().map(|first| first.hash);
+        let first = self.get(&text.hash).and_then(root);
+        self.0.iter().filter(move |other| root(other) == first)
+    }
+
     /// Whether it is what somebody has written in the cloud of a draft that was removed here.
     fn came_too_late(&self, text: &Text) -> bool {
-        let root = |text| self.lineage(text).last().map(|first| first.hash);
-        let mut same = self.0.iter().filter(|other| root(other) == root(text));
-        text.written.is_none() && same.any(|other| other.removed)
+        text.written.is_none() && self.same(text).any(|other| other.removed)
     }
 
     /// Everything that isn't as it must be.
@@ -117,7 +122,8 @@ impl Texts {
             // What was told to the cloud in between, without its answer being heard, is a version like any other.
             || ledger.troubled && text.fresh
             // What went without the Trash flag comes back where nobody remembers having seen it go.
-            || self.lineage(text).any(|text| text.unsure || text.removed && ledger.troubled);
+            || self.lineage(text).any(|text| text.unsure)
+            || ledger.troubled && self.same(text).any(|version| version.removed);
         let anywhere = found.there.len() + here + found.trashed;
         if !text.superseded && anywhere == 0 {
             return Some(format!("{LOST}a text is nowhere"));
