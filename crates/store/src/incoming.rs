@@ -9,11 +9,12 @@
 //!
 //! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
-use cms_engine::{ContentHash, HashSet, RemoteId};
+use cms_engine::{ContentHash, RemoteId};
 
 use crate::messages::{hash_of, marked_hash, remove};
 use crate::{LineEnds, Store, StoreError, message_start};
@@ -89,7 +90,8 @@ impl Store {
     pub fn settle_all_but(&self, ids: impl IntoIterator<Item = RemoteId>) -> Result<(), StoreError> {
         let directory = self.incoming_dir();
         let failed = |error| StoreError::io("read", &directory, error);
-        let mut marks = HashSet::default();
+        // In a fixed order, so that the same simulated world takes the same course each time.
+        let mut marks = BTreeSet::new();
         for entry in fs::read_dir(&directory).map_err(failed)? {
             marks.insert(entry.map_err(failed)?.path());
         }
