@@ -16,7 +16,7 @@ use super::Account;
 use super::batch::{Item, LARGEST_BATCH, Linked};
 
 /// How long the first of several polls waits for the others.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Entries of a page that comes in a batch: a poll brings few, and whoever has more to tell goes on alone.
 const PAGE_SIZE: u32 = 50;

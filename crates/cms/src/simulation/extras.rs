@@ -16,8 +16,13 @@ pub(super) struct Extras {
 const EVERY: u64 = 5;
 
 impl Extras {
+    /// Whether the seed makes a world with extras.
+    pub(super) fn has(seed: u64) -> bool {
+        seed.is_multiple_of(EVERY)
+    }
+
     pub(super) fn of(seed: u64) -> Self {
-        if !seed.is_multiple_of(EVERY) {
+        if !Self::has(seed) {
             return Self::default();
         }
         let is_one_of = |these: &[u64]| these.contains(&(seed / EVERY % 8));
