@@ -15,6 +15,7 @@ mod pushing;
 mod rounds;
 mod showing;
 mod taking_back;
+mod unanswered;
 pub(crate) mod uploading;
 mod verifying;
 mod writing;
@@ -42,6 +43,7 @@ use crate::sync::alarms;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::pushing::Pushing;
+use crate::sync::driver::unanswered::Unanswered;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
@@ -185,6 +187,8 @@ pub(crate) struct Driver {
     reasons: HashMap<RemoteId, Reason>,
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
+    /// Changes that may have been made, by their messages.
+    unanswered: HashMap<RemoteId, Unanswered>,
     /// Messages of which the last change was answered by "gone".
     said_gone: HashSet<RemoteId>,
     /// How often a change of flags was said to be made and wasn't.
@@ -499,6 +503,7 @@ impl Driver {
         let time_of_day = self.now();
         self.world.unblock_due(time_of_day);
         self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
+        self.forget_unanswered(now);
         self.report_local_only(REPORT_AFTER);
         self.look_at_unripe(now);
         self.run_hook(now);

@@ -279,6 +279,30 @@ fn f28_the_copy_that_a_move_is_under_way_for_is_not_that_of_a_twin() {
 }
 
 #[test]
+fn f19_a_move_whose_answers_are_lost_and_that_is_taken_back_meanwhile_is_taken_back() {
+    let world = two_mailboxes(5, 3, Knobs::calm());
+    let id = world.receive_read("Inbox", "moved");
+    let daemon = world.start(&["run", "-vv"]);
+    daemon.wait_for_line("Both sides are the same");
+    wait_for("it is here", || world.files_of("INBOX", "moved").len() == 1);
+    let name = world.file_of("INBOX", "moved");
+    // It is made each time, and said to have failed.
+    world.cloud.inject(Fault::always("move", Action::StatusAfter { status: 503 }));
+    world.rename("INBOX", &name, "Lists", &name);
+    wait_for("it is moved", || world.is_in(&id, "Inbox/Lists"));
+    world.rename("Lists", &name, "INBOX", &name);
+    daemon.wait_for_line("Nobody knows whether the cloud made the change");
+    world.cloud.clear_faults();
+    wait_for("it is moved back", || world.is_in(&id, "Inbox"));
+    world.let_polls_pass(4);
+    world.assert_same("INBOX", "Inbox");
+    world.assert_same("Lists", "Inbox/Lists");
+    assert_eq!(world.file_of("INBOX", "moved"), name);
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn many_files_can_be_filed_at_once() {
     let world = two_mailboxes(150, 40, Knobs::default());
     let daemon = world.daemon();

@@ -27,6 +27,7 @@ impl Driver {
             match self.request(&op) {
                 Some((account, request)) => {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
+                    self.unanswered.remove(&request.id);
                     self.world.begin_change(&request.id, &op);
                     self.writing.insert(request.id.clone());
                     let mut reason = self.reason(&op);
@@ -142,6 +143,8 @@ impl Driver {
                 // Somebody else changed it: what it is now decides what is done.
                 Outcome::Outdated => ask = true,
                 Outcome::Later(error) => {
+                    debug!(%op, %error, "Nobody knows whether the cloud made the change");
+                    self.note_unanswered(&id, op, reason);
                     self.postponed.push((Instant::now() + backoff(0), id.clone()));
                     self.fail_if_passing(error);
                     // What a page said of it meanwhile was set aside, and is told only once.

@@ -83,6 +83,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         reasons: HashMap::default(),
         ask_after: HashSet::default(),
         own_writes: HashMap::default(),
+        unanswered: HashMap::default(),
         said_gone: HashSet::default(),
         unmade: HashMap::default(),
         postponed: Vec::new(),

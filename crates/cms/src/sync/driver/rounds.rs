@@ -126,7 +126,9 @@ impl Driver {
         {
             return false;
         }
-        self.world.see(seen, place) == Taken::Yes
+        let taken = self.world.see(seen, place) == Taken::Yes;
+        self.recognize_unanswered(&seen.id);
+        taken
     }
 
     pub(super) fn last_page(&mut self, id: MailboxId, cursor: cms_cloud::contract::Cursor, whole: bool) {
@@ -220,6 +222,7 @@ impl Driver {
                     match place {
                         Some(place) => {
                             self.world.see(&seen, place);
+                            self.recognize_unanswered(&id);
                         }
                         None => self.world.drop_cloud(&id),
                     }
