@@ -493,8 +493,11 @@ fn f23_a_mailbox_that_fails_does_not_stop_the_other() {
     let daemon = world.daemon();
     world.assert_same("Lists", "Lists");
     let failing = world.cloud.folder_id("", "Lists").unwrap();
-    world.cloud.inject(Fault { path: failing, ..Fault::always("delta", Action::status(404)) });
-    wait_for("the fault strikes", || world.cloud.faults().iter().any(|rule| rule.fired > 0));
+    // Mailboxes are asked for together, and what fails then alone.
+    for kind in ["delta", "batch-item:delta"] {
+        world.cloud.inject(Fault { path: failing.clone(), ..Fault::always(kind, Action::status(404)) });
+    }
+    wait_for("the faults strike", || world.cloud.faults().iter().all(|rule| rule.fired > 0));
     let names = world.files("Lists");
     world.cloud.add_generated("", "Inbox", 3).unwrap();
     world.wait_until_same("INBOX", "Inbox");
