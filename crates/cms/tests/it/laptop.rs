@@ -53,7 +53,9 @@ fn f32_after_a_month_asleep_both_sides_meet_again() {
     world.set_letters("INBOX", &names[0], "FS");
     world.unlink("INBOX", &names[2]);
     world.rename("INBOX", &names[4], "Lists", &names[4]);
-    world.cloud.inject(Fault::once("delta", Action::Hang));
+    for kind in ["delta", "batch"] {
+        world.cloud.inject(Fault::once(kind, Action::Hang));
+    }
     world.cloud.reset_counters();
 
     signal(&daemon, Signal::CONT);
