@@ -548,7 +548,8 @@ impl People {
                     }
                     return;
                 }
-                let is_foreign = self.ledger.foreign_mut(&original.hash).is_some();
+                // Copies of a file that the cloud never had are no more the cloud's than that.
+                let is_foreign = self.ledger.of_content(original.hash).next().is_none();
                 if is_foreign && matches!(rest, Rest::Trash { .. }) {
                     // A file that the cloud never had stays where it is, flag or not.
                     return self.adopt_foreign_copies(original.hash);
