@@ -483,13 +483,14 @@ impl LocalSide {
                 WatchEvent::Vanished { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
                     let key = FileKey::new(id, name.base_name.clone());
-                    let was_here =
-                        world.places.get(&key).is_some_and(|known| known.place == place && known.name == name);
+                    let known = world.places.get(&key).map(|known| known.place == place && known.name == name);
                     // An event tells of the past: what counts is what the disk says now.
-                    let now = if was_here { maildir.inspect(place, &name) } else { continue };
+                    let now = if known == Some(false) { continue } else { maildir.inspect(place, &name) };
                     if now.is_err() {
                         // It is told only once.
                         serious.push(WatchEvent::Overflow);
+                    } else if known.is_none() && matches!(now, Ok(None)) {
+                        world.explain_absence(&key);
                     } else if matches!(now, Ok(None)) {
                         world.drop_file(&key, Some(Absence::Settling));
                         if let Some(Located { place, name }) = world.doubles.remove(&key)

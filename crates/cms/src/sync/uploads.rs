@@ -1,7 +1,8 @@
 //! What goes to the cloud from the Maildirs, as the planner asks for it: what the mailboxes take, which files are ready, and
 //! what is known of contents.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::sync::Arc;
 
 use cms_engine::{ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, Takes, Uploads};
@@ -34,6 +35,15 @@ pub(crate) struct Uploading {
     // A content never changes, so that one answer holds for good.
     message_ids: RefCell<HashMap<ContentHash, Option<MessageId>>>,
     made_of: RefCell<HashMap<(ContentHash, ContentHash), bool>>,
+    /// Whether a content couldn't be read, or taken into the store, since the plan was begun.
+    uncertain: Cell<bool>,
+}
+
+/// What an upload is known by in the cloud.
+pub(crate) struct Address {
+    pub(crate) message_id: MessageId,
+    /// What goes before the message's own header, so that it has that Message-ID.
+    pub(crate) prefix: String,
 }
 
 impl Uploading {
@@ -49,6 +59,7 @@ impl Uploading {
             now: Instant::now(),
             message_ids: RefCell::default(),
             made_of: RefCell::default(),
+            uncertain: Cell::new(false),
         }
     }
 
@@ -63,6 +74,7 @@ impl Uploading {
         self.takes = takes;
         self.full = full;
         self.now = Instant::now();
+        self.uncertain.set(false);
         // What has changed may be taken now.
         self.never.retain(|key, was| file(key).is_some_and(|is| is == *was));
         self.ready_at.retain(|key, _| file(key).is_some());
@@ -119,13 +131,46 @@ impl Uploading {
         self.ready_at.iter().filter(|(key, _)| !self.woken.contains(*key)).map(|(_, at)| *at).min()
     }
 
+    /// Whether the plan was made without knowing a content that the store should have. A file that seems to be new may then
+    /// be another version of a draft that seems to be gone.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.uncertain.get()
+    }
+
+    /// Says that the content of a file that may be uploaded couldn't be taken into the store.
+    pub(crate) fn miss_a_content(&self) {
+        self.uncertain.set(true);
+    }
+
+    /// What a content is known by in the cloud. One without a Message-ID is given one.
+    pub(crate) fn address(&self, content: &ContentHash) -> io::Result<Address> {
+        let header = self.store.header(content)?;
+        Ok(match message_text::message_id(&header) {
+            Some(message_id) => Address { message_id, prefix: String::new() },
+            None => {
+                let message_id = MessageId::for_upload(content);
+                let takes_it = message_text::takes_another_field(&header);
+                let prefix = if takes_it { format!("Message-ID: {message_id}\r\n") } else { String::new() };
+                Address { message_id, prefix }
+            }
+        })
+    }
+
     /// Both contents, if they are small enough to be compared.
     pub(crate) fn contents(&self, one: &ContentHash, other: &ContentHash) -> Option<(Vec<u8>, Vec<u8>)> {
         let read = |hash: &ContentHash| {
-            let fits = self.store.size_of(hash).is_ok_and(|size| size <= LONGEST_COMPARED);
-            fits.then(|| std::fs::read(self.store.path_of(hash)).ok()).flatten()
+            let size = self.noting(std::fs::metadata(self.store.path_of(hash)))?.len();
+            (size <= LONGEST_COMPARED).then(|| self.noting(std::fs::read(self.store.path_of(hash)))).flatten()
         };
         Some((read(one)?, read(other)?))
+    }
+
+    /// Notes if something couldn't be read. What the store doesn't have, nobody wanted to upload.
+    fn noting<T>(&self, read: io::Result<T>) -> Option<T> {
+        if read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            self.uncertain.set(true);
+        }
+        read.ok()
     }
 }
 
@@ -148,7 +193,7 @@ impl Uploads for Uploading {
             return known.clone();
         }
         // What can't be read now may be readable next time.
-        let found = message_text::message_id(&self.store.header(content).ok()?);
+        let found = message_text::message_id(&self.noting(self.store.header(content))?);
         remember(&mut self.message_ids.borrow_mut(), *content, found.clone());
         found
     }

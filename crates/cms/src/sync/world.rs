@@ -440,6 +440,14 @@ impl World {
         }
     }
 
+    /// Notes that a file was seen to go which a listing has missed already.
+    pub(crate) fn explain_absence(&mut self, key: &FileKey) {
+        if self.synced.by_file(key).is_some() && !self.local.files.contains_key(key) {
+            self.local.vanished.entry(key.clone()).or_insert(Absence::Settling);
+            self.touched.files.insert(key.clone());
+        }
+    }
+
     /// Says that a Maildir can't be read any more: nothing that went from it lately was a deletion.
     pub(crate) fn lose_maildir(&mut self, maildir: MaildirId) {
         self.local.readable.remove(&maildir);

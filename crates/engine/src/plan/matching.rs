@@ -103,9 +103,17 @@ pub(super) fn match_up<'a>(
     // A draft may have been written anew, into another file.
     let drafts = gone_rows().filter(|row| row.flags.cloud.contains(Flags::DRAFT));
     matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).collect();
+    // One that the cloud is being asked for may have got another id, which is told as a new message.
+    let asked_for: HashSet<(ContentHash, UnixSeconds)> = busy
+        .ids
+        .iter()
+        .filter_map(|id| synced.get(synced.by_remote(id)?))
+        .map(|row| (row.hash_in_the_cloud(), row.received))
+        .collect();
     let mut skipped = Vec::new();
     for id in newcomers.left() {
-        if cloud.messages.get(&id).and_then(|message| message.hash).is_some_and(|hash| moving.contains(&hash)) {
+        let known = cloud.messages.get(&id).and_then(|message| Some((message.hash?, message.received)));
+        if known.is_some_and(|known| moving.contains(&known.0) || asked_for.contains(&known)) {
             skipped.push(id);
             continue;
         }
@@ -525,7 +533,7 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, local
 fn known_in_the_cloud_as(file: &FileKey, local: &LocalTree, policy: &Policy<'_>) -> Option<MessageId> {
     let content = local.files.get(file)?.hash?;
     let own = policy.uploads.message_id(&content);
-    Some(own.unwrap_or_else(|| MessageId::for_upload(&content, &file.base_name)))
+    Some(own.unwrap_or_else(|| MessageId::for_upload(&content)))
 }
 
 /// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where

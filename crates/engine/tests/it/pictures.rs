@@ -320,6 +320,18 @@ fn flags_set_on_a_drafts_new_version_whose_delivery_nobody_remembers_are_told() 
 }
 
 #[test]
+fn f27_a_message_under_a_new_id_waits_for_the_answer_about_the_old_one() {
+    let mut world = scene("a S S S");
+    world.cloud.insert(RemoteId::new("new"), message(1, "S"));
+    let mut asked = Busy::default();
+    asked.ids.insert(RemoteId::new("a"));
+    let plan = world.plan(&Scope::All, &asked);
+    assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+    world.cloud.remove(&RemoteId::new("a"));
+    check(world, "0/a S, 0:new S");
+}
+
+#[test]
 fn f27_ids_that_all_change_move_nothing_here() {
     let mut world = scene("a S S . \n b F F .");
     for content in [1, 2] {

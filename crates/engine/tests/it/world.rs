@@ -433,7 +433,7 @@ impl World {
         });
         let made = REBUILT + Content::try_from(at).unwrap();
         let own = self.message_id(&hash(content));
-        let known_as = own.unwrap_or_else(|| MessageId::for_upload(&hash(content), &file.base_name));
+        let known_as = own.unwrap_or_else(|| MessageId::for_upload(&hash(content)));
         self.message_ids.borrow_mut().insert(hash(made), known_as);
         made
     }

@@ -1,5 +1,7 @@
 //! Stories in which something happens at one deed of the program, by hand rather than by chance.
 
+mod drafts;
+
 use std::cell::RefCell;
 use std::fs;
 use std::future::Future;

@@ -93,6 +93,7 @@ impl Driver {
         self.note_held(&plan);
         self.note_local_only(&plan);
         let unread = self.world.has_unread();
+        let uncertain = self.uploads.is_uncertain();
         let all_readable = self.all_readable();
         self.note_unripe(&plan, routing_failed);
         self.forget_kept();
@@ -114,8 +115,8 @@ impl Driver {
                     if deletes_there(&op) && !all_readable {
                         // It may be the end of a move into the Maildir that can't be read, and is planned anew with it.
                         self.world.keep_in_scope(&op);
-                    } else if deletes_there(&op) && unread {
-                        // One of the files may be a copy, and this the end of a move.
+                    } else if deletes_there(&op) && (unread || uncertain && self.is_of_draft(&op)) {
+                        // One of the files may be a copy, and this the end of a move; or a draft's next version.
                         self.postpone(&op, self.until_read_again());
                     } else if self.is_heard(&op) {
                         cloud_steps.push(op);
@@ -124,7 +125,9 @@ impl Driver {
                     }
                 }
                 // A file that can't be read may be this message, where the state that told of it was lost.
-                Op::Deliver { row: None, .. } if unread => self.postpone(&op, self.until_read_again()),
+                Op::Deliver { row: None, ref base } if unread || uncertain && is_draft(base) => {
+                    self.postpone(&op, self.until_read_again());
+                }
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
                 // Nor is a draft brought back that may have been written anew: what the cloud has by now tells.
@@ -203,6 +206,10 @@ impl Driver {
         let of_word = op.row().is_some_and(|row| self.holding.word(row).is_some());
         let wanted = if of_word && reason.undo.is_none() { Wanted::Word } else { reason.wanted };
         Reason { wanted, ..reason }
+    }
+
+    fn is_of_draft(&self, op: &Op) -> bool {
+        op.row().and_then(|row| self.world.synced.get(row)).is_some_and(is_draft)
     }
 
     /// Whether the mailbox that a message is in has been polled since the start.

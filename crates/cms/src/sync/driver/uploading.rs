@@ -8,8 +8,8 @@ use std::time::Duration;
 use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudError, Created, Fidelity, FolderRole, Seen};
 use cms_engine::{
-    Answer, CloudBytes, CloudMessage, ContentHash, FileKey, Flags, HashMap, LocalFile, MailboxId, MessageId, Op, Plan,
-    Role, Row, Takes, Uploads as _,
+    Absence, Answer, CloudBytes, CloudMessage, ContentHash, FileKey, Flags, HashMap, LocalFile, MailboxId, MessageId,
+    Op, Plan, Role, Row, Takes, Uploads as _,
 };
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -17,8 +17,9 @@ use tracing::{debug, info, warn};
 use crate::configuration::Upload;
 use crate::problem::with_causes;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
-use crate::sync::message_text::{self, Difference};
+use crate::sync::message_text::Difference;
 use crate::sync::tasks::{self, Making, UploadEnd};
+use crate::sync::uploads::Address;
 
 /// How long a file must have been there before it is uploaded whose content another message has too: such a file may be one
 /// half of a move, whose other half a mail program does when it is told to.
@@ -36,6 +37,8 @@ pub(crate) struct Underway {
     pub(crate) op: Op,
     pub(crate) file: FileKey,
     pub(crate) message_id: MessageId,
+    /// What goes before the message's own header.
+    pub(crate) prefix: String,
 }
 
 impl Driver {
@@ -117,7 +120,10 @@ impl Driver {
                         self.kept.insert(key, hash);
                     }
                 }
-                Err(error) => debug!(file = %key.base_name, %error, "Couldn't take a file into the store"),
+                Err(error) => {
+                    debug!(file = %key.base_name, %error, "Couldn't take a file into the store");
+                    self.uploads.miss_a_content();
+                }
             }
         }
     }
@@ -195,20 +201,34 @@ impl Driver {
             return;
         }
         let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
-        let message_id =
-            self.uploads.message_id(&hash).unwrap_or_else(|| MessageId::for_upload(&hash, &file.base_name));
+        let Some(Address { message_id, prefix }) = self.address(&hash, &file) else {
+            self.uploads.wait_until(&file, Instant::now() + backoff(0));
+            self.unripe.insert(file);
+            return;
+        };
         self.world.begin_file(&file);
         self.uploading.insert(file.clone(), hash);
         self.changing += 1;
         let account = self.accounts[account].clone();
-        self.tasks.spawn(tasks::find_upload(account, Underway { op, file, message_id }, self.events.0.clone()));
+        self.tasks.spawn(tasks::find_upload(account, Underway { op, file, message_id, prefix }, self.events.0.clone()));
+    }
+
+    /// What a content is known by in the cloud, unless that can't be found out now.
+    fn address(&mut self, hash: &ContentHash, file: &FileKey) -> Option<Address> {
+        let why = match self.uploads.address(hash) {
+            Ok(address) if !self.uploads.is_uncertain() => return Some(address),
+            Ok(_) => "a stored message that it may be a version of can't be read".to_owned(),
+            Err(error) => with_causes(&error),
+        };
+        self.tell_of_disk(format!("`{}` can't be uploaded yet: {why}; it is tried again", file.base_name));
+        None
     }
 
     /// Makes sure that a file can be sent as the plan means it. One that can't ever be is told and left.
     fn is_sendable(&mut self, file: &FileKey, hash: &ContentHash, mailbox: MailboxId) -> bool {
         if let Err(error) = self.local.keep_file(&mut self.world, &self.store, file) {
             debug!(file = %file.base_name, %error, "A file that is to be uploaded isn't what it was; looking again");
-            self.rescan(None);
+            self.rescan(self.watching.then_some(Absence::Settling));
             return false;
         }
         let longest = self
@@ -241,10 +261,6 @@ impl Driver {
             in_place && self.world.synced.by_remote(&seen.id).is_none()
         };
         let candidates = found.into_iter().filter(may_be_ours).collect();
-        // A header of our own only where the message has none that it could be known by.
-        let own_id = self.uploads.message_id(hash).is_none();
-        let header = self.store.header(hash).unwrap_or_default();
-        let prefix = own_id && message_text::takes_another_field(&header);
         let Some(account) = self.mailbox(*mailbox).map(|mailbox| mailbox.account) else { return };
         let making = Making {
             account: self.accounts[account].clone(),
@@ -252,7 +268,7 @@ impl Driver {
             folder,
             hash: *hash,
             draft: *draft,
-            prefix: if prefix { format!("Message-ID: {}\r\n", underway.message_id) } else { String::new() },
+            prefix: underway.prefix.clone(),
             candidates,
         };
         self.tasks.spawn(making.run(underway, self.events.0.clone()));
@@ -356,12 +372,8 @@ impl Driver {
             return self.postpone(&op, backoff(0));
         }
         let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
-        let own_id = self.uploads.message_id(&hash).is_none();
-        let header = self.store.header(&hash).unwrap_or_default();
-        let prefix = if own_id && message_text::takes_another_field(&header) {
-            format!("Message-ID: {}\r\n", MessageId::for_upload(&hash, &file.base_name))
-        } else {
-            String::new()
+        let Some(Address { prefix, .. }) = self.address(&hash, &file) else {
+            return self.postpone(&op, backoff(0));
         };
         let (account, store, revision) = (self.accounts[account].clone(), self.store.clone(), revision.clone());
         let reason = self.reason(&op);

@@ -1,0 +1,112 @@
+//! Stories of drafts that are written in a Maildir and go to the cloud.
+
+use super::*;
+use crate::configuration::Upload;
+
+/// Tells a story of a draft with those lines in its header that has gone to the cloud.
+fn tell_of_draft(
+    header: &'static str,
+    story: impl for<'a> FnOnce(&'a mut Machine, PathBuf) -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'static,
+) {
+    tell(|machine| {
+        Box::pin(async move {
+            machine.extras.uploads = Some(Upload::Drafts);
+            machine.people.borrow_mut().extras = machine.extras;
+            machine.settle().await.unwrap();
+            let draft = machine.pairs[0].maildir.join("cur/1.draft:2,DS");
+            write(&draft, header, "the first version");
+            wait(machine, 60).await;
+            assert_eq!(in_the_cloud(machine).len(), 1);
+            story(machine, draft).await;
+        })
+    });
+}
+
+fn write(at: &Path, header: &str, text: &str) {
+    let temporary = at.parent().unwrap().with_file_name("tmp").join("being-written");
+    fs::write(&temporary, format!("From: Ann <ann@example.org>\n{header}Subject: draft\n\n{text}\n")).unwrap();
+    fs::rename(temporary, at).unwrap();
+}
+
+/// The folders of all messages, and their bytes.
+fn in_the_cloud(machine: &Machine) -> Vec<(String, String)> {
+    let state = machine.cloud.state("").unwrap();
+    let bytes = |id: &str| String::from_utf8_lossy(&machine.cloud.mime("", id).unwrap()).into_owned();
+    state.messages().map(|message| (message.folder.clone(), bytes(&message.id))).collect()
+}
+
+fn files(machine: &Machine) -> Vec<PathBuf> {
+    machine.pairs.iter().flat_map(|pair| files_below(&pair.maildir.join("cur"))).collect()
+}
+
+const MESSAGE_ID: &str = "Message-ID: <1@example.org>\n";
+
+#[test]
+fn a_draft_that_goes_just_when_its_edit_is_to_be_uploaded_does_not_come_back() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let gone = draft.clone();
+            once(|deed| matches!(deed, Deed::Link(..)), move || fs::remove_file(gone));
+            write(&draft, MESSAGE_ID, "the second version");
+            wait(machine, 60).await;
+            assert!(!files(machine).contains(&draft), "{:?}", files(machine));
+        })
+    });
+}
+
+#[test]
+fn a_draft_whose_header_cannot_be_read_for_a_moment_gets_no_second_message_id() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let stored = machine.root.join("state/messages");
+            let before = files_below(&stored);
+            let is_new = move |path: &Path| {
+                path.starts_with(&stored) && path.exists() && !before.iter().any(|known| known == path)
+            };
+            once(move |deed| matches!(deed, Deed::Read(path) if is_new(path)), refused);
+            write(&draft, MESSAGE_ID, "the second version");
+            wait(machine, 60).await;
+            let (_, bytes) = in_the_cloud(machine).remove(0);
+            assert!(bytes.contains("the second version"), "{bytes}");
+            assert_eq!(bytes.to_lowercase().matches("message-id:").count(), 1, "{bytes}");
+        })
+    });
+}
+
+#[test]
+fn a_draft_is_not_taken_for_deleted_while_the_disk_has_no_room_for_its_next_version() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let folder = in_the_cloud(machine).remove(0).0;
+            before_each(|deed| if matches!(deed, Deed::Link(..) | Deed::Create(_)) { refused() } else { Ok(()) });
+            write(&draft.with_file_name("2.draft:2,DS"), MESSAGE_ID, "the second version");
+            fs::remove_file(draft).unwrap();
+            wait(machine, 60).await;
+            cms_disk::interpose(None);
+            wait(machine, 60).await;
+            let found = in_the_cloud(machine);
+            assert!(found.len() == 1 && found[0].0 == folder && found[0].1.contains("the second version"), "{found:?}");
+        })
+    });
+}
+
+#[test]
+fn an_upload_that_was_never_noted_is_known_again_though_its_file_was_renamed() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let other = draft.with_file_name("2.draft:2,DS");
+            before_each(
+                |deed| if matches!(deed, Deed::Commit(_) | Deed::CommitDurably(_)) { refused() } else { Ok(()) },
+            );
+            write(&other, "", "another draft");
+            while in_the_cloud(machine).len() == 1 {
+                wait(machine, 1).await;
+            }
+            machine.kill().await;
+            cms_disk::interpose(None);
+            fs::rename(&other, other.with_file_name("3.draft:2,DS")).unwrap();
+            wait(machine, 300).await;
+            assert_eq!((in_the_cloud(machine).len(), files(machine).len()), (2, 2));
+        })
+    });
+}
