@@ -288,6 +288,12 @@ pub trait Uploads {
     fn readiness(&self, file: &FileKey) -> Readiness;
     /// The Message-ID in a content, if it has one that can be told.
     fn message_id(&self, content: &ContentHash) -> Option<MessageId>;
+
+    /// Whether an upload of this content may have been made without anybody having heard of it. Its file is a message of its
+    /// own then, and no other draft's next version.
+    fn may_be_made(&self, _content: &ContentHash) -> bool {
+        false
+    }
     /// Whether one content may be what the cloud has made of the other: they say the same in other bytes.
     fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool;
 }

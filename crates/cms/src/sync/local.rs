@@ -1,5 +1,6 @@
 //! The local side: from what is on disk to the Local tree, and from the planner's local ops to the disk.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,8 @@ struct Configured {
 pub(crate) struct LocalSide {
     store: Store,
     maildirs: Vec<Configured>,
+    /// Whether the store took a file in since that was last asked.
+    adopted: Cell<bool>,
 }
 
 /// Why a name is looked at.
@@ -123,7 +126,7 @@ impl LocalSide {
             replaced: false,
             doubted: false,
         };
-        Self { store, maildirs: maildirs.into_iter().map(configured).collect() }
+        Self { store, maildirs: maildirs.into_iter().map(configured).collect(), adopted: Cell::new(false) }
     }
 
     pub(crate) fn ids(&self) -> Vec<MaildirId> {
@@ -536,7 +539,7 @@ impl LocalSide {
             let maildir = configured.opened.as_ref()?;
             let facts = maildir.inspect(located.place, &located.name).ok()??;
             let untouched = facts.inode == file.inode && facts.is_as_delivered(message.received);
-            (untouched && Self::keep(store, maildir, located, &hash).is_ok()).then_some(hash)
+            (untouched && self.keep(store, maildir, located, &hash).is_ok()).then_some(hash)
         })
     }
 
@@ -641,7 +644,7 @@ impl LocalSide {
         let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
         if let Some(hash) = hash {
-            Self::keep(store, maildir, &located, &hash)?;
+            self.keep(store, maildir, &located, &hash)?;
             world.note(Change::Released { hash, at: age });
         }
         if !maildir.remove(located.place, &located.name).map_err(|error| look_again(error, id))? {
@@ -773,11 +776,12 @@ impl LocalSide {
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
         let hash = world.local.files.get(key).and_then(|file| file.hash).ok_or(LocalError::LookAgain(id))?;
-        Self::keep(store, maildir, located, &hash)
+        self.keep(store, maildir, located, &hash)
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.
     fn keep(
+        &self,
         store: &Store,
         maildir: &Maildir,
         located: &Located,
@@ -785,8 +789,14 @@ impl LocalSide {
     ) -> Result<(), LocalError> {
         if !store.contains(hash) {
             store.adopt(&maildir.path_of(located.place, &located.name), hash)?;
+            self.adopted.set(true);
         }
         Ok(())
+    }
+
+    /// Whether the store took a file in since this was last asked. It isn't durable there until the store is flushed.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.adopted.take()
     }
 
     /// Makes what was done in a Maildir durable.

@@ -1,9 +1,10 @@
 //! Which Maildir a message belongs to: the configuration's `direct_message`, asked with the header from the store.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::sync::Arc;
 
-use cms_engine::{ContentHash, Flags, HashMap, MailboxId, MaildirId, Router};
+use cms_engine::{ContentHash, Flags, HashMap, HashSet, MailboxId, MaildirId, Router};
 use cms_store::Store;
 use tracing::warn;
 
@@ -22,6 +23,8 @@ pub(crate) struct Routing {
     known: RefCell<HashMap<(MailboxId, ContentHash, Flags), Option<MaildirId>>>,
     /// Whether a question went unanswered since somebody last asked.
     failed: Cell<bool>,
+    /// Contents that the store turned out not to have.
+    missing: RefCell<HashSet<ContentHash>>,
 }
 
 /// Answers kept at the most; a run over a large mailbox asks once for each message.
@@ -34,7 +37,15 @@ impl Routing {
         mailboxes: Vec<MailboxId>,
         maildirs: Vec<MaildirId>,
     ) -> Self {
-        Self { route, store, mailboxes, maildirs, known: RefCell::default(), failed: Cell::new(false) }
+        Self {
+            route,
+            store,
+            mailboxes,
+            maildirs,
+            known: RefCell::default(),
+            failed: Cell::new(false),
+            missing: RefCell::default(),
+        }
     }
 
     /// Whether a question went unanswered since this was last asked, so that it must be put again.
@@ -42,12 +53,21 @@ impl Routing {
         self.failed.take()
     }
 
+    /// Hands out the contents that the store turned out not to have, so that they can be downloaded again.
+    pub(crate) fn take_missing(&self) -> HashSet<ContentHash> {
+        self.missing.take()
+    }
+
     fn ask(&self, route: &Route, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId> {
         let index = self.mailboxes.iter().position(|known| *known == mailbox)?;
         let header = match self.store.header(content) {
             Ok(header) => header,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.missing.borrow_mut().insert(*content);
+                return None;
+            }
             Err(error) => {
-                warn!(%error, "Couldn't read a stored message to find its Maildir");
+                warn!(%error, %content, "Couldn't read a stored message to find its Maildir");
                 return None;
             }
         };

@@ -27,6 +27,8 @@ pub(crate) struct Uploading {
     woken: HashSet<FileKey>,
     /// Files that nobody takes, as they were when that was found out.
     never: HashMap<FileKey, (Flags, Option<ContentHash>)>,
+    /// Contents of which nobody knows whether their upload was made.
+    unsure: HashSet<ContentHash>,
     /// Whether no further upload can begin now.
     full: bool,
     /// Whether everything counts as ready: nothing is done anyway.
@@ -54,6 +56,7 @@ impl Uploading {
             ready_at: HashMap::default(),
             woken: HashSet::default(),
             never: HashMap::default(),
+            unsure: HashSet::default(),
             full: false,
             only_asked,
             now: Instant::now(),
@@ -98,8 +101,14 @@ impl Uploading {
     }
 
     /// Says that a file was uploaded: its next version is another matter.
-    pub(crate) fn done(&mut self, file: &FileKey) {
+    pub(crate) fn done(&mut self, file: &FileKey, content: &ContentHash) {
         self.ready_at.remove(file);
+        self.unsure.remove(content);
+    }
+
+    /// Says that nobody knows whether the upload of a content was made, until another one finds out.
+    pub(crate) fn doubt(&mut self, content: ContentHash) {
+        self.unsure.insert(content);
     }
 
     /// Hands out, once, the files whose time has come.
@@ -196,6 +205,10 @@ impl Uploads for Uploading {
         let found = message_text::message_id(&self.noting(self.store.header(content))?);
         remember(&mut self.message_ids.borrow_mut(), *content, found.clone());
         found
+    }
+
+    fn may_be_made(&self, content: &ContentHash) -> bool {
+        self.unsure.contains(content)
     }
 
     fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool {

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) busy: Busy,
     /// The files without a row that changes under way will give to the rows of their messages.
     promised: HashMap<RemoteId, FileKey>,
+    /// The rows that work under way is for. Their messages may have had other ids before.
+    concerned: HashMap<RemoteId, RowId>,
     touched: Touched,
     everything_touched: bool,
     /// Files without a row. They stay in the scope of every plan, since their match may come later.
@@ -168,9 +170,17 @@ impl World {
         self.homeless.remove(id);
     }
 
+    /// Says that a message is being worked on for the sake of an op.
+    pub(crate) fn begin_op(&mut self, id: &RemoteId, op: &Op) {
+        self.begin(id);
+        if let Some(row) = op.row() {
+            self.concerned.insert(id.clone(), row);
+        }
+    }
+
     /// Says that a change of a message has begun. The file that its row gets by it is that of no twin meanwhile.
     pub(crate) fn begin_change(&mut self, id: &RemoteId, op: &Op) {
-        self.begin(id);
+        self.begin_op(id, op);
         if let Some(file) = op_base(op).map(|base| &base.file).filter(|file| self.strangers.contains(*file)) {
             self.busy.promised.insert(file.clone());
             self.promised.insert(id.clone(), file.clone());
@@ -180,6 +190,7 @@ impl World {
     /// Says that work on a message has ended, however it ended.
     pub(crate) fn end(&mut self, id: &RemoteId) {
         self.busy.ids.remove(id);
+        self.touched.rows.extend(self.concerned.remove(id));
         if let Some(file) = self.promised.remove(id) {
             self.busy.promised.remove(&file);
             self.free_file(&file);
@@ -361,12 +372,19 @@ impl World {
             self.put_cloud(id.clone(), message);
             // Exchange may make other bytes of a message each time. It is no other message for that: what was downloaded
             // again because it was lost here takes the place of what was lost.
+            let may_be_amended = |row: &Row| {
+                let is_draft = draft || row.flags.cloud.contains(Flags::DRAFT);
+                // Of a draft these may be another version, which takes the place of nothing but what nobody has.
+                row.hash != hash && (!is_draft || !self.local.files.contains_key(&row.file))
+            };
             if lost
                 && let Some(row) = self.synced.by_remote(id)
-                && !draft
-                && self.synced.get(row).is_some_and(|row| !row.flags.cloud.contains(Flags::DRAFT) && row.hash != hash)
+                && self.synced.get(row).is_some_and(may_be_amended)
             {
-                self.amend_row(row, |row| row.hash = hash);
+                self.amend_row(row, |row| {
+                    row.hash = hash;
+                    row.cloud_bytes = CloudBytes::Same;
+                });
             }
         }
     }
@@ -742,6 +760,18 @@ impl World {
         }
     }
 
+    /// Forgets what messages have as their content that the store turned out not to have, so that it is downloaded again.
+    pub(crate) fn forget_contents(&mut self, contents: &HashSet<ContentHash>) {
+        let rows =
+            self.synced.iter().filter(|(_, row)| contents.contains(&row.hash)).map(|(_, row)| row.remote.clone());
+        let known = |message: &CloudMessage| message.hash.is_some_and(|hash| contents.contains(&hash));
+        let messages = self.cloud.messages.iter().filter(|(_, message)| known(message)).map(|(id, _)| id.clone());
+        let ids: HashSet<RemoteId> = rows.chain(messages).collect();
+        for id in ids {
+            self.forget_content(&id);
+        }
+    }
+
     /// Whether the last plan left a row waiting for something to show.
     pub(crate) fn is_waiting(&self, row: RowId) -> bool {
         self.waiting.contains(&row)
@@ -815,6 +845,7 @@ fn synced_record(id: RowId, row: &Row) -> SyncedRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cms_engine::BaseName;
 
     #[test]
     fn f17_what_is_missing_here_is_counted_in_the_trees() {
@@ -842,5 +873,28 @@ mod tests {
         assert_eq!(world.missing_here(), 2);
         world.block(&RemoteId::new("answered"), "why".to_owned(), |_| UnixSeconds(1));
         assert_eq!(world.missing_here(), 1, "what can't be had is told by itself");
+    }
+
+    #[test]
+    fn f27_a_row_whose_change_under_a_new_id_comes_to_nothing_is_looked_at_again() {
+        let mut world = World::default();
+        let (old, new) = (RemoteId::new("old"), RemoteId::new("new"));
+        let base = Row {
+            remote: old,
+            mailbox: MailboxId(1),
+            file: FileKey::new(MaildirId(1), BaseName::new("file")),
+            flags: cms_engine::Sides { local: Flags::NONE, cloud: Flags::NONE },
+            hash: ContentHash::of(b""),
+            cloud_bytes: CloudBytes::Same,
+            inode: 0,
+            received: UnixSeconds(0),
+            revision: None,
+        };
+        let row = RowId(1);
+        world.synced.put(row, base.clone());
+        let base = Row { remote: new.clone(), ..base };
+        world.begin_change(&new, &Op::SetCloudFlags { row, add: Flags::SEEN, remove: Flags::NONE, base });
+        world.end(&new);
+        assert!(world.touches(row));
     }
 }

@@ -565,7 +565,9 @@ fn find_rewritten_drafts(
             cloud.messages.get(&row.remote).is_some_and(|message| may_be_origin(message, content, policy))
         };
         let fits = |content: &ContentHash| match absence {
-            Absence::Settling | Absence::Observed => !was_uploaded(content, &known_as),
+            Absence::Settling | Absence::Observed => {
+                !policy.uploads.may_be_made(content) && !was_uploaded(content, &known_as)
+            }
             Absence::Unexplained => told(content),
         };
         if let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy, fits) {

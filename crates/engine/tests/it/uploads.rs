@@ -283,6 +283,21 @@ fn a_draft_that_a_mail_program_writes_anew_is_the_same_draft_by_its_message_id()
 }
 
 #[test]
+fn f19_what_may_have_been_uploaded_already_is_no_other_drafts_next_version() {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "d", 5);
+    for content in [5, 6] {
+        world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<kept@program>"));
+    }
+    put(&mut world, 1, "anew", 6, "D");
+    world.unheard_uploads.push(hash(6));
+    world.disk.remove(&key(1, "d"));
+    world.vanished.insert(key(1, "d"), Absence::Observed);
+    let ops = ops(&world);
+    assert!(matches!(ops[..], [Op::DeleteInCloud { .. }, Op::Upload { .. }]), "{ops:?}");
+}
+
+#[test]
 fn f38_a_copy_of_what_was_sent_joins_the_clouds_own() {
     for others in [false, true] {
         let mut world = world(Role::Sent, others);

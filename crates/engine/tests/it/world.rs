@@ -127,6 +127,8 @@ pub(crate) struct World {
     pub(crate) takes: BTreeMap<MailboxId, Takes>,
     /// Files that can't be uploaded now.
     pub(crate) readiness: BTreeMap<FileKey, Readiness>,
+    /// Contents whose upload nobody has heard the answer of.
+    pub(crate) unheard_uploads: Vec<ContentHash>,
     /// What the cloud has made of the files that it was given: of which content, and of the file of which name.
     pub(crate) rebuilt: RefCell<Vec<(Content, BaseName)>>,
     /// Message-IDs that contents have.
@@ -142,6 +144,9 @@ impl Uploads for World {
     }
     fn message_id(&self, content: &ContentHash) -> Option<MessageId> {
         self.message_ids.borrow().get(content).cloned()
+    }
+    fn may_be_made(&self, content: &ContentHash) -> bool {
+        self.unheard_uploads.contains(content)
     }
     fn is_made_of(&self, in_the_cloud: &ContentHash, here: &ContentHash) -> bool {
         let number = |hash: &ContentHash| u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap());
@@ -184,6 +189,7 @@ impl World {
             last: 0,
             takes: BTreeMap::new(),
             readiness: BTreeMap::new(),
+            unheard_uploads: Vec::new(),
             rebuilt: RefCell::default(),
             message_ids: RefCell::default(),
         }

@@ -92,7 +92,7 @@ impl Driver {
 
     pub(super) fn postpone(&mut self, op: &Op, wait: Duration) {
         if let Some(id) = op.id(&self.world.synced).cloned() {
-            self.world.begin(&id);
+            self.world.begin_op(&id, op);
             self.postponed.push((Instant::now() + wait, id));
         }
     }
@@ -201,7 +201,7 @@ impl Driver {
                 }
             }
             Op::UpdateDraft { base, .. } => {
-                self.uploads.done(&base.file);
+                self.uploads.done(&base.file, &base.hash);
                 if let Some(message) = self.world.cloud.messages.get(id) {
                     let mut message = message.clone();
                     // Its bytes are read back once.

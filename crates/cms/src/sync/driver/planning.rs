@@ -77,6 +77,10 @@ impl Driver {
             // What waits for an answer is asked for again by time alone.
             self.routing_retry_at = Some(Instant::now() + ROUTING_RETRY);
         }
+        let missing = self.routing.take_missing();
+        if !missing.is_empty() {
+            self.world.forget_contents(&missing);
+        }
         if self.must_look_twice(&plan.ops) {
             self.plan_at = Some(Instant::now());
             return Ok(());

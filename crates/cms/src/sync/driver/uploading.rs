@@ -278,10 +278,11 @@ impl Driver {
     pub(super) fn uploaded(&mut self, end: UploadEnd) {
         let UploadEnd { underway, created, moved, exchange } = end;
         let Underway { op, file, .. } = underway;
+        let Op::Upload { hash, .. } = &op else { return };
         match created {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
-                self.uploads.done(&file);
+                self.uploads.done(&file, hash);
                 // Once it has a row, it is remembered that its file was seen to go meanwhile.
                 self.link_upload(&op, &seen, moved, exchange);
                 self.end_upload(&file);
@@ -292,6 +293,7 @@ impl Driver {
                     file.base_name,
                     with_causes(&error)
                 );
+                self.uploads.doubt(*hash);
                 self.upload_later(&file, UNKNOWN_WAIT);
                 self.fail(crate::sync::SyncError::Cloud(error));
             }
@@ -378,7 +380,7 @@ impl Driver {
         let (account, store, revision) = (self.accounts[account].clone(), self.store.clone(), revision.clone());
         let reason = self.reason(&op);
         self.reasons.insert(id.clone(), reason);
-        self.world.begin(&id);
+        self.world.begin_op(&id, &op);
         self.writing.insert(id);
         self.changing += 1;
         self.tasks.spawn(tasks::update_draft(account, store, op, hash, prefix, revision, self.events.0.clone()));

@@ -48,6 +48,7 @@ impl Driver {
                 }
             }
         }
+        self.unflushed |= self.local.has_adopted();
         self.flush_downloads()?;
         if self.unflushed {
             return Ok(());

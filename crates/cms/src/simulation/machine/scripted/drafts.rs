@@ -1,5 +1,7 @@
 //! Stories of drafts that are written in a Maildir and go to the cloud.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::configuration::Upload;
 
@@ -107,6 +109,32 @@ fn an_upload_that_was_never_noted_is_known_again_though_its_file_was_renamed() {
             fs::rename(&other, other.with_file_name("3.draft:2,DS")).unwrap();
             wait(machine, 300).await;
             assert_eq!((in_the_cloud(machine).len(), files(machine).len()), (2, 2));
+        })
+    });
+}
+
+#[test]
+fn what_is_taken_in_for_an_upload_is_durable_before_the_upload_is_noted() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let stored = machine.root.join("state/messages");
+            let (mut adopted, mut flushed, noted) = (false, false, Rc::new(Cell::new(0)));
+            let counted = Rc::clone(&noted);
+            before_each(move |deed| {
+                match deed {
+                    Deed::Rename(_, to) if to.starts_with(&stored) => (adopted, flushed) = (true, false),
+                    Deed::SyncFileSystem(_) => flushed = true,
+                    Deed::Commit(_) | Deed::CommitDurably(_) if adopted => {
+                        assert!(flushed, "a power failure now would leave a row without its message");
+                        counted.set(counted.get() + 1);
+                    }
+                    _ => {}
+                }
+                Ok(())
+            });
+            write(&draft.with_file_name("2.draft:2,DS"), "", "another draft");
+            wait(machine, 60).await;
+            assert!(noted.get() > 0);
         })
     });
 }
