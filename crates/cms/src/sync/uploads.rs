@@ -154,15 +154,13 @@ impl Uploading {
     /// What a content is known by in the cloud. One without a Message-ID is given one.
     pub(crate) fn address(&self, content: &ContentHash) -> io::Result<Address> {
         let header = self.store.header(content)?;
-        Ok(match message_text::message_id(&header) {
-            Some(message_id) => Address { message_id, prefix: String::new() },
-            None => {
-                let message_id = MessageId::for_upload(content);
-                let takes_it = message_text::takes_another_field(&header);
-                let prefix = if takes_it { format!("Message-ID: {message_id}\r\n") } else { String::new() };
-                Address { message_id, prefix }
-            }
-        })
+        if let Some(message_id) = message_text::message_id(&header) {
+            return Ok(Address { message_id, prefix: String::new() });
+        }
+        let message_id = MessageId::for_upload(content);
+        let takes_it = message_text::takes_another_field(&header);
+        let prefix = if takes_it { format!("Message-ID: {message_id}\r\n") } else { String::new() };
+        Ok(Address { message_id, prefix })
     }
 
     /// Both contents, if they are small enough to be compared.
