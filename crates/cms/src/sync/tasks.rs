@@ -401,16 +401,52 @@ pub(crate) async fn update_draft(
     let _ = events.send(Event::Applied { results: vec![(op, outcome, exchanges.pop())] }).await;
 }
 
+/// A change that is to be made in the cloud.
+pub(crate) struct Change {
+    pub(crate) op: Op,
+    pub(crate) request: CloudOp,
+    /// The revision that the message must still be at.
+    pub(crate) only_at: Option<Box<str>>,
+}
+
 /// Makes changes in the cloud.
-pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<(Op, CloudOp)>, events: Sender<Event>) {
-    let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().unzip();
+pub(crate) async fn apply(account: Arc<dyn CloudAccount>, work: Vec<Change>, events: Sender<Event>) {
+    let (work, mut results) = leave_out_what_has_changed(account.as_ref(), work).await;
+    let (ops, requests): (Vec<Op>, Vec<CloudOp>) = work.into_iter().map(|change| (change.op, change.request)).unzip();
     let (outcomes, exchanges) = recorded(account.apply(&requests)).await;
     // Of several requests about one message, the last decided.
     let mut last: HashMap<RemoteId, Exchange> =
         exchanges.into_iter().filter_map(|exchange| Some((exchange.message.clone()?, exchange))).collect();
     let with_exchange = |((op, request), outcome): ((Op, CloudOp), Outcome)| (op, outcome, last.remove(&request.id));
-    let results = ops.into_iter().zip(requests).zip(outcomes).map(with_exchange).collect();
+    results.extend(ops.into_iter().zip(requests).zip(outcomes).map(with_exchange));
     let _ = events.send(Event::Applied { results }).await;
+}
+
+/// Asks for the messages that are only to be changed at a certain revision. No request to delete takes that as a condition.
+async fn leave_out_what_has_changed(
+    account: &dyn CloudAccount,
+    work: Vec<Change>,
+) -> (Vec<Change>, Vec<(Op, Outcome, Option<Exchange>)>) {
+    let (asked, mut work): (Vec<Change>, Vec<Change>) = work.into_iter().partition(|change| change.only_at.is_some());
+    let mut results = Vec::new();
+    if asked.is_empty() {
+        return (work, results);
+    }
+    let ids: Vec<RemoteId> = asked.iter().map(|change| change.request.id.clone()).collect();
+    for (change, answer) in asked.into_iter().zip(account.look_up(&ids).await) {
+        let is_as_known = match answer {
+            Ok(Whereabouts::Here(seen)) => seen.revision.as_deref() == change.only_at.as_deref(),
+            Ok(Whereabouts::Gone) => true,
+            // It is asked for again.
+            Err(_) => false,
+        };
+        if is_as_known {
+            work.push(change);
+        } else {
+            results.push((change.op, Outcome::Outdated, None));
+        }
+    }
+    (work, results)
 }
 
 /// Moves messages back into the folder that they are gone from, as far as they can still be found.

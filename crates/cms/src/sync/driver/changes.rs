@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::problem::with_causes;
+use crate::sync::driver::planning::deletes_there;
 use crate::sync::driver::{CLOUD_STEPS, DeleteTarget, Driver, backoff};
 use crate::sync::journal::Reason;
-use crate::sync::tasks::{self, Event};
+use crate::sync::tasks::{self, Change, Event};
 
 /// How often a change that the cloud says it made, and didn't, is asked for in all.
 const TRIES_OF_UNMADE: u32 = 3;
@@ -22,7 +23,7 @@ impl Driver {
         if !ops.is_empty() {
             self.note_activity();
         }
-        let mut work: Vec<Vec<(Op, CloudOp)>> = self.accounts.iter().map(|_| Vec::new()).collect();
+        let mut work: Vec<Vec<Change>> = self.accounts.iter().map(|_| Vec::new()).collect();
         for op in ops {
             match self.request(&op) {
                 Some((account, request)) => {
@@ -33,7 +34,8 @@ impl Driver {
                     let mut reason = self.reason(&op);
                     reason.request = Some(self.accounts[account].request_line(&request.change));
                     self.reasons.insert(request.id.clone(), reason);
-                    work[account].push((op, request));
+                    let only_at = self.must_still_be_at(&op);
+                    work[account].push(Change { op, request, only_at });
                 }
                 None => self.postpone(&op, Duration::from_millis(100)),
             }
@@ -62,6 +64,14 @@ impl Driver {
             _ => return None,
         };
         Some((self.mailbox(mailbox)?.account, CloudOp { id, change }))
+    }
+
+    /// The revision that a draft must still be at when it is deleted: what somebody has written in the cloud since then nobody
+    /// has seen yet, and it holds against a deletion.
+    fn must_still_be_at(&self, op: &Op) -> Option<Box<str>> {
+        let message = op.id(&self.world.synced).and_then(|id| self.world.cloud.messages.get(id))?;
+        let is_draft = message.flags.contains(Flags::DRAFT);
+        message.revision.clone().filter(|_| is_draft && deletes_there(op))
     }
 
     /// How to delete from a mailbox: for good where deleted messages go already.

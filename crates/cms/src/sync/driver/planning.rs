@@ -233,6 +233,6 @@ fn is_draft(row: &Row) -> bool {
 }
 
 /// Whether a step deletes a message in the cloud.
-fn deletes_there(op: &Op) -> bool {
+pub(super) fn deletes_there(op: &Op) -> bool {
     matches!(op, Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. })
 }

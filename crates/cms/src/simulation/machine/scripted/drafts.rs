@@ -138,3 +138,19 @@ fn what_is_taken_in_for_an_upload_is_durable_before_the_upload_is_noted() {
         })
     });
 }
+
+#[test]
+fn what_was_written_in_the_cloud_meanwhile_holds_against_a_deletion_here() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let folder = in_the_cloud(machine).remove(0).0;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let text = format!("Subject: draft\n{MESSAGE_ID}\nwritten in the cloud\n");
+            machine.cloud.edit_draft("", &id, text.as_bytes()).unwrap();
+            fs::rename(&draft, draft.with_file_name("1.draft:2,DST")).unwrap();
+            wait(machine, 300).await;
+            let found = in_the_cloud(machine);
+            assert!(found.iter().any(|(at, text)| *at == folder && text.contains("in the cloud")), "{found:?}");
+        })
+    });
+}
