@@ -191,6 +191,8 @@ pub(crate) struct Driver {
     unanswered: HashMap<RemoteId, Unanswered>,
     /// Messages of which the last change was answered by "gone".
     said_gone: HashSet<RemoteId>,
+    /// The drafts that were asked for before their files were brought back.
+    drafts_asked_for: HashSet<RemoteId>,
     /// How often a change of flags was said to be made and wasn't.
     unmade: HashMap<RemoteId, u32>,
     /// Messages whose change is to be tried again, and when.

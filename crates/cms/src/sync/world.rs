@@ -132,13 +132,29 @@ impl World {
                 (file.flags - row.flags.local).contains(Flags::TRASHED) && file.hash.is_none_or(|hash| hash == row.hash)
             })
         };
+        self.rows_in_scope().filter(went).map(|row| row.hash).collect()
+    }
+
+    /// The files of drafts, among those that the next plan looks at, that were edited here.
+    pub(crate) fn edited_drafts(&self) -> Vec<FileKey> {
+        let is_edited = |row: &&Row| {
+            let hash = self.local.files.get(&row.file).and_then(|file| file.hash);
+            row.flags.cloud.contains(Flags::DRAFT) && hash.is_some_and(|hash| hash != row.hash)
+        };
+        self.rows_in_scope().filter(is_edited).map(|row| row.file.clone()).collect()
+    }
+
+    /// The rows that the next plan looks at.
+    fn rows_in_scope(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
         if self.everything_touched {
-            return self.synced.iter().map(|(_, row)| row).filter(went).map(|row| row.hash).collect();
+            return Box::new(self.synced.iter().map(|(_, row)| row));
         }
         let files = self.touched.files.iter().chain(self.local.vanished.keys());
-        let rows = self.touched.rows.iter().chain(&self.waiting).copied();
-        let rows: HashSet<RowId> = files.filter_map(|file| self.synced.by_file(file)).chain(rows).collect();
-        rows.into_iter().filter_map(|row| self.synced.get(row)).filter(went).map(|row| row.hash).collect()
+        let by_file = files.filter_map(|file| self.synced.by_file(file));
+        let by_id = self.touched.ids.iter().filter_map(|id| self.synced.by_remote(id));
+        let rows: HashSet<RowId> =
+            by_file.chain(by_id).chain(self.touched.rows.iter().chain(&self.waiting).copied()).collect();
+        Box::new(rows.into_iter().filter_map(|row| self.synced.get(row)))
     }
 
     /// Whether anything was touched since the last plan.

@@ -449,6 +449,9 @@ impl<'a> Deciding<'a> {
         if readiness == Readiness::Later || waits || matched.moving.contains(&hash) || rewrites {
             return self.plan.unripe.push(file.clone());
         }
+        if matched.undelivered.contains(&file.base_name) {
+            return;
+        }
         let (flags, inode) = (seen.flags, seen.inode);
         self.plan.ops.push(Op::Upload { file: file.clone(), hash, flags, inode, mailbox, draft });
     }
@@ -563,8 +566,8 @@ impl<'a> Deciding<'a> {
     /// name; and the same bytes the same name, so that an interrupted delivery isn't made twice.
     fn version_name(&self, known: Known<'_>, hash: &ContentHash) -> BaseName {
         let Known { id, message, .. } = known;
-        let revision = message.revision.as_deref().unwrap_or_default();
-        let version = RemoteId::new(format!("{id} {revision} {hash}"));
+        // The revision doesn't count: it changes with each flag.
+        let version = RemoteId::new(format!("{id} {hash}"));
         BaseName::for_message(message.received, &version, self.policy.host)
     }
 }

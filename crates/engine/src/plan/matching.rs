@@ -51,6 +51,9 @@ pub(super) struct Matched<'a> {
     pub(super) local_only: Vec<FileKey>,
     /// Mailboxes with messages without a row of which it isn't known yet what they are.
     pub(super) unread: HashSet<MailboxId>,
+    /// The names that deliveries of messages would give which can't be downloaded for now. A file of that name is most
+    /// likely its message's, where the state that told of it was lost.
+    pub(super) undelivered: HashSet<BaseName>,
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
     /// The Message-IDs of drafts of which the same is true, so that a file without a row may be their next version.
@@ -125,6 +128,10 @@ pub(super) fn match_up<'a>(
             None => matched.arrived.push(id),
         }
     }
+    let known = matched.arrived.iter().filter_map(|id| Some((id, cloud.messages.get(id)?)));
+    let blocked = known.filter(|(_, message)| message.hash.is_none() && message.blocked);
+    matched.undelivered =
+        blocked.map(|(id, message)| BaseName::for_message(message.received, id, policy.host)).collect();
     let unread = matched.arrived.iter().filter_map(|id| cloud.messages.get(id));
     let unread = unread.filter(|message| message.hash.is_none() && !message.blocked);
     // What is being worked on wasn't compared with any file.

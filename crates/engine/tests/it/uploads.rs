@@ -1,8 +1,8 @@
 //! What goes to the cloud from the Maildirs, and how it is known again there.
 
 use cms_engine::{
-    Absence, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row, Scope, Sides,
-    Takes, UnixSeconds,
+    Absence, BaseName, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row, Scope,
+    Sides, Takes, UnixSeconds,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -161,6 +161,18 @@ fn f19_a_message_that_comes_during_an_upload_waits_for_its_answer() {
     let busy = Busy { files: std::iter::once(key(1, "file")).collect(), ..Busy::default() };
     let plan = world.plan(&Scope::All, &busy);
     assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+}
+
+#[test]
+fn a_file_that_a_message_which_cannot_be_had_now_was_delivered_as_is_not_uploaded() {
+    let mut world = world(Role::Drafts, false);
+    let there = Message { blocked: true, ..message(1, 5, "D") };
+    let own = BaseName::for_message(UnixSeconds(there.received), &RemoteId::new("d"), "vm");
+    world.cloud.insert(RemoteId::new("d"), there);
+    put(&mut world, 1, own.as_str(), 5, "D");
+    put(&mut world, 1, "another", 6, "D");
+    let uploaded = |op: &Op| matches!(op, Op::Upload { file, .. } if *file == key(1, "another"));
+    assert!(matches!(&ops(&world)[..], [op] if uploaded(op)), "{:?}", ops(&world));
 }
 
 #[test]

@@ -16,13 +16,7 @@ impl Driver {
     /// Lets commands ask at the control socket, and the page at the door, from now on. Without a socket everything else
     /// works.
     pub(crate) fn listen(&mut self) {
-        if let Some(door) = &self.door {
-            let events = self.events.0.clone();
-            door.open(move |asked| {
-                let events = events.clone();
-                Box::pin(async move { events.send(Event::Asked(asked)).await.is_ok() })
-            });
-        }
+        self.open_door();
         match Listening::at(&self.state_dir) {
             Ok((listening, listener)) => {
                 self.listening = Some(listening);
@@ -33,6 +27,17 @@ impl Driver {
                 }));
             }
             Err(error) => warn!("commands can't ask this process: {}", with_causes(&error)),
+        }
+    }
+
+    /// Lets those ask who are within this process.
+    pub(crate) fn open_door(&self) {
+        if let Some(door) = &self.door {
+            let events = self.events.0.clone();
+            door.open(move |asked| {
+                let events = events.clone();
+                Box::pin(async move { events.send(Event::Asked(asked)).await.is_ok() })
+            });
         }
     }
 

@@ -85,6 +85,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         own_writes: HashMap::default(),
         unanswered: HashMap::default(),
         said_gone: HashSet::default(),
+        drafts_asked_for: HashSet::default(),
         unmade: HashMap::default(),
         postponed: Vec::new(),
         uploads: Uploading::new(store.clone(), setup.dry_run),

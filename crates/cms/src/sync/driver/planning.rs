@@ -138,6 +138,13 @@ impl Driver {
                 Op::Deliver { row: Some(_), ref base } if is_draft(base) && !self.is_heard(&op) => {
                     self.world.keep_in_scope(&op);
                 }
+                // What the mailbox told may lag behind what an earlier run has told it. Only a question is sure.
+                Op::Deliver { row: Some(_), ref base }
+                    if is_draft(base) && self.drafts_asked_for.insert(base.remote.clone()) =>
+                {
+                    self.ask(None, vec![base.remote.clone()]);
+                    self.world.keep_in_scope(&op);
+                }
                 op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op),
                 op @ Op::UpdateDraft { .. } => self.world.keep_in_scope(&op),
                 op @ Op::Upload { .. } => self.begin_upload(op),

@@ -67,6 +67,11 @@ impl Driver {
             self.ask_roles();
             self.keep_candidates();
         }
+        if self.uploads.any() {
+            // What an update that nobody has heard the answer of has made of one is compared with it.
+            let edited = self.world.edited_drafts();
+            self.keep_contents(edited);
+        }
     }
 
     /// Asks what mailboxes are for: only once there is a file for which that matters.
@@ -113,7 +118,14 @@ impl Driver {
             concerned && !self.uploads.is_given_up(key) && self.kept.get(*key).copied() != file.hash
         };
         let candidates: Vec<FileKey> = self.world.strangers().filter(candidate).cloned().collect();
-        for key in candidates {
+        self.keep_contents(candidates);
+    }
+
+    fn keep_contents(&mut self, files: Vec<FileKey>) {
+        for key in files {
+            if self.kept.get(&key).copied() == self.world.local.files.get(&key).and_then(|file| file.hash) {
+                continue;
+            }
             match self.local.keep_file(&mut self.world, &self.store, &key) {
                 Ok(()) => {
                     if let Some(hash) = self.world.local.files.get(&key).and_then(|file| file.hash) {
