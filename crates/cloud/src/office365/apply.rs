@@ -178,14 +178,9 @@ impl Account {
             }
             (Ok(Whereabouts::Here(_)), Err(error @ CloudError::Refused { .. })) => Outcome::Refused(error),
             (Err(error), _) | (Ok(Whereabouts::Here(_)), Err(error)) => Outcome::Later(error),
-            (Ok(Whereabouts::Here(_)), Ok(_)) => Outcome::Refused(match self.error(failure) {
-                CloudError::Refused { status, code, request_id, .. } => CloudError::Refused {
-                    status,
-                    code,
-                    message: "the folder that the message is to go to isn't there".to_owned(),
-                    request_id,
-                },
-                other => other,
+            (Ok(Whereabouts::Here(_)), Ok(target)) => Outcome::Refused(match target {
+                Some(FolderId(name)) => CloudError::NoSuchFolder { name, nearest: Vec::new() },
+                None => self.error(failure),
             }),
         }
     }

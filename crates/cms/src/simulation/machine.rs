@@ -29,6 +29,7 @@ use super::trace::Trace;
 use super::wire::{SignedIn, Weather, Wire};
 use super::{Failure, Flaw};
 use crate::configuration::Upload;
+use crate::control::Door;
 use crate::progress::{Kind, Progress};
 use crate::stop::Stop;
 use crate::sync::{Driver, MailboxSetup, Setup, Start, Summary, Surroundings};
@@ -43,7 +44,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Summary, String>>>>;
 
 /// Everything that one seed makes.
 pub(super) struct Machine {
-    random: ChaCha8Rng,
+    pub(super) random: ChaCha8Rng,
     root: PathBuf,
     cloud: Cloud,
     account: Arc<dyn CloudAccount>,
@@ -51,7 +52,7 @@ pub(super) struct Machine {
     power: Arc<Power>,
     disk: Rc<Disk>,
     people: Shared<People>,
-    trace: Trace,
+    pub(super) trace: Trace,
     pairs: Vec<Pair>,
     flaw: Option<Flaw>,
     extras: Extras,
@@ -59,6 +60,8 @@ pub(super) struct Machine {
     calm: Arc<AtomicBool>,
     /// The program, while it runs, and the wish that it ends.
     running: Option<(Running, Stop)>,
+    /// Where it can be asked.
+    pub(super) door: Option<Door>,
     /// When it is started again.
     start_at: Option<Instant>,
     /// Whether what wasn't flushed is lost when the power goes.
@@ -93,10 +96,11 @@ impl Machine {
         let cloud = simcloud::in_process(simcloud::Options { seed, knobs, ..simcloud::Options::default() })
             .map_err(|_| failed("cloud"))?;
         let mut folders = vec!["Inbox", "Archive", "Work"];
-        folders.truncate(random.random_range(1..=3));
+        let extras = Extras::of(seed);
+        let most = random.random_range(1..=3);
+        folders.truncate(if extras.folders { 3 } else { most });
         let trash = random.random_bool(0.25).then_some(folders.len());
         folders.extend(trash.map(|_| "Deleted Items"));
-        let extras = Extras::of(seed);
         let mut drafts = random.random_bool(0.3).then_some(folders.len());
         // Who writes has mostly a place for it.
         if extras.uploads.is_some() && !seed.is_multiple_of(4) {
@@ -172,6 +176,7 @@ impl Machine {
             extras,
             calm: Arc::default(),
             running: None,
+            door: None,
             start_at: None,
             starts: 0,
             actions: 0,
@@ -222,7 +227,7 @@ impl Machine {
             progress: Progress::new(Kind::Silent),
             listener: None,
             board: None,
-            door: None,
+            door: self.door.clone(),
             push: Vec::new(),
         }
     }
@@ -232,11 +237,13 @@ impl Machine {
         self.power.turn_on();
         self.disk.deeds_left.set(0);
         self.disk.state.borrow_mut().committed = false;
+        self.door = self.extras.folders.then(Door::default);
         self.trace.line("---- the program starts");
         let stop = Stop::new();
         let (setup, wish) = (self.setup(), stop.clone());
         let run = async move {
             let mut driver = Driver::open(setup).map_err(|error| format!("{error:?}"))?;
+            driver.open_door();
             driver.run(once, &wish).await.map_err(|error| format!("{error:?}"))
         };
         self.running = Some((Box::pin(run), stop));
@@ -277,7 +284,7 @@ impl Machine {
     }
 
     /// Lets time pass until `until`, with the program started and started again as it ends.
-    async fn live(&mut self, until: Instant) {
+    pub(super) async fn live(&mut self, until: Instant) {
         loop {
             let start_at = self.start_at;
             let running = self.running.is_some();
@@ -344,6 +351,9 @@ impl Machine {
         for (at, what) in happenings {
             self.live(began + at).await;
             self.happen(what).await;
+            if self.extras.folders && self.random.random_bool(0.2) {
+                self.heed_the_program().await;
+            }
         }
         self.live(began + length).await;
     }
@@ -495,6 +505,9 @@ impl Machine {
         let mut step = Duration::from_secs(5);
         loop {
             self.live(Instant::now() + step).await;
+            if self.extras.folders {
+                self.heed_the_program().await;
+            }
             let outcome = self.people.borrow().outcome();
             let problems = self.people.borrow().problems(&outcome);
             if problems.is_empty() {

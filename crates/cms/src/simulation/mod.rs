@@ -14,6 +14,7 @@
 mod disk;
 mod extras;
 mod flawed;
+mod folders;
 mod ledger;
 mod machine;
 mod people;

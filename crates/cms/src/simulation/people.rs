@@ -48,6 +48,10 @@ pub(super) enum Rest {
     Mount(usize),
     /// Remove a draft that was written anew, or flag it as trashed.
     Rewritten { original: Seen, trashes: bool },
+    /// Make a folder again that was removed in the cloud.
+    MakeFolder(usize),
+    /// Make a Maildir again that was removed here.
+    MakeMaildir(usize),
 }
 
 /// Everybody.
@@ -99,7 +103,7 @@ impl People {
         }
     }
 
-    fn deleted_spot(&self) -> Spot {
+    pub(super) fn deleted_spot(&self) -> Spot {
         self.trash.map_or(Spot::Deleted, Spot::Box)
     }
 
@@ -141,6 +145,9 @@ impl People {
         }
         if self.extras.ids && self.dice(100) < 12 {
             return self.renumber();
+        }
+        if self.extras.folders && self.dice(100) < 15 {
+            return self.remove_folder();
         }
         if self.dice(100) < 45 { self.act_there() } else { self.act_here() }
     }
@@ -415,7 +422,7 @@ impl People {
         let watched = self.watched;
         let half_moved = self.rest.iter().any(|rest| match rest {
             Rest::Trash { original, .. } | Rest::Unlink { original, .. } => original.hash == seen.hash,
-            Rest::Mount(_) | Rest::Rewritten { .. } => false,
+            Rest::Mount(_) | Rest::Rewritten { .. } | Rest::MakeFolder(_) | Rest::MakeMaildir(_) => false,
         });
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
@@ -520,6 +527,8 @@ impl People {
     fn finish(&mut self, rest: &Rest) {
         match rest {
             Rest::Rewritten { original, trashes } => self.finish_rewriting(original, *trashes),
+            Rest::MakeFolder(at) => self.make_folder(*at),
+            Rest::MakeMaildir(at) => self.make_maildir(*at),
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
                 if maildir.exists() {
@@ -634,7 +643,7 @@ impl People {
     }
 
     pub(super) fn is_unmounted(&self) -> bool {
-        self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_)))
+        self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_) | Rest::MakeMaildir(_)))
     }
 
     /// A Maildir's disk goes away.

@@ -40,6 +40,7 @@ use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::age::Age;
 use crate::sync::alarms;
+use crate::sync::driver::changes::Setbacks;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::pushing::Pushing;
@@ -109,6 +110,8 @@ struct Mailbox {
     /// Whether a round was completed since the start.
     polled: bool,
     /// When a round was last completed.
+    polled_at: Option<Instant>,
+    /// The time of day of that.
     synced_at: Option<UnixSeconds>,
     /// What is in the way.
     trouble: Option<Trouble>,
@@ -189,12 +192,9 @@ pub(crate) struct Driver {
     own_writes: HashMap<RemoteId, Instant>,
     /// Changes that may have been made, by their messages.
     unanswered: HashMap<RemoteId, Unanswered>,
-    /// Messages of which the last change was answered by "gone".
-    said_gone: HashSet<RemoteId>,
+    setbacks: Setbacks,
     /// The drafts that were asked for before their files were brought back.
     drafts_asked_for: HashSet<RemoteId>,
-    /// How often a change of flags was said to be made and wasn't.
-    unmade: HashMap<RemoteId, u32>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
     uploads: Uploading,

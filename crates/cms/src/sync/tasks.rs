@@ -473,8 +473,10 @@ pub(crate) async fn bring_back(
     for (CloudOp { id, .. }, outcome) in ops.into_iter().zip(outcomes) {
         let result = match outcome {
             Outcome::Done { id: new, .. } => BroughtBack::Back(new.unwrap_or_else(|| id.clone())),
+            Outcome::Refused(error @ CloudError::NoSuchFolder { .. }) | Outcome::Later(error) => {
+                BroughtBack::Failed(error)
+            }
             Outcome::Gone | Outcome::Outdated | Outcome::Refused(_) => BroughtBack::Lost,
-            Outcome::Later(error) => BroughtBack::Failed(error),
         };
         results.push((id, result));
     }

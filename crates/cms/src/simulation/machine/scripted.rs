@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use cms_disk::{Deed, Interposer};
-use simcloud::{FlagChange, FlagStatus};
+use simcloud::{FlagChange, FlagStatus, NewMessage};
 
 use super::{Duration, Happening, Instant, Machine, let_go};
 use crate::simulation::disk::files_below;
@@ -136,6 +136,25 @@ fn a_filed_message_that_cannot_be_read_and_is_renamed_until_it_is_tried_again_is
             fs::rename(&file, moved).unwrap();
             wait(machine, 300).await;
             assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
+        })
+    });
+}
+
+#[test]
+fn f35_a_message_that_is_filed_into_a_folder_which_was_just_made_again_goes_there() {
+    tell(|machine| {
+        Box::pin(async {
+            let mail = NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n");
+            machine.cloud.add_message("", mail).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let file = only_file(machine);
+            let work = machine.pairs.iter().find(|pair| pair.folder == "Work").unwrap().clone();
+            machine.cloud.delete_folder("", work.folder).unwrap();
+            machine.cloud.create_folder("", work.folder, false).unwrap();
+            fs::rename(&file, work.maildir.join("cur/1.filed:2,")).unwrap();
+            wait(machine, 600).await;
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, work.folder);
         })
     });
 }

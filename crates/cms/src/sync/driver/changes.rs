@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cms_cloud::Exchange;
-use cms_cloud::contract::{CloudChange, CloudOp, DeleteAction, Outcome, Seen};
-use cms_engine::{Answer, Flags, MailboxId, Op, RemoteId};
+use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Outcome, Seen};
+use cms_engine::{Answer, Flags, HashMap, HashSet, MailboxId, Op, RemoteId};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -16,6 +16,17 @@ use crate::sync::tasks::{self, Change, Event};
 
 /// How often a change that the cloud says it made, and didn't, is asked for in all.
 const TRIES_OF_UNMADE: u32 = 3;
+
+/// What came of changes other than what they were for, by their messages.
+#[derive(Default)]
+pub(super) struct Setbacks {
+    /// Messages of which the last change was answered by "gone".
+    said_gone: HashSet<RemoteId>,
+    /// How often a change of flags was said to be made and wasn't.
+    unmade: HashMap<RemoteId, u32>,
+    /// The folders that messages were last to go to and that weren't there, and since when that was said.
+    unmoved: HashMap<RemoteId, (String, Instant)>,
+}
 
 impl Driver {
     /// Gives changes to the accounts that they concern.
@@ -37,6 +48,8 @@ impl Driver {
                     let only_at = self.must_still_be_at(&op);
                     work[account].push(Change { op, request, only_at });
                 }
+                // Who looks for a folder by its name takes longer than who asks where deleted messages go.
+                None if moved_to(&op).is_some() => self.postpone(&op, backoff(0)),
                 None => self.postpone(&op, Duration::from_millis(100)),
             }
         }
@@ -119,9 +132,10 @@ impl Driver {
             match outcome {
                 Outcome::Done { id: new, now } => {
                     self.own_writes.insert(id.clone(), Instant::now());
-                    self.said_gone.remove(&id);
+                    self.setbacks.said_gone.remove(&id);
+                    self.setbacks.unmoved.remove(&id);
                     if self.is_unmade(&op, now.as_ref()) {
-                        let times = self.unmade.entry(id.clone()).or_default();
+                        let times = self.setbacks.unmade.entry(id.clone()).or_default();
                         *times += 1;
                         if *times < TRIES_OF_UNMADE {
                             debug!(%op, "The cloud took the change and didn't make it");
@@ -131,12 +145,12 @@ impl Driver {
                         let what = format!("{op}: it took the change and didn't make it");
                         self.tell_once(&format!("the cloud refuses to {what}; it is kept here as it is"));
                         self.summary.refused.push(what);
-                        self.unmade.remove(&id);
+                        self.setbacks.unmade.remove(&id);
                         self.world.refuse(&op, &reason, "it took the change and didn't make it".to_owned());
                         self.world.end(&id);
                         continue;
                     }
-                    self.unmade.remove(&id);
+                    self.setbacks.unmade.remove(&id);
                     self.done(&op, &id, new, now.as_ref(), &reason);
                     self.note_crossing(&op);
                     if let Some(notice) = self.summary.count_cloud(&op) {
@@ -145,9 +159,9 @@ impl Driver {
                 }
                 // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
                 // answer and gone by the next one as well can't be changed; that isn't tried for ever.
-                Outcome::Gone if self.said_gone.insert(id.clone()) => ask = true,
+                Outcome::Gone if self.setbacks.said_gone.insert(id.clone()) => ask = true,
                 Outcome::Gone => {
-                    self.said_gone.remove(&id);
+                    self.setbacks.said_gone.remove(&id);
                     self.world.refuse(&op, &reason, "it says that the message isn't there, and lists it".to_owned());
                 }
                 // Somebody else changed it: what it is now decides what is done.
@@ -161,6 +175,15 @@ impl Driver {
                     if ask {
                         self.ask(None, vec![id]);
                     }
+                    continue;
+                }
+                Outcome::Refused(CloudError::NoSuchFolder { name, .. })
+                    if let Some(to) = moved_to(&op)
+                        && !self.is_surely_missing(&id, to, &name) =>
+                {
+                    // Its mailbox may be another folder by now.
+                    self.look_for_folder(to);
+                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
                     continue;
                 }
                 Outcome::Refused(error) => {
@@ -181,6 +204,18 @@ impl Driver {
             }
         }
         self.end_rounds();
+    }
+
+    /// Whether a message can't be moved to a folder although that was polled since this was first said.
+    fn is_surely_missing(&mut self, id: &RemoteId, to: MailboxId, folder: &str) -> bool {
+        let polled_at = self.mailbox(to).and_then(|mailbox| mailbox.polled_at);
+        match self.setbacks.unmoved.get(id) {
+            Some((known, since)) if known == folder => polled_at.is_some_and(|at| at > *since),
+            _ => {
+                self.setbacks.unmoved.insert(id.clone(), (folder.to_owned(), Instant::now()));
+                false
+            }
+        }
     }
 
     /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Flags of
@@ -241,5 +276,13 @@ impl Driver {
         if new.is_some() {
             self.world.drop_cloud(id);
         }
+    }
+}
+
+/// The mailbox that an op moves a message to.
+fn moved_to(op: &Op) -> Option<MailboxId> {
+    match op {
+        Op::MoveInCloud { to, .. } => Some(*to),
+        _ => None,
     }
 }

@@ -276,13 +276,18 @@ impl Driver {
 
     /// Asks the cloud to move messages back to where they are gone from. What can't be moved stays here alone.
     fn bring_back(&mut self, mailbox: MailboxId, rows: &[RowId]) {
-        let Some((account, folder)) =
-            self.mailbox(mailbox).and_then(|mailbox| Some((mailbox.account, mailbox.folder.clone()?)))
-        else {
-            return;
-        };
         let ids: Vec<RemoteId> =
             rows.iter().filter_map(|row| self.world.synced.get(*row)).map(|row| row.remote.clone()).collect();
+        let Some(known) = self.mailbox(mailbox) else { return };
+        let (account, Some(folder)) = (known.account, known.folder.clone()) else {
+            // It is being looked for.
+            for id in &ids {
+                self.world.begin(id);
+            }
+            self.holding.to_bring_back.extend(ids);
+            self.holding.bring_back_at = Some(Instant::now() + backoff(0));
+            return;
+        };
         for some in ids.chunks(BROUGHT_BACK) {
             for id in some {
                 self.world.begin(id);

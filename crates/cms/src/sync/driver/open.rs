@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::sync::age::Age;
+use crate::sync::driver::changes::Setbacks;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
 use crate::sync::flips::Flips;
@@ -84,9 +85,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         ask_after: HashSet::default(),
         own_writes: HashMap::default(),
         unanswered: HashMap::default(),
-        said_gone: HashSet::default(),
+        setbacks: Setbacks::default(),
         drafts_asked_for: HashSet::default(),
-        unmade: HashMap::default(),
         postponed: Vec::new(),
         uploads: Uploading::new(store.clone(), setup.dry_run),
         unripe: HashSet::default(),
@@ -304,6 +304,7 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             next_poll: now,
             failures: 0,
             polled: false,
+            polled_at: None,
             synced_at: None,
             trouble: None,
         });

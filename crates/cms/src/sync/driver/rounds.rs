@@ -297,6 +297,7 @@ impl Driver {
         let name = mailbox.name.clone();
         mailbox.failures = 0;
         mailbox.polled = true;
+        mailbox.polled_at = Some(Instant::now());
         mailbox.synced_at = Some(now);
         mailbox.trouble = None;
         mailbox.cursor.clone_from(&round.finished);
@@ -324,18 +325,26 @@ impl Driver {
         self.world.cloud.complete.remove(&id);
     }
 
+    /// Looks for a mailbox by its name again: the folder behind the stored id is gone, and there may be a new one. A round
+    /// under way finds that out by itself.
+    pub(super) fn look_for_folder(&mut self, id: MailboxId) {
+        let Some(mailbox) = self.mailbox_mut(id).filter(|mailbox| mailbox.folder.is_some() && mailbox.round.is_none())
+        else {
+            return;
+        };
+        info!(mailbox = %mailbox.name, "The folder that it was is gone; looking for it by name");
+        mailbox.folder = None;
+        mailbox.cursor = None;
+        mailbox.next_poll = Instant::now();
+    }
+
     pub(super) fn round_failed(&mut self, id: MailboxId, error: CloudError) {
         let watching = self.watching;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let opened_now = mailbox.round.as_ref().is_some_and(|round| round.opened);
         if matches!(error, CloudError::NoSuchFolder { .. }) && mailbox.folder.is_some() && !opened_now {
-            // The folder behind the stored id is gone; there may be a new one of that name.
-            info!(mailbox = %mailbox.name, "The folder that it was is gone; looking for it by name");
-            mailbox.folder = None;
-            mailbox.cursor = None;
             mailbox.round = None;
-            mailbox.next_poll = Instant::now();
-            return;
+            return self.look_for_folder(id);
         }
         let failures = mailbox.failures;
         mailbox.failures += 1;

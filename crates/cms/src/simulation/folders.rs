@@ -1,0 +1,133 @@
+//! Folders that are removed and made again, on either side, and who answers what the program asks about that.
+
+use std::fs;
+use std::time::Duration;
+
+use cms_maildir::Place;
+use rand::Rng as _;
+use tokio::time::Instant;
+
+use super::ledger::Spot;
+use super::machine::Machine;
+use super::people::{People, Rest};
+use crate::control::{MaildirState, Reply, Request, Which};
+
+/// The only folder that isn't there from the beginning of a mailbox, so that its user can remove it.
+const REMOVABLE: &str = "Work";
+
+impl People {
+    /// Somebody removes a folder.
+    pub(super) fn remove_folder(&mut self) {
+        if self.dice(2) == 0 { self.remove_folder_there() } else { self.wipe_here() }
+    }
+
+    /// A folder goes in the cloud, and all in it can only be recovered.
+    fn remove_folder_there(&mut self) {
+        let Some(at) = self.pairs.iter().position(|pair| pair.folder == REMOVABLE) else { return };
+        let there = self.outcome_there();
+        if self.cloud.delete_folder("", REMOVABLE).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("there the folder {at} is removed"));
+        let was_here = Spot::Box(at);
+        let mut kept = Vec::new();
+        for message in &mut self.ledger.messages {
+            let is_there = there.get(&message.id).is_some_and(|(spot, _)| *spot == was_here);
+            if is_there {
+                message.put_there.push(Spot::Nowhere);
+            }
+            // Whether it is kept is for the user to say, also of what was taken away shortly before. What can't be brought
+            // back in the cloud is then only here.
+            let spots = [&message.put_there, &message.put_here].into_iter().flatten().chain([&message.spot]);
+            let was_of_it = spots.copied().any(|spot| spot == was_here);
+            if is_there || was_of_it {
+                message.put_here.push(was_here);
+                message.unsure = true;
+                kept.push(message.hash);
+            }
+        }
+        for hash in kept {
+            *self.ledger.copied.entry(hash).or_default() += 1;
+        }
+        self.rest.push(Rest::MakeFolder(at));
+        self.perhaps_at_once();
+    }
+
+    /// A Maildir is removed with all in it.
+    fn wipe_here(&mut self) {
+        // Who has just begun something in it finishes that first.
+        if !self.rest.is_empty() || !self.watched || !self.is_known {
+            return;
+        }
+        let at = self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize;
+        let maildir = self.pairs[at].maildir.clone();
+        if !maildir.join(".cms-maildir").exists() {
+            return;
+        }
+        let gone = self.files().into_iter().filter(|seen| seen.maildir == at);
+        let gone: Vec<_> = gone.map(|seen| seen.hash).collect();
+        if fs::remove_dir_all(&maildir).is_err() {
+            return;
+        }
+        self.trace.line(format_args!("here Maildir {at} is removed"));
+        self.ledger.unmounted = true;
+        let deleted = if Some(at) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
+        for hash in gone {
+            if let Some(foreign) = self.ledger.foreign_mut(&hash) {
+                foreign.maildir = None;
+            }
+            for message in self.ledger.of_content(hash) {
+                // Each file was seen to go, or the whole Maildir was: in that case all of it comes back.
+                message.put_here.extend([deleted, Spot::Box(at)]);
+                message.unsure = true;
+            }
+        }
+        self.rest.push(Rest::MakeMaildir(at));
+        self.perhaps_at_once();
+    }
+
+    /// Makes a folder again that was removed.
+    pub(super) fn make_folder(&self, at: usize) {
+        let made = self.cloud.create_folder("", self.pairs[at].folder, false).is_ok();
+        self.trace.line(format_args!("there the folder {at} is made again: {made}"));
+    }
+
+    /// Makes a Maildir again that was removed, as a mail program does.
+    pub(super) fn make_maildir(&self, at: usize) {
+        let directories = [Place::New.directory(), Place::Cur.directory(), "tmp"];
+        let made = directories.iter().all(|name| fs::create_dir_all(self.pairs[at].maildir.join(name)).is_ok());
+        self.trace.line(format_args!("here Maildir {at} is made again: {made}"));
+    }
+}
+
+impl Machine {
+    /// Looks at what the program tells, and says what is meant.
+    pub(super) async fn heed_the_program(&mut self) {
+        if let Some(Reply::Status(report)) = self.ask(Request::Status).await {
+            for (at, maildir) in report.maildirs.into_iter().enumerate() {
+                if maildir.state == MaildirState::Replaced {
+                    self.trace.line(format_args!("here Maildir {at} is to be filled again"));
+                    self.ask(Request::Restore { which: Which::Mailbox(maildir.path) }).await;
+                }
+            }
+        }
+        if let Some(Reply::Held { held }) = self.ask(Request::Held).await
+            && !held.is_empty()
+        {
+            let which = Which::All;
+            let apply = self.random.random_bool(0.5);
+            self.trace.line(format_args!("here what is held is meant: {apply}"));
+            self.ask(if apply { Request::Apply { which } } else { Request::Restore { which } }).await;
+        }
+    }
+
+    /// Asks the program, if it runs and goes on running for so long.
+    async fn ask(&mut self, request: Request) -> Option<Reply> {
+        let door = self.door.clone()?;
+        tokio::select! {
+            biased;
+            reply = door.ask(request) => reply,
+            () = self.live(Instant::now() + Duration::from_secs(5)) => None,
+        }
+    }
+}
