@@ -40,6 +40,8 @@ pub(super) struct DiskState {
     pub(super) random: ChaCha8Rng,
     /// How many deeds of a thousand fail.
     pub(super) failures_per_mille: u32,
+    /// How many changes of names of a thousand take so long that others act meanwhile.
+    pub(super) slow_per_mille: u32,
     /// How many deeds of a thousand somebody meddles with.
     pub(super) meddling_per_mille: u32,
     /// Whether the disk is full.
@@ -76,6 +78,7 @@ impl DiskState {
         Self {
             random,
             failures_per_mille: 0,
+            slow_per_mille: 0,
             meddling_per_mille: 0,
             full: false,
             lying: false,
@@ -217,6 +220,22 @@ impl Interposer for Disk {
     }
 
     fn after(&self, deed: Deed<'_>) {
+        self.note(deed);
+        // What takes long is done, and others have gone on before the program hears of it.
+        let is_slow = matches!(deed, Deed::Rename(..) | Deed::Link(..) | Deed::Remove(_)) && {
+            let mut state = self.state.borrow_mut();
+            let per_mille = state.slow_per_mille;
+            per_mille > 0 && state.random.random_range(0..1000) < per_mille
+        };
+        if is_slow && let Some(meddler) = &*self.meddler.borrow() {
+            meddler();
+        }
+    }
+}
+
+impl Disk {
+    /// Remembers what was done.
+    fn note(&self, deed: Deed<'_>) {
         if !matches!(deed, Deed::Read(_) | Deed::List(_)) {
             self.tell("", deed);
         }
@@ -270,9 +289,7 @@ impl Interposer for Disk {
             _ => {}
         }
     }
-}
 
-impl Disk {
     fn remember_before(&self, state: &mut DiskState, deed: Deed<'_>) {
         match deed {
             Deed::Remove(path) if path.symlink_metadata().is_ok() => {

@@ -1,9 +1,11 @@
-//! What some worlds have beyond what all of them have. Every fifth seed makes such a world; all others stay as they are when
-//! something is added here.
+//! What some worlds have beyond what all of them have: every fifth seed drafts, and three more of every twenty other things. All
+//! others stay as they are when something is added here.
 
 use crate::configuration::Upload;
 
 /// What a world has more of.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extras {
     /// Drafts are written and edited on both sides, and go to the cloud.
@@ -12,13 +14,18 @@ pub(super) struct Extras {
     pub(super) ids: bool,
     /// Folders are removed and made again, on either side.
     pub(super) folders: bool,
+    /// Changes of names take their time, and others act meanwhile.
+    pub(super) slow: bool,
+    /// Whatever is delivered here goes to the cloud, and what is sent is filed on both sides.
+    pub(super) mail: bool,
 }
 
 /// Every so many seeds.
 const EVERY: u64 = 5;
 
-/// Every so many seeds has folders that are removed.
-const EVERY_WITH_FOLDERS: u64 = 20;
+/// Every so many seeds has folders that are removed, as many others have a slow disk, and as many mail that is delivered and
+/// sent here.
+const EVERY_WITH_MORE: u64 = 20;
 
 impl Extras {
     /// Whether the seed makes a world with extras.
@@ -27,13 +34,16 @@ impl Extras {
     }
 
     pub(super) fn of(seed: u64) -> Self {
-        if seed % EVERY_WITH_FOLDERS == 1 {
-            return Self { folders: true, ..Self::default() };
+        match seed % EVERY_WITH_MORE {
+            1 => return Self { folders: true, slow: true, ..Self::default() },
+            6 => return Self { slow: true, ..Self::default() },
+            11 => return Self { mail: true, slow: true, uploads: Some(Upload::Import), ..Self::default() },
+            _ => {}
         }
         if !Self::has(seed) {
             return Self::default();
         }
         let is_one_of = |these: &[u64]| these.contains(&(seed / EVERY % 8));
-        Self { uploads: (!is_one_of(&[6])).then_some(Upload::Drafts), ids: is_one_of(&[6, 7]), folders: false }
+        Self { uploads: (!is_one_of(&[6])).then_some(Upload::Drafts), ids: is_one_of(&[6, 7]), ..Self::default() }
     }
 }

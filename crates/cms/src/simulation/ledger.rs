@@ -50,6 +50,27 @@ pub(super) struct Message {
     pub(super) copied_to: Vec<Spot>,
 }
 
+impl Message {
+    /// A message with that content that nothing was done to.
+    pub(super) fn new(hash: ContentHash) -> Self {
+        Self {
+            id: String::new(),
+            hash,
+            old_hashes: Vec::new(),
+            is_draft: false,
+            spot: Spot::Nowhere,
+            flags: Flags::NONE,
+            put_there: Vec::new(),
+            put_here: Vec::new(),
+            unsure: false,
+            flagged_there: Vec::new(),
+            flagged_here: Vec::new(),
+            copies: 0,
+            copied_to: Vec::new(),
+        }
+    }
+}
+
 /// A file that another program delivered, which the cloud never has.
 #[derive(Debug)]
 pub(super) struct Foreign {
@@ -295,8 +316,21 @@ impl Ledger {
         }
     }
 
+    /// Takes messages that were uploaded anew, of what was deleted in the cloud while the state was lost, for new ones.
+    fn adopt_what_came_again(&mut self, outcome: &Outcome) {
+        for (id, (spot, item)) in &outcome.cloud {
+            let mut same = self.messages.iter().filter(|message| message.hash == item.hash);
+            let Some(first) = same.next() else { continue };
+            if first.id != *id && same.all(|message| message.id != *id) {
+                let again = Message { id: id.clone(), spot: *spot, flags: item.flags, ..Message::new(item.hash) };
+                self.messages.push(again);
+            }
+        }
+    }
+
     /// Takes what is for what was, once it was found right.
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
+        self.adopt_what_came_again(outcome);
         self.lost_state = false;
         self.killed = false;
         self.troubled = false;

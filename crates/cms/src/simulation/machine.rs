@@ -64,6 +64,8 @@ pub(super) struct Machine {
     pub(super) door: Option<Door>,
     /// When it is started again.
     start_at: Option<Instant>,
+    /// When the machine was made, which is the beginning of all time.
+    began: Instant,
     /// Whether what wasn't flushed is lost when the power goes.
     cuts_power: bool,
     pub(super) starts: u64,
@@ -92,7 +94,8 @@ impl Machine {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         simcloud::pin_clock(BEGINNING);
         let noisy = random.random_bool(0.6);
-        let knobs = Knobs { gzip: false, ..if noisy { Knobs::default() } else { Knobs::calm() } };
+        let knobs =
+            Knobs { gzip: false, advanced_granted: true, ..if noisy { Knobs::default() } else { Knobs::calm() } };
         let cloud = simcloud::in_process(simcloud::Options { seed, knobs, ..simcloud::Options::default() })
             .map_err(|_| failed("cloud"))?;
         let mut folders = vec!["Inbox", "Archive", "Work"];
@@ -107,6 +110,8 @@ impl Machine {
             drafts = Some(folders.len());
         }
         folders.extend(drafts.map(|_| "Drafts"));
+        let sent = extras.mail.then_some(folders.len());
+        folders.extend(sent.map(|_| "Sent Items"));
         for folder in folders.iter().chain(&["Private"]) {
             cloud.create_folder("", folder, false).map_err(|_| failed("folder"))?;
         }
@@ -145,6 +150,7 @@ impl Machine {
         disk.state.borrow_mut().lying = flaw == Some(Flaw::FlushesNothing);
         let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
         people.extras = extras;
+        people.sent = sent;
         let people = Rc::new(RefCell::new(people));
         let meddler = {
             let (people, disk) = (Rc::downgrade(&people), Rc::downgrade(&disk));
@@ -161,6 +167,7 @@ impl Machine {
         *disk.meddler.borrow_mut() = Some(Box::new(meddler));
         cms_disk::interpose(Some(disk.clone()));
         Ok(Self {
+            began,
             cuts_power: false,
             random,
             root: root.to_owned(),
@@ -185,8 +192,7 @@ impl Machine {
 
     fn setup(&self) -> Setup {
         let began = Instant::now();
-        let now = time_of_day(began).0;
-        let start = simulated_now(now, began);
+        let start = simulated_now(time_of_day(self.began).0, began);
         let calm = Arc::clone(&self.calm);
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
         let mailboxes = self.pairs.iter().map(|pair| MailboxSetup {
@@ -383,6 +389,9 @@ impl Machine {
         let fails = lossy || state.failures_per_mille > 0 || !self.cloud.faults().is_empty();
         self.people.borrow_mut().ledger.troubled |= fails;
         state.meddling_per_mille = [0, 5, 20, 0][self.random.random_range(0..4)];
+        if self.extras.slow {
+            state.slow_per_mille = [0, 100, 300][self.random.random_range(0..3)];
+        }
         self.cuts_power = self.random.random_bool(0.35) || self.flaw == Some(Flaw::FlushesNothing);
         state.remembers = self.cuts_power;
     }
@@ -492,6 +501,7 @@ impl Machine {
             let mut state = self.disk.state.borrow_mut();
             state.failures_per_mille = 0;
             state.meddling_per_mille = 0;
+            state.slow_per_mille = 0;
             state.full = false;
         }
         self.disk.deeds_left.set(0);

@@ -3,9 +3,13 @@
 //!
 //! From a seed come the mailboxes, what their users do on both sides, how the network, the service and the disk fail,
 //! and when the program or the machine is killed. Then everybody holds still, and [`ledger`] says whether both sides are
-//! the same and as they were last wanted. Every fifth seed makes a world with more than that ([`extras`]): drafts that are
-//! written and edited on both sides and go to the cloud ([`texts`]). What a seed makes is the same each time: a failure is
-//! replayed by its number.
+//! the same and as they were last wanted. What a seed makes is the same each time: a failure is replayed by its number.
+//!
+//! Some worlds have more than that ([`extras`]): drafts that are written and edited on both sides and go to the cloud
+//! ([`texts`], [`writers`]), and messages that get other ids (every fifth seed); folders and Maildirs that are removed and made
+//! again, with somebody who answers what the program asks ([`folders`]); mail that is delivered into the Maildirs and goes to the
+//! cloud, and copies of what was sent on both sides ([`senders`]); a disk so slow that others act before the program hears that
+//! something is done.
 //!
 //! * `CMS_SIMULATION_SEEDS=1000000 cargo test --release -p cms --lib simulation::many` runs so many
 //!   (`CMS_SIMULATION_FROM` says from which on, `CMS_SIMULATION_STEP` how far each is from the next),
@@ -19,6 +23,7 @@ mod ledger;
 mod machine;
 mod people;
 mod power;
+mod senders;
 mod texts;
 mod trace;
 mod wire;

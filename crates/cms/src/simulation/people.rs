@@ -52,6 +52,8 @@ pub(super) enum Rest {
     MakeFolder(usize),
     /// Make a Maildir again that was removed here.
     MakeMaildir(usize),
+    /// File in the cloud what was sent.
+    Sent { bytes: Vec<u8> },
 }
 
 /// Everybody.
@@ -63,6 +65,8 @@ pub(super) struct People {
     /// Which of them is the folder of deleted messages.
     pub(super) trash: Option<usize>,
     pub(super) drafts: Option<usize>,
+    /// The folder of sent messages.
+    pub(super) sent: Option<usize>,
     pub(super) extras: Extras,
     pub(super) ledger: Ledger,
     pub(super) texts: Texts,
@@ -93,6 +97,7 @@ impl People {
             pairs,
             trash,
             drafts,
+            sent: None,
             extras: Extras::default(),
             texts: Texts::default(),
             ledger: Ledger { deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)), ..Ledger::default() },
@@ -140,7 +145,10 @@ impl People {
 
     /// Somebody does something, anything, on either side.
     pub(super) fn act(&mut self) {
-        if self.extras.uploads.is_some() && self.dice(100) < 60 {
+        if self.extras.mail && self.dice(100) < 60 {
+            return self.mail();
+        }
+        if self.extras.uploads.is_some() && !self.extras.mail && self.dice(100) < 60 {
             return self.write();
         }
         if self.extras.ids && self.dice(100) < 12 {
@@ -191,7 +199,8 @@ impl People {
                     1 => self.deleted_spot(),
                     _ => Spot::Box(self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize),
                 };
-                if to == now || to == self.drafts.map_or(Spot::Nowhere, Spot::Box) {
+                let is_gone = |rest: &Rest| matches!(rest, Rest::MakeFolder(at) if to == Spot::Box(*at));
+                if to == now || to == self.drafts.map_or(Spot::Nowhere, Spot::Box) || self.rest.iter().any(is_gone) {
                     return;
                 }
                 self.trace.line(format_args!("there move {id} to {to:?}"));
@@ -273,8 +282,7 @@ impl People {
     pub(super) fn arrive(&mut self) {
         let draft = self.drafts.filter(|_| self.extras.uploads.is_none() && self.dice(5) == 0);
         let to = draft.unwrap_or_else(|| {
-            let ordinary: Vec<usize> =
-                (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
+            let ordinary: Vec<usize> = (0..self.pairs.len()).filter(|at| !self.is_special(*at)).collect();
             ordinary.choose(&mut self.random).copied().unwrap_or_default()
         });
         let bytes = self.message_bytes(if draft.is_some() { "draft" } else { "mail" });
@@ -293,18 +301,10 @@ impl People {
             self.trace.line(format_args!("there arrives {id} in {to}: {hash}"));
             self.ledger.messages.push(Message {
                 id,
-                hash,
-                old_hashes: Vec::new(),
                 is_draft: draft.is_some(),
                 spot: Spot::Box(to),
                 flags: if is_read { Flags::SEEN } else { Flags::NONE },
-                put_there: Vec::new(),
-                put_here: Vec::new(),
-                unsure: false,
-                flagged_there: Vec::new(),
-                flagged_here: Vec::new(),
-                copies: 0,
-                copied_to: Vec::new(),
+                ..Message::new(hash)
             });
         }
     }
@@ -347,13 +347,16 @@ impl People {
         let mut files = self.files();
         files.retain(|seen| self.texts.get(&seen.hash).is_none());
         let dice = self.dice(100);
-        let Some(seen) = files.choose(&mut self.random).cloned() else { return self.deliver() };
+        let Some(seen) = files.choose(&mut self.random).cloned() else {
+            return if self.extras.mail { self.deliver_for_all() } else { self.deliver() };
+        };
         let path = self.path(&seen);
         let others: Vec<usize> = (0..self.pairs.len())
-            .filter(|at| *at != seen.maildir && Some(*at) != self.drafts && Some(*at) != self.trash)
+            .filter(|at| *at != seen.maildir && !self.is_special(*at))
             .filter(|_| !self.is_unmounted())
             .collect();
-        let to = others.choose(&mut self.random).copied();
+        // Where everything goes to the cloud, a copy is a message of its own.
+        let to = others.choose(&mut self.random).copied().filter(|_| !self.extras.mail);
         match (dice, to) {
             (38..48, _) => self.rename_here(&seen, &path, seen.name.flags | Flags::TRASHED),
             (48..52, _) if seen.name.flags.contains(Flags::TRASHED) => {
@@ -364,11 +367,17 @@ impl People {
             (69..75, Some(to)) if !self.is_draft(&seen) => self.copy_then(&seen, &path, to),
             (75..79, Some(to)) if !self.is_draft(&seen) => self.link_then(&seen, &path, to),
             (79..85, _) => self.rename_by_an_indexer(&seen, &path),
-            (85..88, _) if !self.is_draft(&seen) => self.duplicate(&seen, &path),
+            (85..88, _) if !self.is_draft(&seen) && !self.extras.mail => self.duplicate(&seen, &path),
+            (88..94, _) if self.extras.mail => self.deliver_for_all(),
             (88..94, _) => self.deliver(),
             (94..97, _) => self.unmount(),
             _ => self.flag_here(&seen, &path),
         }
+    }
+
+    /// Whether a mailbox is for drafts, for what was sent, or for what was deleted.
+    pub(super) fn is_special(&self, at: usize) -> bool {
+        [self.drafts, self.sent, self.trash].contains(&Some(at))
     }
 
     fn is_draft(&self, seen: &Seen) -> bool {
@@ -422,7 +431,11 @@ impl People {
         let watched = self.watched;
         let half_moved = self.rest.iter().any(|rest| match rest {
             Rest::Trash { original, .. } | Rest::Unlink { original, .. } => original.hash == seen.hash,
-            Rest::Mount(_) | Rest::Rewritten { .. } | Rest::MakeFolder(_) | Rest::MakeMaildir(_) => false,
+            Rest::Mount(_)
+            | Rest::Rewritten { .. }
+            | Rest::MakeFolder(_)
+            | Rest::MakeMaildir(_)
+            | Rest::Sent { .. } => false,
         });
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
@@ -528,6 +541,7 @@ impl People {
         match rest {
             Rest::Rewritten { original, trashes } => self.finish_rewriting(original, *trashes),
             Rest::MakeFolder(at) => self.make_folder(*at),
+            Rest::Sent { bytes } => self.file_sent(bytes),
             Rest::MakeMaildir(at) => self.make_maildir(*at),
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
@@ -617,8 +631,7 @@ impl People {
 
     /// Another program delivers a message that the cloud doesn't have.
     fn deliver(&mut self) {
-        let ordinary: Vec<usize> =
-            (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect();
+        let ordinary: Vec<usize> = (0..self.pairs.len()).filter(|at| !self.is_special(*at)).collect();
         let Some(to) = ordinary.choose(&mut self.random).copied() else { return };
         if self.is_unmounted() {
             return;

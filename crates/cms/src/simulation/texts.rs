@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use cms_engine::ContentHash;
 
-use super::ledger::{Item, LOST, Ledger, Outcome, Spot};
+use super::ledger::{Item, LOST, Ledger, Message, Outcome, Spot};
 
 /// One version of a text.
 // Each of these is a fact of its own.
@@ -27,6 +27,8 @@ pub(super) struct Text {
     pub(super) superseded: bool,
     /// Whether it was written since both sides were the same.
     pub(super) fresh: bool,
+    /// Whether it is a message that was delivered or sent here.
+    pub(super) is_mail: bool,
     /// Whether somebody deleted it.
     pub(super) deleted: bool,
     /// Whether its file was removed here once another had taken its place. Who writes in the cloud may have been too late.
@@ -48,6 +50,7 @@ impl Text {
             homes: vec![home],
             superseded: false,
             fresh: true,
+            is_mail: false,
             deleted: false,
             removed: false,
             renamed: false,
@@ -106,7 +109,9 @@ impl Texts {
             }
         }
         for (id, (spot, item)) in &outcome.cloud {
-            let known = self.get(&item.hash).is_some() || ledger.messages.iter().any(|message| message.id == *id);
+            // What was deleted in the cloud while the state was lost comes again, as what only a file tells of.
+            let is_it = |message: &Message| message.id == *id || ledger.lost_state && message.hash == item.hash;
+            let known = self.get(&item.hash).is_some() || ledger.messages.iter().any(is_it);
             if matches!(spot, Spot::Box(_)) && !known {
                 problems.push(format!("nobody has put {} into {spot:?}: {id}", item.hash));
             }
@@ -127,6 +132,11 @@ impl Texts {
         let anywhere = found.there.len() + here + found.trashed;
         if !text.superseded && anywhere == 0 {
             return Some(format!("{LOST}a text is nowhere"));
+        }
+        // What was deleted on one side before anybody knew that the other's is the same message stays there.
+        let is_unknown = text.fresh || text.times == 0 || ledger.lost_state || ledger.killed;
+        if text.is_mail && text.deleted && there <= 1 && is_unknown {
+            return None;
         }
         if let Some(what) = found.differ() {
             return Some(what);

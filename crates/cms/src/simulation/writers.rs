@@ -29,7 +29,7 @@ impl People {
     }
 
     /// A text that nobody has written before, with that line of its header.
-    fn text(&mut self, message_id: &str) -> Vec<u8> {
+    pub(super) fn text(&mut self, message_id: &str) -> Vec<u8> {
         let serial = self.next_serial();
         let lines = self.dice(4) as usize;
         let body = "A line of some length, and another one.\n".repeat(lines);
@@ -37,13 +37,13 @@ impl People {
         format!("From: Ann <ann@example.org>\n{date}Subject: draft\n{message_id}\n{body}{serial}\n").into_bytes()
     }
 
-    fn new_message_id(&mut self) -> String {
+    pub(super) fn new_message_id(&mut self) -> String {
         let serial = self.next_serial();
         if self.dice(4) == 0 { String::new() } else { format!("Message-ID: <{serial}@example.org>\n") }
     }
 
-    fn ordinary(&self) -> Vec<usize> {
-        (0..self.pairs.len()).filter(|at| Some(*at) != self.drafts && Some(*at) != self.trash).collect()
+    pub(super) fn ordinary(&self) -> Vec<usize> {
+        (0..self.pairs.len()).filter(|at| !self.is_special(*at)).collect()
     }
 
     fn texts_here(&self) -> Vec<Seen> {
@@ -90,11 +90,11 @@ impl People {
     }
 
     /// What the ledger is told of a text that is written here.
-    fn text_of(&self, bytes: &[u8], at: usize) -> Text {
+    pub(super) fn text_of(&self, bytes: &[u8], at: usize) -> Text {
         Text { written: Some(ContentHash::of(bytes)), ..Text::new(self.hash_of(bytes), Spot::Box(at)) }
     }
 
-    fn put_text(&self, maildir: usize, place: Place, name: &FileName, bytes: &[u8]) -> bool {
+    pub(super) fn put_text(&self, maildir: usize, place: Place, name: &FileName, bytes: &[u8]) -> bool {
         let temporary = self.pairs[maildir].maildir.join("tmp").join(name.base_name.as_str());
         let target = self.directory(maildir, place).join(name.on_disk());
         fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &target)).is_ok()
@@ -184,7 +184,7 @@ impl People {
         }
     }
 
-    fn trash_text_here(&mut self) {
+    pub(super) fn trash_text_here(&mut self) {
         let Some(seen) = self.text_here() else { return };
         let path = self.path(&seen);
         let done = self.rename_text(&seen, &path, seen.name.flags | Flags::TRASHED);
@@ -194,7 +194,7 @@ impl People {
         }
     }
 
-    fn delete_text_there(&mut self) {
+    pub(super) fn delete_text_there(&mut self) {
         let Some((id, _, hash)) = self.text_there() else { return };
         self.trace.line(format_args!("there {id} is deleted"));
         if self.cloud.delete_message("", &id, Deletion::Trash).is_ok()
@@ -204,7 +204,7 @@ impl People {
         }
     }
 
-    fn flag_text_here(&mut self) {
+    pub(super) fn flag_text_here(&mut self) {
         let Some(seen) = self.text_here() else { return };
         let path = self.path(&seen);
         let flags = seen.name.flags ^ FLAGS[self.dice(2) as usize];
@@ -212,12 +212,12 @@ impl People {
         self.trace.line(format_args!("here {} in {} gets {flags}: {done}", seen.name.on_disk(), seen.maildir));
     }
 
-    fn flag_text_there(&mut self) {
+    pub(super) fn flag_text_there(&mut self) {
         let Some((id, _, _)) = self.text_there() else { return };
         self.toggle_there(&id);
     }
 
-    fn rename_text_here(&mut self) {
+    pub(super) fn rename_text_here(&mut self) {
         let Some(seen) = self.text_here() else { return };
         let path = self.path(&seen);
         self.rename_by_an_indexer(&seen, &path);

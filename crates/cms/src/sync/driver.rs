@@ -193,6 +193,8 @@ pub(crate) struct Driver {
     /// Changes that may have been made, by their messages.
     unanswered: HashMap<RemoteId, Unanswered>,
     setbacks: Setbacks,
+    /// The messages that have waited for a file that a mail program may have filed of them.
+    waited_for: HashSet<RemoteId>,
     /// The drafts that were asked for before their files were brought back.
     drafts_asked_for: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.

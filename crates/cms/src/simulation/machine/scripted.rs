@@ -49,12 +49,17 @@ fn rename_at_first_look(from: PathBuf, to: PathBuf) {
     once(move |deed| matches!(deed, Deed::Read(path) if path == looked_at), move || fs::rename(from, to));
 }
 
-/// Tells a story of a machine with three Maildirs.
+/// Tells a story of a machine with three Maildirs and more.
 fn tell(story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
+    tell_in(1, story);
+}
+
+/// Tells a story of the machine that a seed makes.
+fn tell_in(seed: u64, story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
     let directory = scratch();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut machine = Machine::new(1, directory.path(), Trace::new(false), None).unwrap();
+        let mut machine = Machine::new(seed, directory.path(), Trace::new(false), None).unwrap();
         cms_disk::interpose(None);
         story(&mut machine).await;
         drop(machine);
@@ -155,6 +160,28 @@ fn f35_a_message_that_is_filed_into_a_folder_which_was_just_made_again_goes_ther
             fs::rename(&file, work.maildir.join("cur/1.filed:2,")).unwrap();
             wait(machine, 600).await;
             assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, work.folder);
+        })
+    });
+}
+
+#[test]
+fn f38_what_was_sent_waits_a_moment_for_the_file_that_a_mail_program_is_filing_of_it() {
+    // A machine with a folder for what was sent.
+    tell_in(11, |machine| {
+        Box::pin(async {
+            machine.start(false);
+            wait(machine, 100).await;
+            let sent = machine.pairs.iter().find(|pair| pair.folder == "Sent Items").unwrap().clone();
+            let text = "Message-ID: <1@example.org>\nSubject: x\n\nx\n";
+            let file = sent.maildir.join("cur/1.filed:2,S");
+            let is_download =
+                |deed: Deed<'_>| matches!(deed, Deed::Create(path) if path.to_string_lossy().contains("incoming"));
+            once(is_download, move || fs::write(file, text));
+            let own = format!("X-MS-Exchange-Organization-SCL: -1\n{text}");
+            machine.cloud.add_message("", NewMessage { is_read: true, ..NewMessage::mime(sent.folder, own) }).unwrap();
+            wait(machine, 300).await;
+            assert!(only_file(machine).ends_with("1.filed:2,S"));
+            assert_eq!(machine.cloud.state("").unwrap().messages().count(), 1);
         })
     });
 }

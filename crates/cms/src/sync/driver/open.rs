@@ -86,6 +86,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         own_writes: HashMap::default(),
         unanswered: HashMap::default(),
         setbacks: Setbacks::default(),
+        waited_for: HashSet::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),
         uploads: Uploading::new(store.clone(), setup.dry_run),

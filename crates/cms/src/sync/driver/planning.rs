@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cms_cloud::contract::FolderRole;
 use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
 use cms_store::Wanted;
 use tokio::time::Instant;
@@ -12,6 +13,12 @@ use crate::sync::{Start, SyncError};
 
 /// How long until a message's Maildir is asked for again, after its content or the configuration didn't tell.
 const ROUTING_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a message that was sent just now waits for the file that a mail program may be filing of it.
+const FILING_WINDOW: Duration = Duration::from_secs(3);
+
+/// How long ago that is at the most, in seconds. Two clocks may differ.
+const LATELY_SENT: i64 = 120;
 
 impl Driver {
     pub(super) fn plan(&mut self) -> Plan {
@@ -129,8 +136,12 @@ impl Driver {
                     }
                 }
                 // A file that can't be read may be this message, where the state that told of it was lost.
-                Op::Deliver { row: None, ref base } if unread || uncertain && is_draft(base) => {
+                Op::Deliver { row: None, .. } if unread || uncertain => {
                     self.postpone(&op, self.until_read_again());
+                }
+                // The file that a mail program has filed of a message that it has just sent is about to be heard of.
+                Op::Deliver { row: None, ref base } if self.may_be_filed_here(base) => {
+                    self.postpone(&op, FILING_WINDOW);
                 }
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
@@ -217,6 +228,27 @@ impl Driver {
         let of_word = op.row().is_some_and(|row| self.holding.word(row).is_some());
         let wanted = if of_word && reason.undo.is_none() { Wanted::Word } else { reason.wanted };
         Reason { wanted, ..reason }
+    }
+
+    /// Whether a message was sent just now, so that a mail program may be filing its own copy of it: the two are one message.
+    /// What a mailbox is for is asked when the first new message comes.
+    fn may_be_filed_here(&mut self, base: &Row) -> bool {
+        let is_new = (self.now().0 - base.received.0).abs() < LATELY_SENT;
+        if !is_new || !self.watching || self.waited_for.contains(&base.remote) {
+            return false;
+        }
+        let role = self.mailbox(base.mailbox).and_then(|mailbox| mailbox.role);
+        if role.is_none() {
+            self.ask_roles();
+        }
+        let may_be = match role {
+            Some(role) => role == FolderRole::Sent,
+            None => self.asking > 0,
+        };
+        if may_be && role.is_some() {
+            self.waited_for.insert(base.remote.clone());
+        }
+        may_be
     }
 
     fn is_of_draft(&self, op: &Op) -> bool {

@@ -75,7 +75,7 @@ impl Driver {
     }
 
     /// Asks what mailboxes are for: only once there is a file for which that matters.
-    fn ask_roles(&mut self) {
+    pub(super) fn ask_roles(&mut self) {
         for mailbox in &mut self.mailboxes {
             if let (None, false, Some(folder)) = (mailbox.role, mailbox.role_asked, &mailbox.folder) {
                 mailbox.role_asked = true;
