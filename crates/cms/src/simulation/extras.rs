@@ -28,11 +28,6 @@ const EVERY: u64 = 5;
 const EVERY_WITH_MORE: u64 = 20;
 
 impl Extras {
-    /// Whether the seed makes a world with extras.
-    pub(super) fn has(seed: u64) -> bool {
-        seed.is_multiple_of(EVERY)
-    }
-
     pub(super) fn of(seed: u64) -> Self {
         match seed % EVERY_WITH_MORE {
             1 => return Self { folders: true, slow: true, ..Self::default() },
@@ -40,7 +35,7 @@ impl Extras {
             11 => return Self { mail: true, slow: true, uploads: Some(Upload::Import), ..Self::default() },
             _ => {}
         }
-        if !Self::has(seed) {
+        if !seed.is_multiple_of(EVERY) {
             return Self::default();
         }
         let is_one_of = |these: &[u64]| these.contains(&(seed / EVERY % 8));

@@ -35,7 +35,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use extras::Extras;
 use machine::Machine;
 use trace::Trace;
 
@@ -162,13 +161,6 @@ fn run_seeds(from: u64, step: u64, seeds: u64, flaw: Option<Flaw>, stop_at_first
     (failures, ran)
 }
 
-/// Not one world may lose a message. In so many of them, one may end with a message in another place, or with another flag,
-/// than was wanted last, or with a copy too many: each of these is a rare meeting of several mishaps that is still open, and
-/// is told …
-const WORLDS_TO_ONE_OPEN: usize = 2000;
-/// … and so of the worlds with drafts that are written and edited on both sides.
-const WORLDS_WITH_EXTRAS_TO_ONE_OPEN: usize = 200;
-
 #[test]
 fn many_seeds_end_with_both_sides_the_same_and_nothing_lost() {
     let seeds = number("CMS_SIMULATION_SEEDS").unwrap_or(300);
@@ -177,22 +169,16 @@ fn many_seeds_end_with_both_sides_the_same_and_nothing_lost() {
     let began = Instant::now();
     let (failures, ran) = run_seeds(from, step, seeds, None, false);
     println!("{ran} seeds from {from} in {:.0} s", began.elapsed().as_secs_f64());
-    let (lost, open): (Vec<_>, Vec<_>) = failures.iter().partition(|(_, problem)| problem.contains(ledger::LOST));
-    for (seed, problem) in &lost {
+    for (seed, problem) in &failures {
         println!("seed {seed}:\n  {problem}");
     }
-    for (seed, problem) in &open {
-        println!("open: seed {seed}:\n  {problem}");
-    }
-    let how = "see one with CMS_SIMULATION_SEED=… cargo test -p cms --lib simulation::replay -- --nocapture";
-    assert!(lost.is_empty(), "{} worlds lost a message; {how}", lost.len());
-    let seeds = (from..from + ran * step).step_by(usize::try_from(step).unwrap());
-    let (rich, plain): (Vec<u64>, Vec<u64>) = seeds.partition(|seed| Extras::has(*seed));
-    for (worlds, to_one_open) in [(plain, WORLDS_TO_ONE_OPEN), (rich, WORLDS_WITH_EXTRAS_TO_ONE_OPEN)] {
-        let open = open.iter().filter(|(seed, _)| worlds.contains(seed)).count();
-        let most = worlds.len() / to_one_open;
-        assert!(open <= most, "{open} of {} worlds failed, and {most} would be borne; {how}", worlds.len());
-    }
+    let lost = failures.iter().filter(|(_, problem)| problem.contains(ledger::LOST)).count();
+    assert!(
+        failures.is_empty(),
+        "{} of {ran} worlds failed, and {lost} of them lost a message; see one with CMS_SIMULATION_SEED=… cargo test -p cms \
+         --lib simulation::replay -- --nocapture",
+        failures.len()
+    );
 }
 
 /// Shows one seed step by step, if one is named.
