@@ -55,6 +55,12 @@ impl FileFacts {
         (self.mtime, self.mtime_nanos) == (received, 0)
     }
 
+    /// Whether it is the same file as earlier, with nothing written to it since.
+    pub fn is_unwritten(&self, earlier: &Self) -> bool {
+        self.is_same_file(earlier)
+            && (self.size, self.mtime, self.mtime_nanos) == (earlier.size, earlier.mtime, earlier.mtime_nanos)
+    }
+
     /// Whether both are names of one file.
     pub fn is_same_file(&self, other: &Self) -> bool {
         (self.inode, self.device) == (other.inode, other.device)

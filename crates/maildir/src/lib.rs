@@ -29,5 +29,6 @@ pub use error::MaildirError;
 pub use file_name::{FileName, Place};
 pub use hearing::Hearing;
 pub use host::host_name;
+pub use rename::Removal;
 pub use scan::{Entry, Scan};
 pub use watch::{WatchEvent, Watcher};

@@ -1,14 +1,16 @@
 //! Renaming and removing: flag changes and moves, without ever overwriting a file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use cms_engine::{BaseName, Flags};
 use rustix::io::Errno;
 
 use crate::directory::facts_of;
-use crate::{FileName, Maildir, MaildirError, Place};
+use crate::{FileFacts, FileName, Maildir, MaildirError, Place};
 
 impl Maildir {
     /// Gives a message other flags and returns where it is now.
@@ -33,16 +35,96 @@ impl Maildir {
         Ok((new_place, name))
     }
 
-    /// Removes a message's file; what is gone already is no error, and `false`.
+    /// Removes a message's file, if it is the one that was inspected and nobody has written to it since.
     ///
-    /// Removes that name alone: a file that another program renamed meanwhile stays.
-    pub fn remove(&self, place: Place, name: &FileName) -> Result<bool, MaildirError> {
+    /// Removes that name alone: a file that another program renamed meanwhile stays. Nor can a file be lost that took the
+    /// name between a look at it and its end: it is taken aside first, into `tmp`, looked at there, and put back if it is
+    /// another one. What a run that was killed has left there, [`Maildir::taken_aside`] finds.
+    pub fn remove(&self, place: Place, name: &FileName, expected: &FileFacts) -> Result<Removal, MaildirError> {
         let path = self.path_of(place, name);
-        match cms_disk::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.must_be_there().map(|()| false),
-            Err(error) => Err(MaildirError::io("remove", &path, error)),
+        let aside = self.aside(place, name);
+        match self.rename(&path, self, &aside) {
+            Ok(()) => {}
+            Err(MaildirError::Vanished { .. }) => return Ok(Removal::Gone),
+            // One that couldn't be put back earlier.
+            Err(MaildirError::NameTaken { .. }) => return self.put_back(&aside).map(|()| Removal::Another),
+            Err(MaildirError::Io { source, .. }) if is_one_of(&source, &[Errno::NAMETOOLONG]) => {
+                return self.remove_at_once(&path, expected);
+            }
+            Err(MaildirError::Io { source, .. }) => return Err(MaildirError::io("remove", &path, source)),
+            Err(error) => return Err(error),
         }
+        let found = facts_of(&aside);
+        if found.as_ref().is_ok_and(|found| found.is_some_and(|found| found.is_unwritten(expected))) {
+            match cms_disk::remove_file(&aside) {
+                Ok(()) => return Ok(Removal::Done),
+                Err(error) => {
+                    self.put_back(&aside)?;
+                    return Err(MaildirError::io("remove", &path, error));
+                }
+            }
+        }
+        self.put_back(&aside)?;
+        found.map_err(|error| MaildirError::io("inspect", &path, error))?;
+        Ok(Removal::Another)
+    }
+
+    /// Removes a file whose name leaves no room for more.
+    fn remove_at_once(&self, path: &Path, expected: &FileFacts) -> Result<Removal, MaildirError> {
+        match facts_of(path) {
+            Ok(Some(found)) if found.is_unwritten(expected) => {}
+            Ok(Some(_)) => return Ok(Removal::Another),
+            Ok(None) => return self.must_be_there().map(|()| Removal::Gone),
+            Err(error) => return Err(MaildirError::io("inspect", path, error)),
+        }
+        match cms_disk::remove_file(path) {
+            Ok(()) => Ok(Removal::Done),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.must_be_there().map(|()| Removal::Gone),
+            Err(error) => Err(MaildirError::io("remove", path, error)),
+        }
+    }
+
+    /// Files that were taken aside to be removed, by a run that ended before it was done.
+    pub fn taken_aside(&self) -> Result<Vec<PathBuf>, MaildirError> {
+        let tmp = self.path().join("tmp");
+        let entries = fs::read_dir(&tmp).map_err(|error| MaildirError::io("read", &tmp, error))?;
+        let is_it = |name: &OsString| name.as_bytes().starts_with(ASIDE.as_bytes());
+        Ok(entries.flatten().map(|entry| entry.file_name()).filter(is_it).map(|name| tmp.join(name)).collect())
+    }
+
+    /// Puts a file back that was taken aside, under its own name or, if that is taken, the first numbered form of it.
+    pub fn put_back(&self, aside: &Path) -> Result<(), MaildirError> {
+        let Some((place, name)) = aside.file_name().and_then(from_aside) else { return Ok(()) };
+        let mut back = name.clone();
+        let mut number = 0_u32;
+        loop {
+            match self.rename(aside, self, &self.path_of(place, &back)) {
+                Err(MaildirError::NameTaken { .. }) => {
+                    number += 1;
+                    back.base_name = BaseName::new(format!("{}.{number}", name.base_name));
+                }
+                // Somebody else has put it back.
+                Err(MaildirError::Vanished { .. }) => return Ok(()),
+                other => return other,
+            }
+        }
+    }
+
+    /// Removes a file for good that was taken aside.
+    pub fn discard(&self, aside: &Path) -> Result<(), MaildirError> {
+        match cms_disk::remove_file(aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(MaildirError::io("remove", aside, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a file is taken aside. Its name says where it was.
+    fn aside(&self, place: Place, name: &FileName) -> PathBuf {
+        let mut aside = OsString::from(ASIDE);
+        aside.push(place.directory());
+        aside.push(".");
+        aside.push(name.on_disk());
+        self.path().join("tmp").join(aside)
     }
 
     /// Moves a message to another Maildir, under `base_name` there, and returns where it is now.
@@ -134,6 +216,30 @@ impl Maildir {
 
 fn is_one_of(error: &io::Error, reasons: &[Errno]) -> bool {
     error.raw_os_error().is_some_and(|code| reasons.contains(&Errno::from_raw_os_error(code)))
+}
+
+/// What became of a file that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It is removed.
+    Done,
+    /// It was gone already.
+    Gone,
+    /// Another one is there, or somebody has written to it: it stays.
+    Another,
+}
+
+/// How the names of files begin that are taken aside.
+const ASIDE: &str = ".cms-removed.";
+
+/// Where a file was that was taken aside.
+fn from_aside(aside: &OsStr) -> Option<(Place, FileName)> {
+    let rest = aside.as_bytes().strip_prefix(ASIDE.as_bytes())?;
+    let place = [Place::New, Place::Cur].into_iter().find(|place| {
+        rest.strip_prefix(place.directory().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'))
+    })?;
+    let name = rest.get(place.directory().len() + 1..)?;
+    Some((place, FileName::parse(OsStr::from_bytes(name))?))
 }
 
 /// Both names exist. If they name one file, a rename was begun as link and unlink, and the rest of it is done here.

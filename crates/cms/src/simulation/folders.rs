@@ -21,6 +21,11 @@ impl People {
         if self.dice(2) == 0 { self.remove_folder_there() } else { self.wipe_here() }
     }
 
+    /// Whether a place is the folder that its user removes now and then.
+    pub(super) fn is_removable(&self, spot: Spot) -> bool {
+        self.pairs.iter().position(|pair| pair.folder == REMOVABLE).map(Spot::Box) == Some(spot)
+    }
+
     /// A folder goes in the cloud, and all in it can only be recovered.
     fn remove_folder_there(&mut self) {
         let Some(at) = self.pairs.iter().position(|pair| pair.folder == REMOVABLE) else { return };

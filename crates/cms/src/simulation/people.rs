@@ -205,6 +205,9 @@ impl People {
                 }
                 self.trace.line(format_args!("there move {id} to {to:?}"));
                 if self.cloud.move_message("", &id, self.folder_of(to)).is_ok() {
+                    // A folder that was made again is another one, of which the program may not know yet.
+                    let unknown = (self.extras.folders && self.is_removable(to)).then_some(Spot::Elsewhere);
+                    self.ledger.messages[at].put_there.extend(unknown);
                     self.ledger.messages[at].put_there.push(to);
                 }
             }

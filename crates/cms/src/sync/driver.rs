@@ -405,7 +405,7 @@ impl Driver {
             Event::CursorLost { mailbox } => self.cursor_lost(mailbox),
             Event::RoundFailed { mailbox, error } => self.round_failed(mailbox, error),
             Event::LookedUp { round, asked, answers } => self.looked_up(round, asked, answers),
-            Event::Fetched { id, version, result } => self.fetched(&id, &version, result),
+            Event::Fetched { id, version, checked, result } => self.fetched(&id, &version, checked, result),
             Event::Applied { results } => self.applied(results),
             Event::BroughtBack { results } => self.brought_back(results),
             Event::Alarm(alarm) => self.alarm(alarm),

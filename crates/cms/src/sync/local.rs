@@ -8,7 +8,9 @@ use cms_engine::{
     Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, Row, RowId,
     UnixSeconds,
 };
-use cms_maildir::{Entry, FileName, How, Maildir, MaildirError, Place, Scan, WatchEvent, hash_file};
+use cms_maildir::{
+    Entry, FileFacts, FileName, How, Maildir, MaildirError, Place, Removal, Scan, WatchEvent, hash_file,
+};
 use cms_store::{After, Change, Deed, JournalEntry, Standing, Store, StoreError};
 use tracing::{debug, info, warn};
 
@@ -178,6 +180,7 @@ impl LocalSide {
             None if may_mark => configured.set_mark(world, &opened),
             None => {}
         }
+        finish_removals(&self.store, &opened);
         configured.take_into_use(opened)?;
         Ok(())
     }
@@ -640,15 +643,16 @@ impl LocalSide {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).cloned().ok_or(LocalError::LookAgain(id))?;
-        self.must_be_as_known(world, key)?;
+        let facts = self.must_be_as_known(world, key)?;
         let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
         if let Some(hash) = hash {
             self.keep(store, maildir, &located, &hash)?;
             world.note(Change::Released { hash, at: age });
         }
-        if !maildir.remove(located.place, &located.name).map_err(|error| look_again(error, id))? {
-            return Err(LocalError::LookAgain(id));
+        match maildir.remove(located.place, &located.name, &facts).map_err(|error| look_again(error, id))? {
+            Removal::Done => {}
+            Removal::Gone | Removal::Another => return Err(LocalError::LookAgain(id)),
         }
         world.drop_file(key, None);
         Ok(())
@@ -741,7 +745,7 @@ impl LocalSide {
     /// That a file which is about to go is the one that the tree means. Names are believed when a Maildir is first listed,
     /// and an edit that was made before that is in a file of its own under the same name, or in the very file. Whatever
     /// has the time that it was delivered with wasn't written to since.
-    fn must_be_as_known(&self, world: &mut World, key: &FileKey) -> Result<(), LocalError> {
+    fn must_be_as_known(&self, world: &mut World, key: &FileKey) -> Result<FileFacts, LocalError> {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
         let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
@@ -750,9 +754,9 @@ impl LocalSide {
         let Some(facts) = facts.filter(|facts| facts.inode == known.inode) else {
             return Err(LocalError::LookAgain(id));
         };
-        let Some(row) = world.synced.by_file(key).and_then(|row| world.synced.get(row)) else { return Ok(()) };
+        let Some(row) = world.synced.by_file(key).and_then(|row| world.synced.get(row)) else { return Ok(facts) };
         if facts.is_as_delivered(row.received) {
-            return Ok(());
+            return Ok(facts);
         }
         let path = maildir.path_of(located.place, &located.name);
         let content = self.content_of(&path, Some(row.hash)).map_err(|source| match source.kind() {
@@ -761,7 +765,7 @@ impl LocalSide {
         })?;
         let hash = content.hash;
         if hash == known.hash.unwrap_or(row.hash) {
-            return Ok(());
+            return Ok(facts);
         }
         let (file, located) = (LocalFile { hash: Some(hash), ..known.clone() }, located.clone());
         world.put_file(key.clone(), file, located);
@@ -853,6 +857,17 @@ impl Configured {
 /// The key of the id in a Maildir's mark in the database.
 pub(crate) fn mark_key(maildir: MaildirId) -> String {
     format!("maildir {} mark", maildir.0)
+}
+
+/// Ends the removals that a run has begun which was killed: what the store has is removed, and all else is put back.
+fn finish_removals(store: &Store, maildir: &Maildir) {
+    for aside in maildir.taken_aside().unwrap_or_default() {
+        let is_kept = hash_file(&aside).is_ok_and(|hash| store.contains(&hash));
+        let ended = if is_kept { maildir.discard(&aside) } else { maildir.put_back(&aside) };
+        if let Err(error) = ended {
+            warn!(file = %aside.display(), %error, "Couldn't finish the removal of a file");
+        }
+    }
 }
 
 fn maildir_time(path: &Path) -> Option<UnixSeconds> {

@@ -45,8 +45,8 @@ pub(crate) enum Event {
         asked: Instant,
         answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
     },
-    /// A download ended. `version` is what was downloaded, as the store knows it.
-    Fetched { id: RemoteId, version: RemoteId, result: Result<Stored, FetchError> },
+    /// A download ended; `checked` says whether the message was still at the revision that it is to be of.
+    Fetched { id: RemoteId, version: RemoteId, checked: bool, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended, each with the request that was made of it.
     Applied { results: Vec<(Op, Outcome, Option<Exchange>)> },
     /// Messages were to be brought back into the folder that they are gone from.
@@ -195,12 +195,13 @@ pub(crate) async fn fetch(
     events: Sender<Event>,
 ) {
     let mut result = download(account.as_ref(), store, &surroundings, &id, &version).await;
+    let checked = revision.is_some();
     if let (Ok(_), Some(revision)) = (&result, revision)
         && let Err(error) = must_be_at(account.as_ref(), &id, &revision).await
     {
         result = Err(error);
     }
-    let _ = events.send(Event::Fetched { id, version, result }).await;
+    let _ = events.send(Event::Fetched { id, version, checked, result }).await;
 }
 
 /// Makes sure that a draft is still at a revision: a download doesn't tell which one it is of.

@@ -358,6 +358,20 @@ impl World {
         message.revision.clone().filter(|_| is_draft && row.cloud_bytes == CloudBytes::Unread)
     }
 
+    /// What both sides agree on of a row that has more to be told: flags that a file was given because the cloud said so look
+    /// like the user's wish once the cloud says otherwise. `after` is what the row will be when all is told.
+    pub(crate) fn agreed_already(&self, row: RowId, after: &Row) -> Option<Op> {
+        let old = self.synced.get(row)?.flags;
+        let here = self.local.files.get(&after.file)?.flags;
+        let there = self.cloud.messages.get(&after.remote)?.flags;
+        let agreed = ((here ^ old.local) & (there ^ old.cloud)) - (here ^ there);
+        if agreed.is_empty() {
+            return None;
+        }
+        let flags = Sides { local: old.local.with(agreed, here), cloud: old.cloud.with(agreed, there) };
+        Some(Op::Record { row: Some(row), base: Row { flags, ..after.clone() } })
+    }
+
     /// Whether the cloud was heard to say something of messages that their rows don't tell: files may have been brought up to
     /// it.
     pub(crate) fn has_unnoted(&self) -> bool {

@@ -39,7 +39,8 @@ fn a_read_only_disk_is_told_and_can_be_listed() {
     assert_eq!(maildir.scan().unwrap().entries.len(), 1);
     let (place, name) = at("cur/1.a:2,S");
     assert!(maildir.set_flags(place, &name, flags("FS")).unwrap_err().is_read_only());
-    assert!(maildir.remove(place, &name).unwrap_err().is_read_only());
+    let facts = maildir.inspect(place, &name).unwrap().unwrap();
+    assert!(maildir.remove(place, &name, &facts).unwrap_err().is_read_only());
     let elsewhere = TempDir::new().unwrap();
     let source = elsewhere.path().join("message");
     fs::write(&source, "x").unwrap();

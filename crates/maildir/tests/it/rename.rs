@@ -1,6 +1,6 @@
 use std::fs;
 
-use cms_maildir::{Maildir, MaildirError, Place};
+use cms_maildir::{Maildir, MaildirError, Place, Removal};
 
 use crate::{Fixture, at, base, elsewhere, flags, names};
 
@@ -70,7 +70,10 @@ fn a_file_that_was_renamed_meanwhile_has_vanished() {
         let error = fixture.maildir.set_flags(place, &name, flags(letters)).unwrap_err();
         assert!(matches!(error, MaildirError::Vanished { .. }), "{error}");
     }
-    assert!(!fixture.maildir.remove(place, &name).unwrap(), "it isn't there under that name");
+    let (_, there) = at("cur/1.a:2,F");
+    let facts = fixture.maildir.inspect(place, &there).unwrap().unwrap();
+    let removal = fixture.maildir.remove(place, &name, &facts).unwrap();
+    assert_eq!(removal, Removal::Gone, "it isn't there under that name");
     assert_eq!(fixture.names(), ["cur/1.a:2,F"]);
     fs::remove_dir_all(fixture.maildir.path().join("cur")).unwrap();
     let error = fixture.maildir.set_flags(place, &name, flags("S")).unwrap_err();
@@ -83,9 +86,54 @@ fn removing_removes_one_name() {
     fixture.put("cur/1.a:2,", "x");
     fixture.put("new/2.b", "x");
     let (place, name) = at("cur/1.a:2,");
-    assert!(fixture.maildir.remove(place, &name).unwrap());
-    assert!(!fixture.maildir.remove(place, &name).unwrap());
+    let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
+    assert_eq!(fixture.maildir.remove(place, &name, &facts).unwrap(), Removal::Done);
+    assert_eq!(fixture.maildir.remove(place, &name, &facts).unwrap(), Removal::Gone);
     assert_eq!(fixture.names(), ["new/2.b"]);
+    assert!(fixture.maildir.taken_aside().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_took_the_name_of_one_that_is_to_be_removed_stays() {
+    let fixture = Fixture::new();
+    for file in ["cur/1.a:2,S", "new/2.b"] {
+        fixture.put(file, "x");
+        let (place, name) = at(file);
+        let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
+        let path = fixture.maildir.path().join(file);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another one").unwrap();
+        assert_eq!(fixture.maildir.remove(place, &name, &facts).unwrap(), Removal::Another);
+        assert_eq!(fs::read(&path).unwrap(), b"another one");
+        // So does one that somebody has written to.
+        let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
+        fs::write(&path, "and more of it").unwrap();
+        assert_eq!(fixture.maildir.remove(place, &name, &facts).unwrap(), Removal::Another);
+        assert_eq!(fs::read(&path).unwrap(), b"and more of it");
+    }
+}
+
+#[test]
+fn what_was_taken_aside_is_found_and_put_back_beside_what_is_there_by_now() {
+    let fixture = Fixture::new();
+    let aside = fixture.maildir.path().join("tmp/.cms-removed.cur.1.a:2,S");
+    fs::write(&aside, "x").unwrap();
+    fixture.put("cur/1.a:2,S", "y");
+    assert_eq!(fixture.maildir.taken_aside().unwrap(), std::slice::from_ref(&aside));
+    fixture.maildir.put_back(&aside).unwrap();
+    assert_eq!(fixture.names(), ["cur/1.a.1:2,S", "cur/1.a:2,S"]);
+    assert_eq!(fs::read(fixture.maildir.path().join("cur/1.a.1:2,S")).unwrap(), b"x");
+}
+
+#[test]
+fn a_name_that_leaves_no_room_for_more_can_be_removed() {
+    let fixture = Fixture::new();
+    let file = format!("cur/{}:2,S", "x".repeat(250));
+    fixture.put(&file, "x");
+    let (place, name) = at(&file);
+    let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
+    assert_eq!(fixture.maildir.remove(place, &name, &facts).unwrap(), Removal::Done);
+    assert!(fixture.names().is_empty());
 }
 
 #[test]

@@ -69,12 +69,14 @@ fn f01_a_missing_directory_is_an_error_and_no_empty_listing() {
         }
     }
     let fixture = Fixture::new();
+    fixture.put("cur/1.a:2,S", "x");
+    let (place, name) = crate::at("cur/1.a:2,S");
+    let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
     fs::rename(fixture.maildir.path(), fixture.directory.path().join("away")).unwrap();
     let error = fixture.maildir.scan().unwrap_err();
     assert!(matches!(error, MaildirError::NotAMaildir { missing: ".", .. }), "{error}");
-    let (place, name) = crate::at("cur/1.a:2,S");
     assert!(fixture.maildir.inspect(place, &name).is_err(), "an absence without its directory proves nothing");
-    assert!(fixture.maildir.remove(place, &name).is_err());
+    assert!(fixture.maildir.remove(place, &name, &facts).is_err());
 }
 
 #[test]

@@ -51,7 +51,8 @@ fn every_change_of_a_name_is_told_in_order() {
         fs::hard_link(source, fixture.maildir.path().join("new/1.a")).unwrap();
         let (place, name) = at("new/1.a");
         let (place, name) = fixture.maildir.set_flags(place, &name, flags("S")).unwrap();
-        fixture.maildir.remove(place, &name).unwrap();
+        let facts = fixture.maildir.inspect(place, &name).unwrap().unwrap();
+        fixture.maildir.remove(place, &name, &facts).unwrap();
         fixture.put("cur/2.b:2,", "x");
 
         assert_eq!(

@@ -33,13 +33,24 @@ impl Driver {
         }
     }
 
-    pub(super) fn fetched(&mut self, id: &RemoteId, version: &RemoteId, result: Result<Stored, FetchError>) {
+    pub(super) fn fetched(
+        &mut self,
+        id: &RemoteId,
+        version: &RemoteId,
+        checked: bool,
+        result: Result<Stored, FetchError>,
+    ) {
         let now = self.now();
         self.downloads_running -= 1;
         self.downloading.remove(id);
         match result {
             // A draft was edited while it was downloaded. These may be the bytes from before.
             Ok(_) if self.world.version(id) != *version => {
+                self.to_settle.push(version.clone());
+                self.world.end(id);
+            }
+            // It was begun before the answer to the upload told whose it is, and may be what somebody else has made of it.
+            Ok(_) if !checked && self.world.uploaded_revision(id).is_some() => {
                 self.to_settle.push(version.clone());
                 self.world.end(id);
             }

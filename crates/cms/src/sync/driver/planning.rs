@@ -65,7 +65,15 @@ impl Driver {
             return;
         }
         for op in self.plan().ops {
-            if matches!(op, Op::Replace { .. } | Op::Record { .. }) && !self.act_here(&op) {
+            let noted = match op {
+                Op::Replace { .. } | Op::Record { .. } => op,
+                Op::SetCloudFlags { row, base, .. } => match self.world.agreed_already(row, &base) {
+                    Some(noted) => noted,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            if !self.act_here(&noted) {
                 break;
             }
         }
