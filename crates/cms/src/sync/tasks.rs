@@ -45,7 +45,8 @@ pub(crate) enum Event {
         asked: Instant,
         answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
     },
-    /// A download ended; `checked` says whether the message was still at the revision that it is to be of.
+    /// A download ended. `version` is what was downloaded, as the store knows it; `checked` says whether the message was still
+    /// at the revision that it is to be of.
     Fetched { id: RemoteId, version: RemoteId, checked: bool, result: Result<Stored, FetchError> },
     /// Changes in the cloud ended, each with the request that was made of it.
     Applied { results: Vec<(Op, Outcome, Option<Exchange>)> },
