@@ -97,8 +97,10 @@ pub struct Office365AccountConfig {
 /// One `Office365(mailbox, account)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxConfig {
-    /// A well-known name, a display name, or a path such as `Inbox/Lists/rust`.
+    /// A well-known name, a display name, or a path such as `Inbox/Lists/rust`; with the owner in front, if there is one.
     pub name: String,
+    /// Whose mailbox it is, where it isn't the signed-in user's.
+    pub owner: Option<String>,
     /// Where the file says so, for errors that only the cloud can find.
     pub position: Option<Position>,
     /// Which of [`Configuration::accounts`].

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cloud::{Inner, lock};
 use crate::faults::{Action, usual_code};
-use crate::graph::{self, Call, Route};
+use crate::graph::{self, Call, Route, Visitor};
 use crate::knobs::Knobs;
 use crate::odata::Query;
 use crate::reply::{Answer, Content, error_body};
@@ -75,6 +75,11 @@ impl Batch {
         self.items.iter().map(|item| item.url.clone()).collect()
     }
 
+    /// Whose mailbox the first item is about. Requests in one batch usually are about one mailbox.
+    pub(crate) fn mailbox(&self, inner: &Inner, visitor: &Visitor) -> String {
+        self.items.first().map_or_else(|| visitor.user.clone(), |item| visitor.mailbox_at(inner, &item.url))
+    }
+
     /// How many chains of requests there are.
     pub(crate) fn chains(&self) -> usize {
         self.items.iter().filter(|item| item.depends_on.is_empty()).count()
@@ -119,17 +124,19 @@ impl Item {
         })
     }
 
-    fn call(&self, outer: &Call) -> Call {
+    fn call(&self, inner: &Inner, outer: &Call) -> Call {
         let (path, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let user = outer.holder.mailbox_at(inner, &path);
         Call {
             method: self.method.clone(),
-            route: graph::route(&path, &outer.user),
+            route: graph::route(&path, &user.to_ascii_lowercase()),
             query: Query::parse(query),
             headers: self.headers.clone(),
             body: self.body.clone(),
             base: outer.base.clone(),
-            user: outer.user.clone(),
+            holder: outer.holder.clone(),
+            user,
         }
     }
 }
@@ -148,7 +155,7 @@ pub(crate) fn run(
     let mut answers = Vec::with_capacity(batch.items.len());
     let mut chain = 0;
     for item in &batch.items {
-        let call = item.call(outer);
+        let call = item.call(inner, outer);
         let kind = format!("batch-item:{}", graph::kind(&call.method, &call.route));
         inner.tally.request(kind.clone());
         let failed = item

@@ -489,6 +489,15 @@ impl Cloud {
         Ok(())
     }
 
+    /// Lets a user into the whole mailbox of another one, or no longer.
+    pub fn share_mailbox(&self, owner: &str, user: &str, allowed: bool) -> Result<(), AdminError> {
+        let user = self.0.user_name(user).ok_or_else(|| AdminError::NoUser(user.to_owned()))?;
+        let mut mailbox = self.mailbox(owner)?;
+        mailbox.delegates.retain(|known| *known != user);
+        mailbox.delegates.extend(allowed.then_some(user));
+        Ok(())
+    }
+
     /// Makes every delta link unknown, as moving the mailbox to another server does.
     pub fn kill_delta_tokens(&self, user: &str) -> Result<(), AdminError> {
         self.mailbox(user)?.chains.kill_all();

@@ -86,6 +86,8 @@ pub(crate) struct DeltaCall<'a> {
     pub(crate) page: Option<usize>,
     /// The address of the service, as the client wrote it.
     pub(crate) base: &'a str,
+    /// The part of an address that leads to the mailbox.
+    pub(crate) home: &'a str,
 }
 
 /// What a page is made of.
@@ -228,8 +230,9 @@ fn follow(
         .with(
             "Location",
             format!(
-                "{}/v1.0/me/mailfolders('{}')/messages/delta?$deltatoken=",
+                "{}/v1.0/{}/mailfolders('{}')/messages/delta?$deltatoken=",
                 call.base,
+                call.home,
                 mailbox.ids.folder(call.folder)
             ),
         )
@@ -523,8 +526,10 @@ fn write(
         }
     }
     let (link, option) = if complete { ("deltaLink", "$deltatoken") } else { ("nextLink", "$skiptoken") };
-    let folder = mailbox.ids.folder(call.folder);
-    let _ =
-        write!(out, "],\"@odata.{link}\":\"{base}/v1.0/me/mailfolders('{folder}')/messages/delta?{option}={token}\"}}");
+    let (folder, home) = (mailbox.ids.folder(call.folder), call.home);
+    let _ = write!(
+        out,
+        "],\"@odata.{link}\":\"{base}/v1.0/{home}/mailfolders('{folder}')/messages/delta?{option}={token}\"}}"
+    );
     out
 }

@@ -154,5 +154,5 @@ pub(crate) fn next_link(call: &Call, path: &str, skip: usize) -> String {
         .map(|option| format!("{}={}", odata::encode(&option.name), odata::encode(&option.value)))
         .collect();
     options.push(format!("%24skip={skip}"));
-    format!("{}/v1.0/me/{path}?{}", call.base, options.join("&"))
+    format!("{}/v1.0/{}/{path}?{}", call.base, call.home(), options.join("&"))
 }

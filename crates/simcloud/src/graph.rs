@@ -21,7 +21,33 @@ pub(crate) struct Call {
     /// The address of the service, as the client wrote it.
     pub(crate) base: String,
     /// Whose token it came with.
+    pub(crate) holder: Visitor,
+    /// Whose mailbox it is about: the holder's, or one that is shared with them.
     pub(crate) user: String,
+}
+
+/// Who asks for something in a mailbox.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Visitor {
+    /// The signed-in user.
+    pub(crate) user: String,
+    /// Whether their token is good for others' mailboxes.
+    pub(crate) shared: bool,
+}
+
+impl Visitor {
+    /// Whose mailbox a path leads to: the one that it names if this visitor is let in, or else their own.
+    pub(crate) fn mailbox_at(&self, inner: &Inner, path: &str) -> String {
+        let segments = odata::segments(path);
+        let named = match segments.as_slice() {
+            [users, whose, ..] if users.eq_ignore_ascii_case("users") => inner.account(whose),
+            _ => None,
+        };
+        let lets_in = |owner: &String| {
+            inner.mailbox(owner).is_some_and(|mailbox| crate::cloud::lock(mailbox).delegates.contains(&self.user))
+        };
+        named.filter(|owner| self.shared && lets_in(owner)).unwrap_or_else(|| self.user.clone())
+    }
 }
 
 impl Call {
@@ -43,6 +69,11 @@ impl Call {
     /// Whether ids are to be immutable.
     pub(crate) fn immutable(&self) -> bool {
         self.preference("IdType").is_some_and(|value| value.eq_ignore_ascii_case("ImmutableId"))
+    }
+
+    /// The part of an address that leads to the mailbox.
+    pub(crate) fn home(&self) -> String {
+        if self.user == self.holder.user { "me".to_owned() } else { format!("users('{}')", self.user) }
     }
 
     /// The page size that is preferred.
@@ -228,8 +259,14 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
                 }
             })?;
             let page = call.page_size();
-            let delta =
-                delta::DeltaCall { folder, query: &call.query, immutable: call.immutable(), page, base: &call.base };
+            let delta = delta::DeltaCall {
+                folder,
+                query: &call.query,
+                immutable: call.immutable(),
+                page,
+                base: &call.base,
+                home: &call.home(),
+            };
             Ok(delta::answer(desk.mailbox, &desk.inner.generator, desk.knobs, desk.tally, &delta))
         }
         (Route::Message { folder, id }, "GET") => messages::get(desk, call, folder.as_deref(), id),

@@ -26,7 +26,7 @@ use crate::cloud::{Cloud, Inner};
 use crate::counters::RequestRecord;
 use crate::entra::{BadToken, Holder};
 use crate::faults::{Action, BodyKind, RetryAfter, usual_code};
-use crate::graph::{self, Call, Route};
+use crate::graph::{self, Call, Route, Visitor};
 use crate::knobs::{Knobs, RetryAfterStyle};
 use crate::notifications;
 use crate::odata::Query;
@@ -275,7 +275,9 @@ async fn graph_request<B: RequestBody>(
         Err(why) => (Holder::default(), Some(why.answer(&arrival.base))),
     };
     user.clone_from(&holder.user);
-    let account = (holder.client_id, holder.user);
+    let visitor = Visitor { user: holder.user, shared: holder.shared };
+    // The limits are a mailbox's, whoever asks for it.
+    let mut account = (holder.client_id, visitor.mailbox_at(inner, path));
     let route = graph::route(path, &account.1.to_ascii_lowercase());
     let beta = arrival.path.starts_with("/beta");
     let route = if matches!(route, Route::Import { .. }) && !beta { Route::Unknown } else { route };
@@ -295,6 +297,23 @@ async fn graph_request<B: RequestBody>(
         let body = collect(request).await;
         return (kind, body.map(|_| (refusal, Departure::default(), None)));
     }
+    let (early, request) = match &route {
+        // Only its body says which mailbox a batch is about.
+        Route::Batch => match collect(request).await {
+            Ok(body) => (Some(body), None),
+            Err(error) => return (kind, Err(error)),
+        },
+        _ => (None, Some(request)),
+    };
+    let batch = early.as_ref().map(|body| Batch::read(body));
+    if let Some(Ok(batch)) = &batch {
+        account.1 = batch.mailbox(inner, &visitor);
+    }
+    let body = async || match (early, request) {
+        (Some(body), _) => Ok(body),
+        (None, Some(request)) => collect(request).await,
+        (None, None) => Ok(Bytes::new()),
+    };
     let mut slot = match inner.throttle.enter(&account, knobs) {
         Ok((slot, highest)) => {
             inner.tally.count(|counters| counters.highest_concurrency = counters.highest_concurrency.max(highest));
@@ -302,10 +321,10 @@ async fn graph_request<B: RequestBody>(
         }
         Err(refusal) => {
             let answer = refuse(inner, knobs, &account, refusal);
-            return (kind, collect(request).await.map(|_| (answer, Departure::default(), None)));
+            return (kind, body().await.map(|_| (answer, Departure::default(), None)));
         }
     };
-    let body = match collect(request).await {
+    let body = match body().await {
         Ok(body) => body,
         Err(error) => return (kind, Err(error)),
     };
@@ -322,9 +341,9 @@ async fn graph_request<B: RequestBody>(
         headers: arrival.headers.clone(),
         body,
         base: arrival.base.clone(),
+        holder: visitor,
         user: account.1.clone(),
     };
-    let batch = matches!(call.route, Route::Batch).then(|| Batch::read(&call.body));
     if let Some(Ok(batch)) = &batch {
         *items = batch.addresses();
         let highest = inner.throttle.widen(&mut slot, batch.chains().min(4), knobs);

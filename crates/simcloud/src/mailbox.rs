@@ -162,6 +162,8 @@ pub(crate) struct Mailbox {
     pub(crate) mail: String,
     pub(crate) ids: Ids,
     pub(crate) mode: AccountMode,
+    /// The other users who may do everything in it.
+    pub(crate) delegates: Vec<String>,
     pub(crate) messages: Vec<Option<Message>>,
     pub(crate) folders: Vec<Folder>,
     pub(crate) chains: Chains,
@@ -185,6 +187,7 @@ impl Mailbox {
             mail: user.to_owned(),
             ids: Ids::new(random.random()),
             mode: AccountMode::Normal,
+            delegates: Vec::new(),
             messages: Vec::new(),
             folders: Vec::new(),
             chains: Chains::default(),

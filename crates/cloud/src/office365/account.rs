@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -37,6 +36,9 @@ const POLL_SHARE: u32 = 4;
 pub struct Options {
     /// The user's name, for messages; without it, what the token source calls the account.
     pub user: Option<String>,
+    /// The address of whose mailbox it is, where it isn't the signed-in user's own. Its folders are named with the address in
+    /// front, `team@domain.com/inbox`, which tells them apart from the user's.
+    pub mailbox_owner: Option<String>,
     /// Where Microsoft Graph is, without a version: `https://graph.microsoft.com` or another cloud's.
     pub graph_url: Url,
     /// How many messages a page may hold. The service is free to send fewer.
@@ -61,6 +63,7 @@ impl Options {
     pub fn new(graph_url: Url) -> Self {
         Self {
             user: None,
+            mailbox_owner: None,
             graph_url,
             page_size: 500,
             rate_limit: RATE_LIMIT,
@@ -76,12 +79,16 @@ impl Options {
     }
 }
 
-/// One signed-in user's mailbox.
+/// One mailbox: the signed-in user's, or one that is shared with them.
 pub struct Account {
     pub(super) http: Http,
     pub(super) name: String,
+    /// Whose mailbox it is, if not the signed-in user's.
+    pub(super) owner: Option<String>,
+    /// The folder that last told its changes: where it doesn't answer, the whole mailbox may be out of reach.
+    pub(super) reached: Mutex<Option<FolderId>>,
     /// The address of the API with its version.
-    root: Url,
+    pub(super) root: Url,
     pub(super) full_page_size: u32,
     /// What pages are asked for at the moment: fewer after the service failed to make a large one.
     pub(super) page_size: AtomicU32,
@@ -130,6 +137,8 @@ impl Account {
         Ok(Self {
             http,
             name,
+            owner: options.mailbox_owner,
+            reached: Mutex::default(),
             root,
             full_page_size: page_size,
             page_size: AtomicU32::new(page_size),
@@ -141,26 +150,50 @@ impl Account {
         })
     }
 
-    /// The address of something under `/v1.0`. `query` is already fit to stand in an address.
+    /// The way to the mailbox, and from there to something in it.
+    fn in_mailbox<'s>(&'s self, segments: &[&'s str]) -> Vec<&'s str> {
+        let home = match &self.owner {
+            None => vec!["me"],
+            Some(owner) => vec!["users", owner.as_str()],
+        };
+        home.into_iter().chain(segments.iter().copied()).collect()
+    }
+
+    /// How the journal writes a request about something in the mailbox.
+    pub(super) fn line(&self, method: &str, path: &str) -> String {
+        let home = if self.owner.is_some() { "users/{owner}" } else { "me" };
+        format!("{method} /{home}/{path}")
+    }
+
+    /// The address of something in the mailbox under `/v1.0`. `query` is already fit to stand in an address.
     pub(super) fn url(&self, segments: &[&str], query: &str) -> Url {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
+            path.extend(self.in_mailbox(segments));
         }
         url.set_query(Some(query).filter(|query| !query.is_empty()));
         url
     }
 
-    /// The address of something under `/beta`.
+    /// The address of something in the mailbox under `/beta`.
     pub(super) fn beta_url(&self, segments: &[&str]) -> Url {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop().push("beta").extend(segments);
+            path.pop().push("beta").extend(self.in_mailbox(segments));
         }
         url
     }
 
-    /// The same as a batch wants it: without host and version.
+    /// Where many requests are made in one.
+    pub(super) fn batch_url(&self) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push("$batch");
+        }
+        url
+    }
+
+    /// An address as a batch wants it: without host and version.
     pub(super) fn relative<'u>(&self, url: &'u Url) -> &'u str {
         let from_path = &url[url::Position::BeforePath..];
         from_path.strip_prefix(self.root.path()).unwrap_or(from_path)
@@ -186,15 +219,28 @@ impl CloudAccount for Account {
     }
 
     async fn open(&self, name: &str) -> Result<Folder, CloudError> {
-        self.open_folder(name).await
+        let Some(owner) = &self.owner else { return self.open_folder(name).await };
+        let own = name.strip_prefix(owner.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+        match self.open_folder(own).await {
+            Ok(folder) => Ok(of_owner(owner, folder)),
+            Err(CloudError::NoSuchFolder { nearest, .. }) => Err(CloudError::NoSuchFolder {
+                name: name.to_owned(),
+                nearest: nearest.into_iter().map(|near| format!("{owner}/{near}")).collect(),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     async fn folders(&self) -> Result<Vec<Folder>, CloudError> {
-        self.all_folders().await
+        let folders = self.all_folders().await?;
+        let Some(owner) = &self.owner else { return Ok(folders) };
+        Ok(folders.into_iter().map(|folder| of_owner(owner, folder)).collect())
     }
 
     async fn changes(&self, folder: &FolderId, cursor: Option<&Cursor>) -> Result<Changes, CloudError> {
-        self.changes_after(folder, cursor).await
+        let changes = self.changes_after(folder, cursor).await?;
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.clone());
+        Ok(changes)
     }
 
     async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
@@ -210,14 +256,14 @@ impl CloudAccount for Account {
     }
 
     fn request_line(&self, change: &CloudChange) -> String {
-        let request = match change {
-            CloudChange::SetFlags { .. } => "PATCH /me/messages/{id}",
-            CloudChange::Move { .. } => "POST /me/messages/{id}/move",
-            CloudChange::Delete(DeleteAction::Trash) => "POST /me/messages/{id}/move to deleteditems",
-            CloudChange::Delete(DeleteAction::Archive) => "POST /me/messages/{id}/move to archive",
-            CloudChange::Delete(DeleteAction::Purge) => "POST /me/messages/{id}/permanentDelete",
+        let (method, action) = match change {
+            CloudChange::SetFlags { .. } => ("PATCH", ""),
+            CloudChange::Move { .. } => ("POST", "/move"),
+            CloudChange::Delete(DeleteAction::Trash) => ("POST", "/move to deleteditems"),
+            CloudChange::Delete(DeleteAction::Archive) => ("POST", "/move to archive"),
+            CloudChange::Delete(DeleteAction::Purge) => ("POST", "/permanentDelete"),
         };
-        request.to_owned()
+        self.line(method, &format!("messages/{{id}}{action}"))
     }
 
     async fn role(&self, folder: &FolderId) -> Result<FolderRole, CloudError> {
@@ -239,4 +285,9 @@ impl CloudAccount for Account {
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
         self.target_of(action).await
     }
+}
+
+/// A folder of a mailbox that isn't the signed-in user's, under its name there.
+fn of_owner(owner: &str, folder: Folder) -> Folder {
+    Folder { path: format!("{owner}/{}", folder.path), ..folder }
 }

@@ -59,9 +59,7 @@ impl Account {
         let asked: Vec<Item> = ops
             .iter()
             .filter(clears_flag)
-            .map(|op| {
-                Item::get(self.relative(&self.url(&["me", "messages", op.id.as_str()], "$select=id,flag")), &op.id)
-            })
+            .map(|op| Item::get(self.relative(&self.url(&["messages", op.id.as_str()], "$select=id,flag")), &op.id))
             .collect();
         // Chained, twenty fit into a request instead of four.
         let answers = self.run(&asked, Linked::Chained).await;
@@ -97,7 +95,7 @@ impl Account {
             }
             CloudChange::Delete(DeleteAction::Purge) => (Method::POST, Some("permanentDelete"), None),
         };
-        let mut segments = vec!["me", "messages", op.id.as_str()];
+        let mut segments = vec!["messages", op.id.as_str()];
         segments.extend(action);
         let url = self.url(&segments, "");
         Some(Item { method, path: self.relative(&url).to_owned(), body, message: op.id.clone(), page_size: None })
@@ -121,7 +119,7 @@ impl Account {
             CloudChange::Delete(DeleteAction::Purge) => match &failure {
                 Failure::Status(error) if item.method == Method::POST && lacks_permanent_delete(error) => {
                     self.cannot_purge.store(true, Ordering::Relaxed);
-                    let url = self.url(&["me", "messages", op.id.as_str()], "");
+                    let url = self.url(&["messages", op.id.as_str()], "");
                     let delete = Item {
                         method: Method::DELETE,
                         path: self.relative(&url).to_owned(),

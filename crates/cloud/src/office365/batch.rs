@@ -167,7 +167,7 @@ impl Account {
             }
             requests.push(request);
         }
-        let mut call = Call::json(Method::POST, self.url(&["$batch"], ""), &json!({"requests": requests}));
+        let mut call = Call::json(Method::POST, self.batch_url(), &json!({"requests": requests}));
         call.cost = group.len();
         call.slots = match linked {
             Linked::Chained => 1,
@@ -250,8 +250,7 @@ impl Account {
     }
 
     fn absolute(&self, path: &str) -> Option<url::Url> {
-        let root = self.url(&[], "");
-        url::Url::parse(&format!("{root}{path}")).ok()
+        url::Url::parse(&format!("{}{path}", self.root)).ok()
     }
 }
 

@@ -58,7 +58,7 @@ impl Account {
     /// The first page of a first round.
     async fn begin(&self, folder: &FolderId) -> Result<Changes, CloudError> {
         let query = format!("$select={SELECT}&$expand={EXPAND}");
-        let url = self.url(&["me", "mailFolders", &folder.0, "messages", "delta"], &query);
+        let url = self.url(&["mailFolders", &folder.0, "messages", "delta"], &query);
         match self.raw_page(&url, true).await {
             Ok(page) => self.delta_page(page, true),
             Err(Failure::Status(error)) if error.status == 403 && error.is("ErrorQuotaExceeded") => {
@@ -122,7 +122,7 @@ impl Account {
 
     fn list_url(&self, folder: &FolderId) -> Url {
         let query = format!("$select={SELECT}&$expand={EXPAND}");
-        self.url(&["me", "mailFolders", &folder.0, "messages"], &query)
+        self.url(&["mailFolders", &folder.0, "messages"], &query)
     }
 
     async fn list_page(&self, url: &Url, why: WhyList) -> Result<Changes, CloudError> {
@@ -179,8 +179,8 @@ impl Account {
         }
     }
 
-    async fn folder_exists(&self, folder: &FolderId) -> Result<bool, CloudError> {
-        let call = Call::get(self.url(&["me", "mailFolders", &folder.0], "$select=id"));
+    pub(super) async fn folder_exists(&self, folder: &FolderId) -> Result<bool, CloudError> {
+        let call = Call::get(self.url(&["mailFolders", &folder.0], "$select=id"));
         match self.http.json(&call).await {
             Ok(_) => Ok(true),
             Err(Failure::Status(error)) if says_folder_missing(&error) || error.is("ErrorInvalidIdMalformed") => {

@@ -20,7 +20,7 @@ enum Broken {
 
 impl Account {
     pub(super) async fn fetch_mime(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError> {
-        let mut call = Call::get(self.url(&["me", "messages", id.as_str(), "$value"], ""));
+        let mut call = Call::get(self.url(&["messages", id.as_str(), "$value"], ""));
         call.urgency = Urgency::Bulk;
         let mut retries = Retries::new(&self.http);
         let mut begun = false;

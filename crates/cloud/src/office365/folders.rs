@@ -82,12 +82,12 @@ impl Account {
     /// All folders that are not hidden, in the order of a tree.
     pub(super) async fn all_folders(&self) -> Result<Vec<Folder>, CloudError> {
         let mut folders: Vec<Folder> = Vec::new();
-        let mut unvisited = vec![(String::new(), self.url(&["me", "mailFolders"], SELECT))];
+        let mut unvisited = vec![(String::new(), self.url(&["mailFolders"], SELECT))];
         while let Some((path, url)) = unvisited.pop() {
             for found in self.list(url).await? {
                 let path = join(&path, &found.name);
                 if found.children > 0 {
-                    unvisited.push((path.clone(), self.url(&["me", "mailFolders", &found.id, "childFolders"], SELECT)));
+                    unvisited.push((path.clone(), self.url(&["mailFolders", &found.id, "childFolders"], SELECT)));
                 }
                 folders.push(found.at(path));
             }
@@ -119,7 +119,7 @@ impl Account {
         if !WELL_KNOWN.contains(&name.as_str()) {
             return Ok(None);
         }
-        match self.http.json(&Call::get(self.url(&["me", "mailFolders", &name], SELECT))).await {
+        match self.http.json(&Call::get(self.url(&["mailFolders", &name], SELECT))).await {
             Ok(body) => Ok(read_folder(&body)),
             Err(Failure::Status(error)) if says_folder_missing(&error) => Ok(None),
             Err(failure) => Err(self.error(failure)),
@@ -127,7 +127,7 @@ impl Account {
     }
 
     async fn descend_from_top(&self, parts: &[&str]) -> Result<Option<Folder>, CloudError> {
-        self.walk(vec!["me".to_owned(), "mailFolders".to_owned()], String::new(), parts).await
+        self.walk(vec!["mailFolders".to_owned()], String::new(), parts).await
     }
 
     async fn descend(&self, found: Found, rest: &[&str]) -> Result<Option<Folder>, CloudError> {
@@ -214,7 +214,7 @@ impl Account {
 }
 
 fn children_of(id: &str) -> Vec<String> {
-    ["me", "mailFolders", id, "childFolders"].map(str::to_owned).to_vec()
+    ["mailFolders", id, "childFolders"].map(str::to_owned).to_vec()
 }
 
 fn join(path: &str, name: &str) -> String {

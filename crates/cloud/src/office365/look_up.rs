@@ -1,5 +1,7 @@
 //! Where messages are.
 
+use std::sync::PoisonError;
+
 use cms_engine::RemoteId;
 use serde_json::Value;
 
@@ -13,12 +15,30 @@ use crate::http::Failure;
 impl Account {
     pub(super) async fn look_up_all(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
         let query = format!("$select={SELECT}&$expand={EXPAND}");
-        let items: Vec<Item> = ids
-            .iter()
-            .map(|id| Item::get(self.relative(&self.url(&["me", "messages", id.as_str()], &query)), id))
-            .collect();
+        let items: Vec<Item> =
+            ids.iter().map(|id| Item::get(self.relative(&self.url(&["messages", id.as_str()], &query)), id)).collect();
         let answers = self.run(&items, Linked::Not).await;
-        answers.into_iter().map(|answer| self.whereabouts(answer)).collect()
+        let mut answers: Vec<_> = answers.into_iter().map(|answer| self.whereabouts(answer)).collect();
+        let is_gone = |answer: &Result<Whereabouts, CloudError>| matches!(answer, Ok(Whereabouts::Gone));
+        if answers.iter().any(is_gone) && !self.is_open_to_us().await {
+            for answer in answers.iter_mut().filter(|answer| is_gone(answer)) {
+                *answer = Err(CloudError::Unexpected("a mailbox of somebody else's is out of reach".to_owned()));
+            }
+        }
+        answers
+    }
+
+    /// Whether what isn't found in the mailbox isn't there. A mailbox that its owner no longer shares may answer as if it
+    /// were empty (404 instead of 403).
+    async fn is_open_to_us(&self) -> bool {
+        if self.owner.is_none() {
+            return true;
+        }
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match reached {
+            Some(folder) => self.folder_exists(&folder).await.unwrap_or(false),
+            None => false,
+        }
     }
 
     pub(super) async fn look_up_one(&self, id: &RemoteId) -> Result<Whereabouts, CloudError> {

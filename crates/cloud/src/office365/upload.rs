@@ -58,16 +58,16 @@ impl Account {
             Err(error) => return Created::Refused(error),
         };
         let (url, line) = if new.draft {
-            (self.url(&["me", "messages"], ""), "POST /me/messages")
+            (self.url(&["messages"], ""), self.line("POST", "messages"))
         } else {
-            let url = self.beta_url(&["me", "mailFolders", &new.folder.0, "importMime"]);
-            (url, "POST /me/mailFolders/{id}/importMime")
+            let url = self.beta_url(&["mailFolders", &new.folder.0, "importMime"]);
+            (url, self.line("POST", "mailFolders/{id}/importMime"))
         };
         let call = Call::text(Method::POST, url, body).prefer(IMMUTABLE);
         let mut retries = Retries::new(&self.http);
         let failure = loop {
             let answer = self.http.json_once(&call).await;
-            exchange::note(|| call.sent.exchange(None, Some(line)));
+            exchange::note(|| call.sent.exchange(None, Some(&line)));
             let (failure, token) = match answer {
                 Ok((body, _)) => return made(&body),
                 Err(failed) => failed,
@@ -99,7 +99,7 @@ impl Account {
         let quoted = message_id.replace('\'', "''");
         let filter = utf8_percent_encode(&format!("internetMessageId eq '{quoted}'"), NON_ALPHANUMERIC).to_string();
         let query = format!("$filter={filter}&$select={SELECT}&$expand={EXPAND}&$top={MOST_FOUND}");
-        let call = Call::get(self.url(&["me", "messages"], &query)).prefer(IMMUTABLE);
+        let call = Call::get(self.url(&["messages"], &query)).prefer(IMMUTABLE);
         let body = self.http.json(&call).await.map_err(|failure| self.error(failure))?;
         let Some(found) = body["value"].as_array() else {
             return Err(CloudError::Unexpected("a list of messages came without them".to_owned()));
@@ -117,11 +117,11 @@ impl Account {
             Ok(body) => body,
             Err(error) => return Outcome::Refused(error),
         };
-        let url = self.url(&["me", "messages", id.as_str(), "$value"], "");
+        let url = self.url(&["messages", id.as_str(), "$value"], "");
         let mut call = Call::text(Method::PUT, url, body).prefer(IMMUTABLE);
         call.if_match = revision.map(|revision| format!("W/\"{revision}\""));
         let answer = self.http.json(&call).await;
-        exchange::note(|| call.sent.exchange(Some(id), Some("PUT /me/messages/{id}/$value")));
+        exchange::note(|| call.sent.exchange(Some(id), Some(&self.line("PUT", "messages/{id}/$value"))));
         match answer {
             Ok(body) => {
                 let now = read_message(&body, Told::AfterChange);

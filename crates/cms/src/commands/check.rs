@@ -27,7 +27,7 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     let accounts = setup::accounts(&configuration, Some(&vault), manner)?;
     for (index, account) in configuration.accounts.iter().enumerate() {
         let name = account.user.as_deref().unwrap_or("the account");
-        let (source, client) = (&accounts.sources[index], &accounts.clients[index]);
+        let source = &accounts.sources[index];
         let signed_in = check_sign_in(source).await?;
         let go_on = signed_in.is_ok();
         note(&mut worst, signed_in)?;
@@ -35,7 +35,7 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
             continue;
         }
         for mailbox in configuration.mailboxes.iter().filter(|mailbox| mailbox.account == index) {
-            let finding = match client.open(&mailbox.name).await {
+            let finding = match accounts.clients[accounts.client_of(mailbox)].open(&mailbox.name).await {
                 Ok(folder) => Ok(format!("mailbox: `{}` of {name} holds {} items", folder.path, folder.total_items)),
                 Err(CloudError::NoSuchFolder { nearest, .. }) => Err(Finding {
                     what: format!("mailbox: {name} has no folder `{}`", mailbox.name),

@@ -5,9 +5,9 @@ use cms_cloud::contract::{CloudAccount, CloudError, Folder};
 use cms_engine::HashMap;
 use serde::Serialize;
 
-use super::setup::{self, Manner};
+use super::setup::{self, Accounts, Manner};
 use super::{Context, Ended};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, MailboxConfig};
 use crate::output;
 use crate::problem::Problem;
 use crate::sync::SyncError;
@@ -29,12 +29,8 @@ pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
     let manner = Manner::of(context, "folders", Patience::Once(setup::PATIENCE));
     let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
     let mut result = Ok(());
-    for (index, client) in accounts.clients.iter().enumerate() {
-        let name = accounts.sources[index].name();
-        result = match list(&configuration, index, client.as_ref()).await {
-            Ok((folders, synced)) => tell(name, &folders, &synced, json),
-            Err(error) => Err(Problem::from(SyncError::Cloud(error))),
-        };
+    for index in 0..accounts.sources.len() {
+        result = list_account(&configuration, &accounts, index, json).await;
         if result.is_err() {
             break;
         }
@@ -43,15 +39,32 @@ pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
     result.map(|()| Ended::Done)
 }
 
-/// The folders of an account, and by which names some of them are synced.
-async fn list<'a>(
-    configuration: &'a Configuration,
+/// Lists the folders of an account, its own first, then those of the mailboxes of others'.
+async fn list_account(
+    configuration: &Configuration,
+    accounts: &Accounts,
     account: usize,
+    json: bool,
+) -> Result<(), Problem> {
+    let (mut folders, mut synced) = (Vec::new(), HashMap::default());
+    for client in accounts.clients_of(account) {
+        let its = configuration.mailboxes.iter().filter(|mailbox| accounts.client_of(mailbox) == client);
+        let listed = list(its, accounts.clients[client].as_ref()).await;
+        let (more, names) = listed.map_err(|error| Problem::from(SyncError::Cloud(error)))?;
+        folders.extend(more);
+        synced.extend(names);
+    }
+    tell(accounts.sources[account].name(), &folders, &synced, json)
+}
+
+/// The folders of a mailbox, and by which names some of them are synced.
+async fn list<'a>(
+    mailboxes: impl Iterator<Item = &'a MailboxConfig>,
     client: &dyn CloudAccount,
 ) -> Result<(Vec<Folder>, HashMap<String, &'a str>), CloudError> {
     let folders = client.folders().await?;
     let mut synced = HashMap::default();
-    for mailbox in configuration.mailboxes.iter().filter(|mailbox| mailbox.account == account) {
+    for mailbox in mailboxes {
         match client.open(&mailbox.name).await {
             Ok(folder) => drop(synced.insert(folder.id.0, mailbox.name.as_str())),
             // The list shows what there is instead.

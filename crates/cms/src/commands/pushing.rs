@@ -23,7 +23,9 @@ fn owa_url(account: &Office365AccountConfig) -> Option<Url> {
 }
 
 fn mailboxes(configuration: &Configuration, account: usize) -> impl Iterator<Item = &MailboxConfig> {
-    configuration.mailboxes.iter().filter(move |mailbox| mailbox.account == account && mailbox.push != Push::Poll)
+    // Of somebody else's mailbox the service tells the user nothing.
+    let told = |mailbox: &MailboxConfig| mailbox.push != Push::Poll && mailbox.owner.is_none();
+    configuration.mailboxes.iter().filter(move |mailbox| mailbox.account == account && told(mailbox))
 }
 
 fn insists(configuration: &Configuration, account: usize) -> bool {

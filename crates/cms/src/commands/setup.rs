@@ -22,12 +22,31 @@ const VAULT: &str = "tokens.vault";
 
 /// What a run has at its disposal: the accounts, and what signs them in.
 pub(super) struct Accounts {
-    /// The clients, in the order of the configuration. They sign in when they are first asked for something.
+    /// The clients, in the order of the configuration, then those for mailboxes of others'. They sign in when they are first
+    /// asked for something.
     pub(super) clients: Vec<Arc<dyn CloudAccount>>,
+    /// Which clients are for mailboxes of others': the account that signs in, and the owner.
+    owners: Vec<(usize, String)>,
     /// Their sign-ins, in the same order.
     pub(super) sources: Vec<TokenSource>,
     /// What invites the user.
     pub(super) sign_ins: SignIns,
+}
+
+impl Accounts {
+    /// Which of the clients a mailbox is reached by.
+    pub(super) fn client_of(&self, mailbox: &MailboxConfig) -> usize {
+        let of_others = mailbox.owner.as_ref().and_then(|owner| {
+            self.owners.iter().position(|(account, known)| *account == mailbox.account && known == owner)
+        });
+        of_others.map_or(mailbox.account, |at| self.sources.len() + at)
+    }
+
+    /// The clients of one account: its own, then those for mailboxes of others'.
+    pub(super) fn clients_of(&self, account: usize) -> impl Iterator<Item = usize> {
+        let of_others = self.owners.iter().enumerate().filter(move |(_, (its, _))| *its == account);
+        std::iter::once(account).chain(of_others.map(|(at, _)| self.sources.len() + at))
+    }
 }
 
 /// How a command deals with its accounts.
@@ -62,8 +81,17 @@ pub(super) fn accounts(
     let mut clients = Vec::new();
     for account in &configuration.accounts {
         let source = source(configuration, account, vault.cloned(), manner.patience)?;
-        clients.push(client(account, &source)?);
+        clients.push(client(account, None, &source)?);
         sources.push(source);
+    }
+    // The service's limits are each mailbox's own, so each has a client of its own.
+    let mut owners = Vec::new();
+    for mailbox in &configuration.mailboxes {
+        let Some(owner) = mailbox.owner.clone().map(|owner| (mailbox.account, owner)) else { continue };
+        if !owners.contains(&owner) {
+            clients.push(client(&configuration.accounts[owner.0], Some(&owner.1), &sources[owner.0])?);
+            owners.push(owner);
+        }
     }
     let sign_ins = SignIns::start(SignInOptions {
         command: manner.command,
@@ -72,7 +100,7 @@ pub(super) fn accounts(
         daemon: manner.patience == Patience::Forever,
         invitation: manner.invitation,
     });
-    Ok(Accounts { clients, sources, sign_ins })
+    Ok(Accounts { clients, owners, sources, sign_ins })
 }
 
 /// The vault of a configuration. Nothing is opened yet.
@@ -94,7 +122,7 @@ fn source(
     let options = TokenSourceOptions {
         registration: Registration {
             further_resources: pushing::scopes(configuration, account),
-            ..registration(account, imports_into(configuration, account))
+            ..registration(account, Wants::of(configuration, account))
         },
         user: account.user.clone(),
         vault,
@@ -113,15 +141,28 @@ pub(super) fn idle_source(
     source(configuration, account, Some(vault.clone()), Patience::None)
 }
 
-/// Whether messages other than drafts are to go to a mailbox of an account.
-fn imports_into(configuration: &Configuration, account: &Office365AccountConfig) -> bool {
-    let imports = |mailbox: &MailboxConfig| mailbox.upload == Upload::Import;
-    let its = |mailbox: &MailboxConfig| configuration.accounts.get(mailbox.account) == Some(account);
-    configuration.mailboxes.iter().any(|mailbox| imports(mailbox) && its(mailbox))
+/// What the mailboxes of an account take besides the usual.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// Whether messages other than drafts are to go to one.
+    imports: bool,
+    /// Whether one is somebody else's.
+    others: bool,
+}
+
+impl Wants {
+    fn of(configuration: &Configuration, account: &Office365AccountConfig) -> Self {
+        let its = |mailbox: &&MailboxConfig| configuration.accounts.get(mailbox.account) == Some(account);
+        let mailboxes = || configuration.mailboxes.iter().filter(its);
+        Self {
+            imports: mailboxes().any(|mailbox| mailbox.upload == Upload::Import),
+            others: mailboxes().any(|mailbox| mailbox.owner.is_some()),
+        }
+    }
 }
 
 /// As what the program signs in to an account.
-fn registration(account: &Office365AccountConfig, imports: bool) -> Registration {
+fn registration(account: &Office365AccountConfig, wants: Wants) -> Registration {
     let mut registration = Registration::microsoft(account.cloud, Some(&account.tenant), account.client_id.as_deref());
     if let (Some(url), Endpoints::Microsoft { login_url, .. }) = (&account.login_url, &mut registration.endpoints) {
         login_url.clone_from(url);
@@ -129,15 +170,17 @@ fn registration(account: &Office365AccountConfig, imports: bool) -> Registration
     if let Some(url) = &account.graph_url {
         registration = registration.with_graph_at(url);
     }
-    match &account.scopes {
-        Some(scopes) => registration = registration.with_scopes(scopes.clone()),
-        // To make a message that isn't a draft takes more, which an administrator grants.
-        None if imports => {
-            let beside = registration.scopes.iter().find_map(|scope| scope.strip_suffix("Mail.ReadWrite"));
-            let more = beside.map(|service| format!("{service}Mail-Advanced.ReadWrite"));
-            registration.scopes.extend(more);
-        }
-        None => {}
+    if let Some(scopes) = &account.scopes {
+        registration = registration.with_scopes(scopes.clone());
+    } else if let Some(service) = registration.scopes.iter().find_map(|scope| scope.strip_suffix("Mail.ReadWrite")) {
+        let more = [
+            // To make a message that isn't a draft takes more, which an administrator grants.
+            ("Mail-Advanced.ReadWrite", wants.imports),
+            ("Mail.ReadWrite.Shared", wants.others),
+        ];
+        let more = more.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| format!("{service}{name}"));
+        let more: Vec<String> = more.collect();
+        registration.scopes.extend(more);
     }
     if let Some(host) = account.redirect_host {
         host.clone_into(&mut registration.redirect_host);
@@ -149,10 +192,16 @@ fn registration(account: &Office365AccountConfig, imports: bool) -> Registration
     registration
 }
 
-fn client(account: &Office365AccountConfig, source: &TokenSource) -> Result<Arc<dyn CloudAccount>, Problem> {
+/// The client of an account's own mailbox, or of one that is somebody else's.
+fn client(
+    account: &Office365AccountConfig,
+    owner: Option<&String>,
+    source: &TokenSource,
+) -> Result<Arc<dyn CloudAccount>, Problem> {
     let graph_url = account.graph_url.clone().unwrap_or_else(|| account.cloud.graph_url());
     let mut options = office365::Options::new(graph_url);
     options.user.clone_from(&account.user);
+    options.mailbox_owner = owner.cloned();
     options.rate_limit = account.rate_limit.unwrap_or(options.rate_limit);
     Ok(Arc::new(office365::Account::new(options, Arc::new(source.clone())).map_err(could_not_set_up)?))
 }
@@ -173,6 +222,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         .iter()
         .map(|mailbox| MailboxSetup {
             account: mailbox.account,
+            client: accounts.client_of(mailbox),
             name: mailbox.name.clone(),
             position: mailbox.position.as_ref().map(ToString::to_string),
             delete_action: mailbox.delete_action,

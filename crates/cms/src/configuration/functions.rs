@@ -14,7 +14,7 @@ use starlark::values::any::StarlarkAny;
 use starlark::values::tuple::UnpackTuple;
 use starlark::values::{StarlarkPagablePanic, Value};
 
-use super::arguments::Signature;
+use super::arguments::{Arguments, Signature};
 use super::error::{Argument, Position, Refusal};
 use super::language::position;
 use super::parse;
@@ -68,7 +68,7 @@ const ACCOUNT: Signature = Signature {
 const MAILBOX: Signature = Signature {
     function: "Office365",
     positional: &["mailbox", "account"],
-    named: &["delete_action", "push", "upload"],
+    named: &["delete_action", "push", "upload", "mailbox_owner"],
     example: "Office365(\"inbox\", Office365_Account(user=\"user@domain.com\"))",
 };
 
@@ -273,8 +273,12 @@ fn mailbox<'v>(
             .hint(format!("write `{}`", MAILBOX.example))
             .at(account_at.clone()));
     };
+    let owner = arguments.optional_parsed("mailbox_owner", parse::mailbox_owner)?;
+    let tidied = tidy(name, name_at)?;
     let mailbox = MailboxConfig {
-        name: tidy(name, name_at)?,
+        // The name says whose folder it is, wherever it is told.
+        name: owner.as_ref().map_or_else(|| tidied.clone(), |owner| format!("{owner}/{tidied}")),
+        owner,
         position,
         account: account.index,
         delete_action: arguments
@@ -290,17 +294,59 @@ fn mailbox<'v>(
             .choice("upload", &[("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)])?
             .unwrap_or_default(),
     };
+    if let Some(owner) = &mailbox.owner {
+        refuse_of_others(draft, &mailbox, owner, &arguments)?;
+    }
     // Exchange compares folder names without regard to case.
     let same = |known: &MailboxConfig| {
         known.account == mailbox.account && known.name.to_lowercase() == mailbox.name.to_lowercase()
     };
     if draft.mailboxes.iter().any(same) {
-        return Err(Refusal::new(format!("the mailbox `{name}` of this account is already there"))
+        return Err(Refusal::new(format!("the mailbox `{}` of this account is already there", mailbox.name))
             .hint("remove one of the two lines")
             .at(name_at.clone()));
     }
     draft.mailboxes.push(mailbox);
     Ok(MailboxHandle { name: name.to_owned() })
+}
+
+/// Refuses what can't be had in a mailbox that isn't the signed-in user's.
+fn refuse_of_others(
+    draft: &Draft,
+    mailbox: &MailboxConfig,
+    owner: &str,
+    arguments: &Arguments<'_>,
+) -> Result<(), Refusal> {
+    let refusal = |argument: &str, what: String, hint: &str| {
+        let refusal = Refusal::new(what).hint(hint);
+        Err(match arguments.optional(argument) {
+            Some((at, _)) => refusal.at(at.clone()),
+            None => refusal,
+        })
+    };
+    let user = draft.accounts.get(mailbox.account).and_then(|account| account.user.as_deref());
+    if user.is_some_and(|user| user.eq_ignore_ascii_case(owner)) {
+        return refusal(
+            "mailbox_owner",
+            format!("the mailbox of `{owner}` is the account's own"),
+            "leave `mailbox_owner` out",
+        );
+    }
+    if mailbox.push == Push::Stream {
+        return refusal(
+            "push",
+            "of a mailbox that isn't the account's own nothing tells of changes".to_owned(),
+            "leave `push` out: it is polled",
+        );
+    }
+    if mailbox.upload == Upload::Import {
+        return refusal(
+            "upload",
+            "a mailbox that isn't the account's own takes only drafts".to_owned(),
+            "write `upload=\"drafts\"` or `upload=\"none\"`",
+        );
+    }
+    Ok(())
 }
 
 /// Where the file calls the function that is being carried out.

@@ -47,6 +47,19 @@ pub(super) fn listen_address(written: &str) -> Result<SocketAddr, Refusal> {
     Ok(address)
 }
 
+/// Whose mailbox: a sign-in name or mail address. It stands in addresses and in front of folders' names.
+pub(super) fn mailbox_owner(written: &str) -> Result<String, Refusal> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "/\\?#%<>\"'".contains(c);
+    let parts: Vec<&str> = written.split('@').collect();
+    match parts.as_slice() {
+        [name, domain] if !name.is_empty() && !domain.is_empty() && !written.contains(bad) => {
+            Ok(written.to_lowercase())
+        }
+        _ => Err(Refusal::new(format!("`{written}` is not the address of a mailbox"))
+            .hint("write whose mailbox it is, such as `team@domain.com`")),
+    }
+}
+
 /// The path of a redirect address, as it is registered (Redirect URI restrictions and limitations).
 pub(super) fn redirect_path(written: &str) -> Result<String, Refusal> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);

@@ -65,6 +65,7 @@ fn two_lines_are_a_configuration() {
     assert_eq!(
         configuration.mailboxes,
         [MailboxConfig {
+            owner: None,
             name: "inbox".into(),
             position: Some(Position { file: "cms.cfg".into(), line: 2, column: 1 }),
             account: 0,
@@ -535,4 +536,39 @@ fn a_registration_that_cannot_be_is_refused_with_what_to_write() {
         assert!(error.contains(words), "{arguments}: {error}");
     }
     assert!(told(read(&format!("{}cfg.token_key_command = \"\"\n", account("")))).contains("must not be empty"));
+}
+
+#[test]
+fn a_mailbox_of_somebody_elses_is_named_with_its_owner() {
+    let more = "Office365('inbox', Office365_Account('user@domain.com'), mailbox_owner='Team@Domain.com')";
+    let configuration = with(more).unwrap();
+    let names: Vec<&str> = configuration.mailboxes.iter().map(|mailbox| mailbox.name.as_str()).collect();
+    assert_eq!(names, ["inbox", "team@domain.com/inbox"]);
+    assert_eq!(configuration.mailboxes[1].owner.as_deref(), Some("team@domain.com"));
+    assert_eq!((configuration.accounts.len(), configuration.mailboxes[1].account), (1, 0), "one sign-in for both");
+
+    let team = |more: &str| format!("Office365('inbox', Office365_Account('user@domain.com'), mailbox_owner={more})");
+    for wrong in ["'team'", "'a@b@c'", "'@domain.com'", "'team@'", "'a b@domain.com'", "'x/../me@domain.com'"] {
+        let text = told(with(&team(wrong)));
+        let hint = "is not the address of a mailbox\nhint: write whose mailbox it is, such as `team@domain.com`";
+        assert!(text.starts_with("cms.cfg:3:") && text.ends_with(hint), "{text}");
+    }
+    refused_after(
+        &team("'USER@domain.com'"),
+        "cms.cfg:3:58: the mailbox of `user@domain.com` is the account's own\nhint: leave `mailbox_owner` out",
+    );
+    refused_after(
+        &team("'team@domain.com', push='stream'"),
+        "cms.cfg:3:91: of a mailbox that isn't the account's own nothing tells of changes\nhint: leave `push` out: it is polled",
+    );
+    refused_after(
+        &team("'team@domain.com', upload='import'"),
+        "cms.cfg:3:91: a mailbox that isn't the account's own takes only drafts\n\
+         hint: write `upload=\"drafts\"` or `upload=\"none\"`",
+    );
+    let twice = format!("{}\n{}", team("'team@domain.com'"), team("'TEAM@domain.com'"));
+    refused_after(
+        &twice,
+        "cms.cfg:4:11: the mailbox `team@domain.com/inbox` of this account is already there\nhint: remove one of the two lines",
+    );
 }

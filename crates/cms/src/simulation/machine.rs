@@ -197,6 +197,7 @@ impl Machine {
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
         let mailboxes = self.pairs.iter().map(|pair| MailboxSetup {
             account: 0,
+            client: 0,
             name: pair.folder.to_owned(),
             position: None,
             delete_action: DeleteAction::Trash,

@@ -90,6 +90,8 @@ const DOUBT: Duration = Duration::from_secs(60);
 struct Mailbox {
     id: MailboxId,
     account: usize,
+    /// The account that signs in for it, under which it is shown.
+    sign_in: usize,
     name: String,
     position: Option<String>,
     delete_action: DeleteAction,

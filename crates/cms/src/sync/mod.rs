@@ -49,9 +49,10 @@ pub(crate) use verification::{MailboxCounts, MaildirCounts};
 /// What a run needs to know.
 pub(crate) struct Setup {
     pub(crate) state_dir: PathBuf,
-    /// Signed in, or signing in when they are first asked.
+    /// Signed in, or signing in when they are first asked: one for each that signs in, then those that reach mailboxes of
+    /// others' with the same sign-ins.
     pub(crate) accounts: Vec<Arc<dyn CloudAccount>>,
-    /// What the accounts are called in the database; stable across runs.
+    /// What the accounts that sign in are called in the database; stable across runs.
     pub(crate) account_names: Vec<String>,
     pub(crate) mailboxes: Vec<MailboxSetup>,
     pub(crate) maildirs: Vec<PathBuf>,
@@ -96,8 +97,10 @@ pub(crate) const QUICK_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One configured mailbox.
 pub(crate) struct MailboxSetup {
-    /// The account that has it, as an index.
+    /// The account that signs in for it, as an index.
     pub(crate) account: usize,
+    /// Which of [`Setup::accounts`] reaches it.
+    pub(crate) client: usize,
     /// Its configured name.
     pub(crate) name: String,
     /// Where the configuration says so, as `file:line:column`.

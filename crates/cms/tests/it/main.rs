@@ -35,6 +35,7 @@ mod restore;
 mod scope;
 mod seeds;
 mod shared;
+mod shared_mailboxes;
 mod signing_in;
 mod start_policies;
 mod status;

@@ -86,6 +86,7 @@ pub(super) struct Grant {
 }
 
 /// An access token.
+#[allow(clippy::struct_excessive_bools)] // Independent powers of a token.
 pub(super) struct Access {
     pub(super) client_id: String,
     pub(super) user: String,
@@ -99,6 +100,8 @@ pub(super) struct Access {
     pub(super) mail: bool,
     /// Whether it lets its holder change what isn't a draft.
     pub(super) advanced: bool,
+    /// Whether it lets its holder into others' mailboxes.
+    pub(super) shared: bool,
 }
 
 /// Redeems an authorization code, which is good once.

@@ -18,6 +18,8 @@ pub(crate) struct Holder {
     pub(crate) mail: bool,
     /// Whether they may change what isn't a draft.
     pub(crate) advanced: bool,
+    /// Whether they may ask for mail in others' mailboxes.
+    pub(crate) shared: bool,
 }
 
 /// Why an access token is refused.
@@ -76,15 +78,18 @@ impl Entra {
             user: access.user.clone(),
             mail: access.mail,
             advanced: access.advanced,
+            shared: access.shared,
         })
     }
 
     /// Makes an access token and a refresh token without asking anybody.
     pub(crate) fn issue(&self, user: &str, client_id: &str, audience: Audience, life: Duration) -> (String, String) {
         let scopes: &[&str] = match audience {
-            Audience::Graph => {
-                &["https://graph.microsoft.com/Mail.ReadWrite", "https://graph.microsoft.com/Mail-Advanced.ReadWrite"]
-            }
+            Audience::Graph => &[
+                "https://graph.microsoft.com/Mail.ReadWrite",
+                "https://graph.microsoft.com/Mail.ReadWrite.Shared",
+                "https://graph.microsoft.com/Mail-Advanced.ReadWrite",
+            ],
             Audience::Outlook => &["https://outlook.office.com/mail.read"],
         };
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
@@ -182,6 +187,7 @@ impl State {
             understands_claims,
             mail: wanted.iter().any(|scope| scopes::is_mail(scope)),
             advanced: wanted.iter().any(|scope| scopes::is_advanced(scope)),
+            shared: wanted.iter().any(|scope| scopes::is_shared(scope)),
         };
         self.access.insert(token.clone(), access);
         token

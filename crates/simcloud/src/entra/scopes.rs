@@ -82,6 +82,11 @@ pub(super) fn is_advanced(scope: &str) -> bool {
     short(scope).eq_ignore_ascii_case("Mail-Advanced.ReadWrite")
 }
 
+/// Whether a scope lets its holder into others' mailboxes, as far as they allow it.
+pub(super) fn is_shared(scope: &str) -> bool {
+    short(scope).eq_ignore_ascii_case("Mail.ReadWrite.Shared")
+}
+
 /// Scopes as the service tells them: in another order and spelling than they were asked for, with some more.
 pub(super) fn told(wanted: &[String]) -> String {
     let mut told: Vec<String> = wanted

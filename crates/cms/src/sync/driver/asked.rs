@@ -103,7 +103,7 @@ impl Driver {
         let status = self.board.as_ref().map(crate::page::Board::status).unwrap_or_default();
         let lines = self.mailbox_lines();
         let mailboxes = |account: usize| {
-            let own = self.mailboxes.iter().zip(&lines).filter(|(mailbox, _)| mailbox.account == account);
+            let own = self.mailboxes.iter().zip(&lines).filter(|(mailbox, _)| mailbox.sign_in == account);
             own.map(|(mailbox, line)| MailboxReport {
                 name: mailbox.name.clone(),
                 messages: line.messages,
@@ -113,7 +113,7 @@ impl Driver {
                 next_poll_at: Some(self.next_poll_at(mailbox)),
                 trouble: mailbox.trouble.clone(),
                 not_downloadable: self.world.trouble_lines_of(mailbox.id),
-                held: self.held_in(mailbox.account, &mailbox.name).cloned().collect(),
+                held: self.held_in(mailbox.sign_in, &mailbox.name).cloned().collect(),
             })
             .collect()
         };

@@ -72,7 +72,7 @@ impl Holding {
         holding.holds = held
             .iter()
             .filter_map(|held| {
-                let is_it = |mailbox: &&Mailbox| mailbox.account == held.account && mailbox.name == held.mailbox;
+                let is_it = |mailbox: &&Mailbox| mailbox.sign_in == held.account && mailbox.name == held.mailbox;
                 let side = if held.gone_from_cloud { Side::Local } else { Side::Cloud };
                 Some((side, mailboxes.iter().find(is_it)?.id))
             })
@@ -203,7 +203,7 @@ impl Driver {
         }
         HeldReport {
             id: id.finalize().to_hex()[..16].to_owned(),
-            account: self.mailbox(held.mailbox).map(|mailbox| mailbox.account).unwrap_or_default(),
+            account: self.mailbox(held.mailbox).map(|mailbox| mailbox.sign_in).unwrap_or_default(),
             mailbox,
             gone_from_cloud,
             count: count as u64,

@@ -289,7 +289,8 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
         }
         mailboxes.push(Mailbox {
             id: stored.id,
-            account: configured.account,
+            account: configured.client,
+            sign_in: configured.account,
             name: configured.name.clone(),
             position: configured.position.clone(),
             delete_action: configured.delete_action,

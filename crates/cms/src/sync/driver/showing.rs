@@ -70,13 +70,13 @@ impl Driver {
             let messages = messages.get(&mailbox.id).copied().unwrap_or_default();
             let waiting = waiting.get(&mailbox.id).copied().unwrap_or_default();
             MailboxStatus {
-                account: mailbox.account,
+                account: mailbox.sign_in,
                 name: mailbox.name.clone(),
                 messages,
                 activity: self.activity(mailbox, messages, waiting),
                 synced_at: mailbox.synced_at.map(|at| at.0),
                 trouble: mailbox.trouble.clone(),
-                held: self.held_in(mailbox.account, &mailbox.name).cloned().collect(),
+                held: self.held_in(mailbox.sign_in, &mailbox.name).cloned().collect(),
             }
         };
         self.mailboxes.iter().map(line).collect()

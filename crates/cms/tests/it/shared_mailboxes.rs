@@ -1,0 +1,124 @@
+//! Mailboxes that others share with the signed-in user.
+
+use simcloud::{Action, Fault, Knobs, NewMessage, Options};
+
+use crate::mail_program::{TRASH, text};
+use crate::world::{USER, World, wait_for};
+
+const TEAM: &str = "team@domain.com";
+
+/// The user's own inbox, and the inbox and the drafts of the team's mailbox.
+const OWN_AND_TEAM: &str = r#"
+inbox = MailDir("INBOX")
+team = MailDir("Team")
+drafts = MailDir("Drafts")
+Office365("inbox", account)
+Office365("inbox", account, mailbox_owner="Team@domain.com")
+Office365("drafts", account, mailbox_owner="team@domain.com")
+def direct(msg):
+    return {"inbox": inbox, "team@domain.com/inbox": team, "team@domain.com/drafts": drafts}[msg.mailbox]
+cfg.direct_message = direct
+"#;
+
+fn world(shared: bool) -> World {
+    let users = vec![USER.to_owned(), TEAM.to_owned()];
+    let knobs = Knobs { advanced_granted: true, ..Knobs::calm() };
+    let world = World::with(Options { users, messages: 12, size_scale: 0.1, knobs, ..Options::default() });
+    world.configure(OWN_AND_TEAM);
+    if shared {
+        world.cloud.share_mailbox(TEAM, USER, true).unwrap();
+    }
+    world
+}
+
+/// All answers about the team's mailbox, as the service may give them to somebody whom it no longer lets in.
+fn hidden() -> Fault {
+    let action = Action::Status {
+        status: 404,
+        body: simcloud::BodyKind::Json,
+        code: "ErrorItemNotFound".to_owned(),
+        message: String::new(),
+        retry_after: None,
+    };
+    Fault { path: format!("users/{TEAM}"), ..Fault::always("", action) }
+}
+
+fn assert_team_is_same(world: &World) {
+    let same = || world.here("Team") == world.there_for(TEAM, "Inbox");
+    wait_for("the team's inbox is the same here", same);
+}
+
+#[test]
+fn a_mailbox_of_somebody_elses_is_kept_the_same_as_ones_own() {
+    let world = world(true);
+    let daemon = world.daemon();
+    world.assert_same("INBOX", "Inbox");
+    assert_team_is_same(&world);
+    assert_eq!(world.here("Team").len(), 12);
+
+    let file = world.files("Team").remove(0);
+    world.set_letters("Team", &file, "FS");
+    let trashed = world.files("Team").remove(1);
+    world.set_letters("Team", &trashed, "T");
+    wait_for("the deletion is theirs", || world.there_for(TEAM, TRASH).len() == 1);
+    world.cloud.add_message(TEAM, NewMessage::mime("Inbox", text("for the team"))).unwrap();
+    wait_for("what comes there comes here", || world.here("Team").len() == 12);
+    assert_team_is_same(&world);
+    world.put("Drafts", "cur/1795431857.M1P2.vm:2,DS", text("written here"));
+    wait_for("the draft is theirs", || world.there_for(TEAM, "Drafts").len() == 1);
+    assert!(world.there("Drafts").is_empty() && world.there(TRASH).is_empty());
+
+    let told = world.cms(&["status"]);
+    assert!(told.stdout.contains("team@domain.com/inbox"), "{}", told.stdout);
+    daemon.stop();
+    let again = world.sync();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    let told = world.cms(&["folders"]);
+    assert!(told.stdout.contains("  team@domain.com/Inbox   (synced as `team@domain.com/inbox`)"), "{}", told.stdout);
+    let told = world.cms(&["check"]);
+    assert!(told.stdout.contains("`team@domain.com/Inbox` of user@domain.com holds 12 items"), "{}", told.stdout);
+    assert!(told.stdout.contains("Mail.ReadWrite.Shared"), "{}", told.stdout);
+    world.assert_lawful();
+}
+
+#[test]
+fn only_who_has_others_mailboxes_is_asked_to_consent_to_them() {
+    let world = world(true);
+    world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+    let told = world.cms(&["check"]);
+    assert!(told.stdout.contains("Mail.ReadWrite"), "{}", told.stdout);
+    assert!(!told.stdout.contains("Shared"), "{}", told.stdout);
+}
+
+#[test]
+fn a_mailbox_that_is_not_shared_is_told_and_keeps_nobody_from_their_own() {
+    let world = world(false);
+    let told = world.cms(&["check"]);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
+    assert!(told.stdout.contains("team@domain.com"), "{}", told.stdout);
+    let daemon = world.start(&["run"]);
+    wait_for("one's own mail comes", || world.here("INBOX") == world.there("Inbox"));
+    daemon.wait_for_line("ErrorAccessDenied");
+    world.cloud.share_mailbox(TEAM, USER, true).unwrap();
+    assert_team_is_same(&world);
+    daemon.stop();
+}
+
+#[test]
+fn a_mailbox_that_is_no_longer_shared_loses_nothing_here() {
+    let world = world(true);
+    let daemon = world.daemon();
+    assert_team_is_same(&world);
+    let files = world.files("Team");
+    let hidden = world.cloud.inject(hidden());
+    world.set_letters("Team", &files[0], "F");
+    world.set_letters("Team", &files[1], "T");
+    let lost = || world.files("Team").len() < 12;
+    wait_for("the answers have come", || daemon.stderr().contains("out of reach") || lost());
+    world.let_polls_pass(3);
+    assert_eq!(world.files("Team").len(), 12, "{}", daemon.stderr());
+    world.cloud.remove_fault(hidden);
+    assert_team_is_same(&world);
+    assert_eq!(world.files("Team").len(), 11);
+    daemon.stop();
+}
