@@ -100,6 +100,9 @@ pub(crate) fn remedy(error: &CloudError) -> Option<String> {
         CloudError::Unreachable(_) => "check the network; it is tried again by itself",
         CloudError::Throttled(_) => "nothing: the service wants a pause, and it goes on by itself",
         CloudError::NoSuchFolder { .. } => "`cms check` lists what is near; set the name right in cms.cfg",
+        CloudError::Refused { code, .. } if code == "ErrorAccessDenied" => {
+            "the mailbox's owner, or an administrator, must give this account access to it"
+        }
         _ => return None,
     };
     Some(remedy.to_owned())

@@ -223,10 +223,15 @@ impl CloudAccount for Account {
         let own = name.strip_prefix(owner.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
         match self.open_folder(own).await {
             Ok(folder) => Ok(of_owner(owner, folder)),
-            Err(CloudError::NoSuchFolder { nearest, .. }) => Err(CloudError::NoSuchFolder {
-                name: name.to_owned(),
-                nearest: nearest.into_iter().map(|near| format!("{owner}/{near}")).collect(),
-            }),
+            // A name is wrong only in a mailbox that is there: one that isn't shared may answer as if it held nothing.
+            Err(CloudError::NoSuchFolder { nearest, .. }) => match self.well_known_folder("inbox").await {
+                Ok(_) => Err(CloudError::NoSuchFolder {
+                    name: name.to_owned(),
+                    nearest: nearest.into_iter().map(|near| format!("{owner}/{near}")).collect(),
+                }),
+                Err(CloudError::NoSuchFolder { .. }) => Err(out_of_reach(owner)),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -285,6 +290,11 @@ impl CloudAccount for Account {
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
         self.target_of(action).await
     }
+}
+
+/// Says that nothing can be known of a mailbox. It isn't an answer about anything in it.
+pub(super) fn out_of_reach(owner: &str) -> CloudError {
+    CloudError::Unexpected(format!("the mailbox of {owner} is out of reach; it may not be shared with this account"))
 }
 
 /// A folder of a mailbox that isn't the signed-in user's, under its name there.

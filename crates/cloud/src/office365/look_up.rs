@@ -6,6 +6,7 @@ use cms_engine::RemoteId;
 use serde_json::Value;
 
 use super::Account;
+use super::account::out_of_reach;
 use super::batch::{Item, Linked};
 use super::message::{SELECT, Told, read_message};
 use super::properties::EXPAND;
@@ -20,20 +21,20 @@ impl Account {
         let answers = self.run(&items, Linked::Not).await;
         let mut answers: Vec<_> = answers.into_iter().map(|answer| self.whereabouts(answer)).collect();
         let is_gone = |answer: &Result<Whereabouts, CloudError>| matches!(answer, Ok(Whereabouts::Gone));
-        if answers.iter().any(is_gone) && !self.is_open_to_us().await {
+        if let Some(owner) = &self.owner
+            && answers.iter().any(is_gone)
+            && !self.still_answers().await
+        {
             for answer in answers.iter_mut().filter(|answer| is_gone(answer)) {
-                *answer = Err(CloudError::Unexpected("a mailbox of somebody else's is out of reach".to_owned()));
+                *answer = Err(out_of_reach(owner));
             }
         }
         answers
     }
 
-    /// Whether what isn't found in the mailbox isn't there. A mailbox that its owner no longer shares may answer as if it
-    /// were empty (404 instead of 403).
-    async fn is_open_to_us(&self) -> bool {
-        if self.owner.is_none() {
-            return true;
-        }
+    /// Whether a mailbox of somebody else's is still open to us, so that what isn't found in it isn't there. One that is no
+    /// longer shared may answer as if it were empty (404 instead of 403).
+    async fn still_answers(&self) -> bool {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match reached {
             Some(folder) => self.folder_exists(&folder).await.unwrap_or(false),

@@ -55,7 +55,11 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
                         Ended::Failed
                     },
                     what: format!("mailbox: `{}` of {name}: {}", mailbox.name, crate::problem::with_causes(&error)),
-                    hint: "check the network and the account, then run `cms check` again".to_owned(),
+                    hint: match &error {
+                        CloudError::Refused { .. } => crate::problem::remedy(&error),
+                        _ => None,
+                    }
+                    .unwrap_or_else(|| "check the network and the account, then run `cms check` again".to_owned()),
                 }),
             };
             note(&mut worst, finding)?;

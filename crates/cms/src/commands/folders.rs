@@ -46,15 +46,22 @@ async fn list_account(
     account: usize,
     json: bool,
 ) -> Result<(), Problem> {
-    let (mut folders, mut synced) = (Vec::new(), HashMap::default());
+    let (mut folders, mut synced, mut result) = (Vec::new(), HashMap::default(), Ok(()));
     for client in accounts.clients_of(account) {
         let its = configuration.mailboxes.iter().filter(|mailbox| accounts.client_of(mailbox) == client);
         let listed = list(its, accounts.clients[client].as_ref()).await;
-        let (more, names) = listed.map_err(|error| Problem::from(SyncError::Cloud(error)))?;
-        folders.extend(more);
-        synced.extend(names);
+        match listed {
+            Ok((more, names)) => {
+                folders.extend(more);
+                synced.extend(names);
+            }
+            Err(error) if client == account => return Err(SyncError::Cloud(error).into()),
+            // One's own folders are told all the same.
+            Err(error) => result = Err(SyncError::Cloud(error).into()),
+        }
     }
-    tell(accounts.sources[account].name(), &folders, &synced, json)
+    tell(accounts.sources[account].name(), &folders, &synced, json)?;
+    result
 }
 
 /// The folders of a mailbox, and by which names some of them are synced.

@@ -95,7 +95,11 @@ fn a_mailbox_that_is_not_shared_is_told_and_keeps_nobody_from_their_own() {
     let world = world(false);
     let told = world.cms(&["check"]);
     assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
-    assert!(told.stdout.contains("team@domain.com"), "{}", told.stdout);
+    assert!(told.stdout.contains("`team@domain.com/inbox`"), "{}", told.stdout);
+    assert!(told.stdout.contains("must give this account access"), "{}", told.stdout);
+    let told = world.cms(&["folders"]);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
+    assert!(told.stdout.contains("  Inbox   (synced as `inbox`)"), "{}", told.stdout);
     let daemon = world.start(&["run"]);
     wait_for("one's own mail comes", || world.here("INBOX") == world.there("Inbox"));
     daemon.wait_for_line("ErrorAccessDenied");
@@ -117,8 +121,34 @@ fn a_mailbox_that_is_no_longer_shared_loses_nothing_here() {
     wait_for("the answers have come", || daemon.stderr().contains("out of reach") || lost());
     world.let_polls_pass(3);
     assert_eq!(world.files("Team").len(), 12, "{}", daemon.stderr());
+    daemon.stop();
+
+    // Nor is a start a reason to doubt the configuration, or to leave one's own mail alone.
+    let daemon = world.start(&["run"]);
+    world.receive("Inbox", "to the user");
+    wait_for("one's own mail comes", || world.here("INBOX").len() == 13);
+    daemon.wait_for_line("team@domain.com is out of reach");
+    assert_eq!(world.files("Team").len(), 12, "{}", daemon.stderr());
     world.cloud.remove_fault(hidden);
     assert_team_is_same(&world);
     assert_eq!(world.files("Team").len(), 11);
     daemon.stop();
+}
+
+#[test]
+fn a_message_that_is_filed_from_one_mailbox_into_the_other_is_lost_by_neither() {
+    let world = world(true);
+    let daemon = world.daemon();
+    let (own, team) = (world.there("Inbox"), world.there_for(TEAM, "Inbox"));
+    let name = world.files("INBOX").remove(0);
+    let base = name.split_once('/').unwrap().1.to_owned();
+    std::fs::rename(world.path("INBOX").join(&name), world.path("Team/cur").join(&base)).unwrap();
+    let bytes = std::fs::read(world.path("Team/cur").join(&base)).unwrap();
+    world.let_polls_pass(5);
+    daemon.stop();
+    world.sync();
+    let hash = blake3::hash(&bytes).to_hex().to_string();
+    let has = |messages: &[(String, String)]| messages.iter().any(|(known, _)| *known == hash);
+    assert!(has(&world.here("Team")), "where it was filed it stays");
+    assert_eq!((world.there("Inbox"), world.there_for(TEAM, "Inbox")), (own, team), "neither mailbox is changed");
 }
