@@ -152,3 +152,25 @@ fn a_message_that_is_filed_from_one_mailbox_into_the_other_is_lost_by_neither() 
     assert!(has(&world.here("Team")), "where it was filed it stays");
     assert_eq!((world.there("Inbox"), world.there_for(TEAM, "Inbox")), (own, team), "neither mailbox is changed");
 }
+
+#[test]
+fn who_signed_in_before_is_asked_once_more() {
+    let world = world(true);
+    let key = "cfg.token_key_command = \"echo a passphrase\"\n";
+    let signs_in = |stderr: &str| stderr.contains("To sign in to");
+    world.configure(&format!("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n{key}"));
+    assert!(signs_in(&world.sync().stderr));
+    assert!(!signs_in(&world.sync().stderr), "the sign-in is kept");
+    world.configure(&format!("{OWN_AND_TEAM}{key}"));
+    let refused = world.cms(&["sync"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("Mail.ReadWrite.Shared") && refused.stderr.contains("`cms sign-in`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(world.files("INBOX").len(), 12);
+    assert_eq!(world.cms(&["sign-in"]).status.code(), Some(0));
+    assert!(!signs_in(&world.sync().stderr));
+    assert_team_is_same(&world);
+}
