@@ -2,7 +2,7 @@
 
 use simcloud::{Action, Fault, Knobs, NewMessage, Options};
 
-use crate::mail_program::{TRASH, text};
+use crate::mail_program::{TRASH, letters, text};
 use crate::world::{USER, World, wait_for};
 
 const TEAM: &str = "team@domain.com";
@@ -173,4 +173,30 @@ fn who_signed_in_before_is_asked_once_more() {
     assert_eq!(world.cms(&["sign-in"]).status.code(), Some(0));
     assert!(!signs_in(&world.sync().stderr));
     assert_team_is_same(&world);
+}
+
+/// The same letters with another read state.
+fn toggled(letters: &str) -> String {
+    if letters.contains('S') { letters.replace('S', "") } else { format!("{letters}S") }
+}
+
+#[test]
+fn each_mailbox_has_its_own_limits() {
+    let users = vec![USER.to_owned(), TEAM.to_owned()];
+    // Enough for one of them, and too little for both.
+    let knobs = Knobs { window_requests: 290, ..Knobs::calm() };
+    let world = World::with(Options { users, messages: 150, size_scale: 0.1, knobs, ..Options::default() });
+    world.cloud.share_mailbox(TEAM, USER, true).unwrap();
+    world.configure(OWN_AND_TEAM);
+    world.sync();
+    assert_eq!((world.files("INBOX").len(), world.files("Team").len()), (150, 150));
+    for maildir in ["INBOX", "Team"] {
+        for name in world.files(maildir).iter().take(90) {
+            world.set_letters(maildir, name, &toggled(letters(name)));
+        }
+    }
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert_team_is_same(&world);
+    world.assert_lawful();
 }
