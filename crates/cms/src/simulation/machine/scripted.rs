@@ -190,6 +190,27 @@ fn f38_what_was_sent_waits_a_moment_for_the_file_that_a_mail_program_is_filing_o
     });
 }
 
+#[test]
+fn what_a_killed_run_took_aside_is_put_back_unless_the_store_has_it() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let file = only_file(machine);
+            machine.kill().await;
+            let maildir = machine.pairs[0].maildir.clone();
+            let aside = |name: &str| maildir.join("tmp").join(format!(".cms-removed.cur.{name}"));
+            fs::hard_link(&file, aside("1.kept:2,S")).unwrap();
+            fs::write(aside("2.written:2,S"), "Subject: y\n\ny\n").unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            assert!(files_below(&maildir.join("tmp")).is_empty());
+            assert_eq!(files_below(&maildir.join("cur")), [maildir.join("cur/2.written:2,S")]);
+        })
+    });
+}
+
 /// Unmounts the first Maildir and starts the program: it must not make another one in its place.
 async fn must_be_known(machine: &mut Machine) {
     let maildir = machine.pairs[0].maildir.clone();
