@@ -21,6 +21,7 @@ mod held;
 mod journal;
 mod kills;
 mod laptop;
+mod large;
 mod ledger;
 mod mail_program;
 mod moves;
