@@ -562,8 +562,14 @@ impl LocalSide {
             Op::Replace { row, old, base } => {
                 let mut base = base.clone();
                 self.must_be_as_known(world, old)?;
+                let was_there = world.local.files.contains_key(&base.file);
                 self.deliver(world, store, &mut base, false)?;
-                self.unlink(world, store, old, age)?;
+                if let Err(error) = self.unlink(world, store, old, age) {
+                    if !was_there {
+                        self.take_back(world, &base.file);
+                    }
+                    return Err(error);
+                }
                 world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default(), reason);
             }
             Op::Rename { row, from, base } => {
@@ -656,6 +662,20 @@ impl LocalSide {
         }
         world.drop_file(key, None);
         Ok(())
+    }
+
+    /// Takes a file out again that was just delivered, as far as that can be done now: by the time of the next attempt the cloud
+    /// may have another version, and nobody would know any more what this one is.
+    fn take_back(&self, world: &mut World, key: &FileKey) {
+        let Some((maildir, Located { place, name })) = self.maildir(key.maildir).zip(world.places.get(key)) else {
+            return;
+        };
+        let Ok(Some(facts)) = maildir.inspect(*place, name) else { return };
+        match maildir.remove(*place, name, &facts) {
+            Ok(Removal::Done | Removal::Gone) => world.drop_file(key, None),
+            Ok(Removal::Another) => {}
+            Err(error) => debug!(%error, "Couldn't take a file out again"),
+        }
     }
 
     /// Gives a row's file the flags of `value` that `mask` names, as a mail program would.
@@ -859,11 +879,15 @@ pub(crate) fn mark_key(maildir: MaildirId) -> String {
     format!("maildir {} mark", maildir.0)
 }
 
-/// Ends the removals that a run has begun which was killed: what the store has is removed, and all else is put back.
+/// Ends the removals that a run has begun which was killed: what the store has is removed, and all else is put back. What can't
+/// be read now is left for the next time.
 fn finish_removals(store: &Store, maildir: &Maildir) {
     for aside in maildir.taken_aside().unwrap_or_default() {
-        let is_kept = hash_file(&aside).is_ok_and(|hash| store.contains(&hash));
-        let ended = if is_kept { maildir.discard(&aside) } else { maildir.put_back(&aside) };
+        let ended = match hash_file(&aside) {
+            Ok(hash) if store.contains(&hash) => maildir.discard(&aside),
+            Ok(_) => maildir.put_back(&aside),
+            Err(source) => Err(MaildirError::Io { doing: "read", path: aside.clone(), source }),
+        };
         if let Err(error) = ended {
             warn!(file = %aside.display(), %error, "Couldn't finish the removal of a file");
         }

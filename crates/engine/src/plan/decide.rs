@@ -555,9 +555,20 @@ impl<'a> Deciding<'a> {
         place
     }
 
-    /// The place of a draft's new version, which may be there already.
+    /// The place of a draft's new version, which may be there already. If somebody has written that one anew under its own name,
+    /// it is another file, and the version goes beside it.
     fn version_place(&mut self, known: Known<'_>, maildir: MaildirId, hash: &ContentHash) -> FileKey {
-        let place = FileKey::new(maildir, self.version_name(known, hash));
+        let name = self.version_name(known, hash);
+        let mut place = FileKey::new(maildir, name.clone());
+        let mut number = 0_u64;
+        let is_another = |place: &FileKey| {
+            let found = self.local.files.get(place);
+            found.and_then(|file| file.hash).is_some_and(|found| found != *hash)
+        };
+        while is_another(&place) {
+            number += 1;
+            place.base_name = BaseName::new(format!("{name}.{number}"));
+        }
         self.claimed.insert(place.clone());
         place
     }

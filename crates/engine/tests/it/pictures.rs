@@ -332,6 +332,20 @@ fn f27_a_message_under_a_new_id_waits_for_the_answer_about_the_old_one() {
 }
 
 #[test]
+fn a_drafts_new_version_goes_beside_an_edit_that_has_its_name() {
+    let mut world = scene("a D D D");
+    let draft = world.cloud.get_mut(&RemoteId::new("a")).unwrap();
+    (draft.content, draft.revision) = (2, 1);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    let [Op::Replace { base, .. }] = &plan.ops[..] else { panic!("{:?}", plan.ops) };
+    let edited = File { flags: flags("D"), content: 3, inode: world.number() };
+    world.disk.insert(base.file.clone(), edited);
+    world.run();
+    let contents: Vec<Content> = world.disk.values().map(|file| file.content).collect();
+    assert_eq!(contents, [3, 2]);
+}
+
+#[test]
 fn f27_ids_that_all_change_move_nothing_here() {
     let mut world = scene("a S S . \n b F F .");
     for content in [1, 2] {
