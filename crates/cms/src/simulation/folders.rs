@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use cms_engine::{ContentHash, Flags};
 use cms_maildir::Place;
 use rand::Rng as _;
 use tokio::time::Instant;
@@ -48,6 +49,7 @@ impl People {
             if is_there || was_of_it {
                 message.put_here.push(was_here);
                 message.unsure = true;
+                message.is_kept = false;
                 kept.push(message.hash);
             }
         }
@@ -85,10 +87,22 @@ impl People {
                 // Each file was seen to go, or the whole Maildir was: in that case all of it comes back.
                 message.put_here.extend([deleted, Spot::Box(at)]);
                 message.unsure = true;
+                message.is_kept = false;
             }
         }
         self.rest.push(Rest::MakeMaildir(at));
         self.perhaps_at_once();
+    }
+
+    /// Notes that what went with a removed folder, and has a file here without the Trash flag, is to be kept.
+    fn keep_what_is_gone(&mut self, files: &[ContentHash]) {
+        let there = self.outcome_there();
+        let of_it = self.pairs.iter().position(|pair| pair.folder == REMOVABLE).map(Spot::Box);
+        for message in &mut self.ledger.messages {
+            let went_with_it = Some(message.spot) == of_it && message.put_here.last().copied() == of_it;
+            let is_gone = !there.contains_key(&message.id) && message.put_there.last() == Some(&Spot::Nowhere);
+            message.is_kept |= went_with_it && is_gone && files.contains(&message.hash);
+        }
     }
 
     /// Makes a folder again that was removed.
@@ -122,7 +136,15 @@ impl Machine {
             let which = Which::All;
             let apply = self.random.random_bool(0.5);
             self.trace.line(format_args!("here what is held is meant: {apply}"));
-            self.ask(if apply { Request::Apply { which } } else { Request::Restore { which } }).await;
+            let files: Vec<_> = {
+                let people = self.people.borrow();
+                let files = people.files().into_iter();
+                files.filter(|seen| !seen.name.flags.contains(Flags::TRASHED)).map(|seen| seen.hash).collect()
+            };
+            let reply = self.ask(if apply { Request::Apply { which } } else { Request::Restore { which } }).await;
+            if let (false, Some(Reply::Ruled { .. })) = (apply, reply) {
+                self.people.borrow_mut().keep_what_is_gone(&files);
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Message {
     pub(super) copies: usize,
     /// Where such copies went, each of which may stand for the message if the move isn't finished.
     pub(super) copied_to: Vec<Spot>,
+    /// Whether its user has said that it is to be kept, and hasn't done anything to it since.
+    pub(super) is_kept: bool,
 }
 
 impl Message {
@@ -67,6 +69,7 @@ impl Message {
             flagged_here: Vec::new(),
             copies: 0,
             copied_to: Vec::new(),
+            is_kept: false,
         }
     }
 }
@@ -249,6 +252,10 @@ impl Ledger {
     fn judge(&self, message: &Message, outcome: &Outcome, problems: &mut Vec<String>) {
         let found = outcome.cloud.get(&message.id);
         let spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);
+        let is_here = || outcome.here.iter().flatten().any(|file| file.hash == message.hash);
+        if message.is_kept && !self.lost_state && !matches!(spot, Spot::Box(_)) && !is_here() {
+            problems.push(format!("{LOST}{} was to be kept: {message:?}", message.hash));
+        }
         let spots = self.right_spots(message);
         if !spots.contains(&spot) {
             let lost = if spot == Spot::Nowhere { LOST } else { "" };
@@ -346,6 +353,7 @@ impl Ledger {
             message.flagged_there.clear();
             message.flagged_here.clear();
             message.unsure = false;
+            message.is_kept = false;
             message.copies = 0;
             message.old_hashes.clear();
             message.copied_to.clear();

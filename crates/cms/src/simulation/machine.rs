@@ -51,7 +51,7 @@ pub(super) struct Machine {
     weather: Arc<Mutex<Weather>>,
     power: Arc<Power>,
     disk: Rc<Disk>,
-    people: Shared<People>,
+    pub(super) people: Shared<People>,
     pub(super) trace: Trace,
     pairs: Vec<Pair>,
     flaw: Option<Flaw>,

@@ -190,6 +190,7 @@ impl People {
                 };
                 self.trace.line(format_args!("there delete {id} {how:?}"));
                 if self.cloud.delete_message("", &id, how).is_ok() {
+                    self.ledger.messages[at].is_kept = false;
                     self.ledger.messages[at].put_there.push(to);
                 }
             }
@@ -208,6 +209,7 @@ impl People {
                     // A folder that was made again is another one, of which the program may not know yet.
                     let unknown = (self.extras.folders && self.is_removable(to)).then_some(Spot::Elsewhere);
                     self.ledger.messages[at].put_there.extend(unknown);
+                    self.ledger.messages[at].is_kept = false;
                     self.ledger.messages[at].put_there.push(to);
                 }
             }
@@ -409,6 +411,7 @@ impl People {
         for message in self.ledger.of_content(seen.hash) {
             // A copy that is trashed before the program knows what it is of is a copy and no more.
             message.unsure |= ambiguous || is_deletion && message.copies > 0;
+            message.is_kept &= !is_deletion;
             for flag in FLAGS.into_iter().filter(|flag| changed.contains(*flag)) {
                 message.flagged_here.push((flag, flags.contains(flag)));
             }
@@ -442,6 +445,7 @@ impl People {
         });
         for message in self.ledger.of_content(seen.hash) {
             message.unsure = true;
+            message.is_kept = false;
             if message.copies > 0 || half_moved {
                 // The copy goes, and its original is trashed.
                 message.copied_to.push(deleted);
