@@ -30,7 +30,7 @@ const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// What [`Http`] is made of.
 pub(crate) struct HttpOptions {
     pub(crate) policy: RetryPolicy,
-    /// How many requests may be in flight.
+    /// How many requests may be in flight at most; fewer after the service refused one for their number.
     pub(crate) parallel: usize,
     /// How many requests a span of time may hold, and how many of those only urgent calls may use.
     pub(crate) budget: (usize, Duration),
@@ -168,6 +168,7 @@ impl Http {
         let status = response.status();
         call.sent.answered(status.as_u16());
         if status.is_success() {
+            permit.succeeded();
             return Ok(Answer { response, token, _permit: permit });
         }
         let mut body = Vec::new();
@@ -179,6 +180,9 @@ impl Http {
             }
         }
         let error = ServiceError::read(status.as_u16(), response.headers(), &body, SystemTime::now());
+        if error.is_for_concurrency() {
+            permit.refused();
+        }
         Err(failed(Failure::Status(error)))
     }
 

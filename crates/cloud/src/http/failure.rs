@@ -108,6 +108,11 @@ impl ServiceError {
         self.code.eq_ignore_ascii_case(code)
     }
 
+    /// A refusal because too many requests were in flight; only the text tells it from one for too many in a span of time.
+    pub(crate) fn is_for_concurrency(&self) -> bool {
+        self.status == 429 && self.message.contains("MailboxConcurrency")
+    }
+
     /// A failure to make one object's content, which the next call for another object doesn't share.
     pub(crate) fn concerns_one_object(&self) -> bool {
         ["ErrorMimeContentConversionFailed", "ErrorContentConversionFailed", "ErrorCorruptData"]
@@ -205,6 +210,18 @@ mod tests {
         assert_eq!((error.code.as_str(), error.message.as_str()), ("TooManyRequests", "Please"));
         assert_eq!(error.request_id, "r-1");
         assert!(error.is("toomanyrequests"));
+    }
+
+    #[test]
+    fn too_many_at_a_time_is_told_from_too_many_requests() {
+        let body = |limit| {
+            format!(
+                r#"{{"error":{{"code":"ApplicationThrottled","message":"Application is over its {limit} limit."}}}}"#
+            )
+        };
+        assert!(read(429, &body("MailboxConcurrency")).is_for_concurrency());
+        assert!(!read(429, &body("MailboxRequests")).is_for_concurrency());
+        assert!(!read(503, &body("MailboxConcurrency")).is_for_concurrency());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::limit::Limit;
+
 /// Who goes first when there is a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
@@ -14,15 +16,15 @@ pub(crate) enum Urgency {
     Bulk,
 }
 
-/// Lets a fixed number of requests through at a time. First come, first served among equals; urgent before bulk.
+/// Lets so many requests through at a time as the service is known to bear. First come, first served among equals; urgent before bulk.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    size: usize,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
-    free: usize,
+    limit: Limit,
+    taken: usize,
     urgent: VecDeque<Waiter>,
     bulk: VecDeque<Waiter>,
 }
@@ -35,18 +37,19 @@ struct Waiter {
 /// The right to have a request in flight; given back when dropped.
 pub(crate) struct Permit {
     slots: usize,
+    mark: u64,
     gate: Gate,
 }
 
 impl Gate {
     pub(crate) fn new(size: usize) -> Self {
-        let size = size.max(1);
-        Self { size, state: Arc::new(Mutex::new(State { free: size, urgent: VecDeque::new(), bulk: VecDeque::new() })) }
+        let state = State { limit: Limit::new(size), taken: 0, urgent: VecDeque::new(), bulk: VecDeque::new() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Waits for `slots` places (as many as there are, if fewer). Giving up the wait costs nobody a place.
     pub(crate) async fn pass(&self, urgency: Urgency, slots: usize) -> Permit {
-        let slots = slots.clamp(1, self.size);
+        let slots = slots.max(1);
         let (admit, admitted) = oneshot::channel();
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,15 +72,19 @@ impl Gate {
         loop {
             let (waiter, permit) = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let free = state.free;
+                let (places, mark) = (state.limit.places(), state.limit.mark());
+                let free = places.saturating_sub(state.taken);
                 let queue = if state.urgent.is_empty() { &mut state.bulk } else { &mut state.urgent };
-                let fits = queue.front().is_some_and(|waiter| waiter.slots <= free || waiter.admit.is_closed());
+                let fits =
+                    queue.front().is_some_and(|waiter| waiter.slots.min(places) <= free || waiter.admit.is_closed());
                 let Some(waiter) = (if fits { queue.pop_front() } else { None }) else { return };
                 if waiter.admit.is_closed() {
                     continue;
                 }
-                state.free -= waiter.slots;
-                let permit = Permit { slots: waiter.slots, gate: self.clone() };
+                // There may be fewer places than when it came.
+                let slots = waiter.slots.min(places);
+                state.taken += slots;
+                let permit = Permit { slots, mark, gate: self.clone() };
                 (waiter, permit)
             };
             // If the waiter gave up just now, the permit comes back and gives its places back itself.
@@ -86,9 +93,22 @@ impl Gate {
     }
 }
 
+impl Permit {
+    /// The service took the request.
+    pub(crate) fn succeeded(&self) {
+        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).limit.succeeded();
+        self.gate.admit();
+    }
+
+    /// The service refused the request because too many were in flight.
+    pub(crate) fn refused(&self) {
+        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).limit.refused(self.mark);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).free += self.slots;
+        self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).taken -= self.slots;
         self.gate.admit();
     }
 }
@@ -146,5 +166,23 @@ mod tests {
         assert!(late.as_mut().now_or_never().is_none());
         drop(all);
         assert!(late.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn after_a_refusal_fewer_pass() {
+        let gate = Gate::new(4);
+        let refused = gate.pass(Urgency::Bulk, 1).await;
+        refused.refused();
+        drop(refused);
+        let first = gate.pass(Urgency::Bulk, 1).await;
+        let second = gate.pass(Urgency::Bulk, 1).await;
+        let mut third = Box::pin(gate.pass(Urgency::Bulk, 1));
+        assert!(third.as_mut().now_or_never().is_none(), "two places are all that there are now");
+        let mut all = Box::pin(gate.pass(Urgency::Bulk, 4));
+        drop(first);
+        let third = third.as_mut().now_or_never().expect("a place is free");
+        assert!(all.as_mut().now_or_never().is_none());
+        drop((second, third));
+        assert!(all.as_mut().now_or_never().is_some(), "nobody waits for more places than there are");
     }
 }

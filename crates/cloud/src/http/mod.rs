@@ -6,6 +6,7 @@
 mod client;
 mod failure;
 mod gate;
+mod limit;
 mod pace;
 mod policy;
 mod retries;
