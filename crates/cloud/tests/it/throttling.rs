@@ -137,3 +137,25 @@ async fn a_long_pause_is_an_answer() {
     }
     assert_eq!(world.cloud().counters().http_requests, requests);
 }
+
+#[tokio::test]
+async fn a_service_that_takes_fewer_at_a_time_refuses_only_the_first_burst() {
+    let knobs = Knobs { latency_ms: 5, concurrency_limit: 2, ..Knobs::calm() };
+    let world = world_with(simcloud::Options { messages: 60, knobs, ..simcloud::Options::default() }, |_| {}).await;
+    let fetches: Vec<_> = world
+        .ids()
+        .into_iter()
+        .map(|id| {
+            let account = Arc::clone(&world.account);
+            tokio::spawn(async move { account.fetch(&id, &mut Bytes::default()).await.unwrap() })
+        })
+        .collect();
+    for fetch in fetches {
+        fetch.await.unwrap();
+    }
+    let log = world.cloud().requests(0);
+    let refused: Vec<f64> = log.iter().filter(|request| request.status == 429).map(|r| r.arrived_ms).collect();
+    let first = refused.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(!refused.is_empty(), "four were in flight at first");
+    assert!(refused.iter().all(|at| *at < first + 999.0), "refused again after the pause: {refused:?}");
+}
