@@ -10,6 +10,7 @@ mod limit;
 mod pace;
 mod policy;
 mod retries;
+mod root;
 mod transport;
 
 pub(crate) use client::{Answer, Call, Http, HttpOptions};
@@ -18,5 +19,6 @@ pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};
 pub use policy::{RetryPolicy, Timeouts};
 pub(crate) use retries::{Retries, not_accepted};
+pub(crate) use root::service_root;
 pub use transport::Transport;
 pub(crate) use transport::{Network, client_builder};

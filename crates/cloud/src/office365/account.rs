@@ -16,7 +16,7 @@ use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
     FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
 };
-use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport};
+use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport, service_root};
 
 /// Ids that stay the same when a message moves (Outlook immutable identifiers).
 pub(super) const IMMUTABLE: &str = "IdType=\"ImmutableId\"";
@@ -105,16 +105,7 @@ impl Account {
     /// Makes a client; asks nothing yet. Refuses an address that a token must not be sent to.
     pub fn new(options: Options, tokens: Arc<dyn AccessTokens>) -> Result<Self, CloudError> {
         let graph_url = &options.graph_url;
-        if !cms_auth::may_carry_secrets(graph_url) {
-            return Err(CloudError::Unexpected(format!("{graph_url} is neither https nor on this machine")));
-        }
-        let mut root = graph_url.clone();
-        root.set_query(None);
-        root.set_fragment(None);
-        root.path_segments_mut()
-            .map_err(|()| CloudError::Unexpected(format!("{graph_url} can't be Microsoft Graph")))?
-            .pop_if_empty()
-            .push("v1.0");
+        let root = service_root(graph_url, "Microsoft Graph", &["v1.0"])?;
         let transport = match options.transport {
             Some(transport) => transport,
             None => Arc::new(

@@ -20,7 +20,7 @@ use tracing::debug;
 use url::Url;
 
 use crate::contract::{CloudError, FolderId, Notifications, Notifier, Wake};
-use crate::http::{ServiceError, Timeouts, client_builder};
+use crate::http::{ServiceError, Timeouts, client_builder, service_root};
 use connection::{Connection, Heard};
 
 /// What a token for the notifications is asked for with.
@@ -100,16 +100,7 @@ impl StreamingNotifier {
     /// [`NOTIFICATIONS_SCOPE`].
     pub fn new(options: NotifierOptions, tokens: Arc<dyn AccessTokens>) -> Result<Self, CloudError> {
         let owa_url = &options.owa_url;
-        if !cms_auth::may_carry_secrets(owa_url) {
-            return Err(CloudError::Unexpected(format!("{owa_url} is neither https nor on this machine")));
-        }
-        let mut root = owa_url.clone();
-        root.set_query(None);
-        root.set_fragment(None);
-        root.path_segments_mut()
-            .map_err(|()| CloudError::Unexpected(format!("{owa_url} can't be Outlook on the web")))?
-            .pop_if_empty()
-            .extend(["api", "beta", "me"]);
+        let root = service_root(owa_url, "Outlook on the web", &["api", "beta", "me"])?;
         // A compressed document would come in blocks, and late.
         let http = client_builder(Timeouts::default().connect, cms_auth::is_loopback(owa_url)).no_gzip();
         let http = http.build().map_err(|error| CloudError::Unreachable(Box::new(error)))?;
