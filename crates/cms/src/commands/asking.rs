@@ -13,7 +13,7 @@ use crate::problem::{ExitStatus, Problem, with_causes};
 use crate::sync::{Driver, Summary, SyncError};
 
 /// For how long a process that has the lock may have no socket yet, or no more.
-pub(super) const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
+const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
 
 /// An answer.
 pub(super) struct Answer {
@@ -41,29 +41,45 @@ pub(super) async fn ask_process(configuration: &Configuration, request: &Request
     }
 }
 
-/// Asks the process that holds the state, which then carries the answer out; if nobody does, opens the state, answers by
-/// the same code and does one full sync.
-pub(super) async fn ask(context: &Context, command: &'static str, request: &Request) -> Result<Answer, Problem> {
+/// Who can do what a request asks for.
+pub(super) enum Doer {
+    /// A process that holds the state; this is its answer.
+    Process(Reply),
+    /// Nobody held the state, so we do now.
+    Ourselves(Box<Driver>, setup::Accounts),
+}
+
+/// Asks the process that holds the state; if nobody does, opens it.
+pub(super) async fn doer(context: &Context, command: &'static str, request: &Request) -> Result<Doer, Problem> {
     let patience_ends = Instant::now() + BETWEEN_LOCK_AND_SOCKET;
     loop {
         let configuration = context.configuration()?;
         if let Some(reply) = ask_process(&configuration, request).await? {
-            return Ok(Answer { reply, summary: None });
+            return Ok(Doer::Process(reply));
         }
         let manner = Manner::of(context, command, Patience::Once(setup::PATIENCE));
         let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
         let setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
-        let mut driver = match Driver::open(setup) {
+        match Driver::open(setup) {
             Err(error) if error.is_locked() && Instant::now() < patience_ends => {
                 sleep(Duration::from_millis(50)).await;
-                continue;
             }
-            other => other?,
-        };
-        driver.listen();
-        let answered = answer(context, &mut driver, request).await;
-        accounts.sign_ins.finish().await;
-        return answered;
+            opened => return Ok(Doer::Ourselves(Box::new(opened?), accounts)),
+        }
+    }
+}
+
+/// Asks the process that holds the state, which then carries the answer out; if nobody does, opens the state, answers by
+/// the same code and does one full sync.
+pub(super) async fn ask(context: &Context, command: &'static str, request: &Request) -> Result<Answer, Problem> {
+    match doer(context, command, request).await? {
+        Doer::Process(reply) => Ok(Answer { reply, summary: None }),
+        Doer::Ourselves(mut driver, accounts) => {
+            driver.listen();
+            let answered = answer(context, &mut driver, request).await;
+            accounts.sign_ins.finish().await;
+            answered
+        }
     }
 }
 

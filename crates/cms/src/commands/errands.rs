@@ -1,17 +1,11 @@
 //! What `undo`, `restore` and `verify` have in common: the loop does it, that of the daemon if one runs and else one of our own.
 
-use std::time::Duration;
-
-use cms_auth::Patience;
-use tokio::time::{Instant, sleep};
-
-use super::asking::{BETWEEN_LOCK_AND_SOCKET, ask_process, unexpected};
-use super::setup::{self, Manner, Run};
+use super::asking::{Doer, doer, unexpected};
 use super::{Context, Ended};
 use crate::control::{Reply, Request};
 use crate::output;
 use crate::problem::Problem;
-use crate::sync::{Driver, Errand, ErrandReport};
+use crate::sync::{Errand, ErrandReport};
 
 /// Has an errand done: by the process that holds the state, and if there is none, by a sync of our own. Nothing comes back
 /// if that was interrupted.
@@ -21,31 +15,18 @@ pub(super) async fn run(
     errand: Errand,
 ) -> Result<Option<ErrandReport>, Problem> {
     let request = Request::Errand { errand: errand.clone() };
-    let patience_ends = Instant::now() + BETWEEN_LOCK_AND_SOCKET;
-    loop {
-        let configuration = context.configuration()?;
-        let asked = tokio::select! {
-            asked = ask_process(&configuration, &request) => asked?,
-            () = context.stop.requested() => return Ok(None),
-        };
-        match asked {
-            Some(Reply::Errand { report }) => return Ok(Some(*report)),
-            Some(_) => return Err(unexpected()),
-            None => {}
+    let doer = tokio::select! {
+        doer = doer(context, command, &request) => doer?,
+        () = context.stop.requested() => return Ok(None),
+    };
+    match doer {
+        Doer::Process(Reply::Errand { report }) => Ok(Some(*report)),
+        Doer::Process(_) => Err(unexpected()),
+        Doer::Ourselves(mut driver, accounts) => {
+            let ran = driver.run_errand(errand, &context.stop).await;
+            accounts.sign_ins.finish().await;
+            ran.map_err(Problem::from)
         }
-        let manner = Manner::of(context, command, Patience::Once(setup::PATIENCE));
-        let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
-        let setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
-        let mut driver = match Driver::open(setup) {
-            Err(error) if error.is_locked() && Instant::now() < patience_ends => {
-                sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            other => other?,
-        };
-        let ran = driver.run_errand(errand, &context.stop).await;
-        accounts.sign_ins.finish().await;
-        return ran.map_err(Problem::from);
     }
 }
 
