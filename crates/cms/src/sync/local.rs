@@ -156,8 +156,9 @@ impl LocalSide {
 
     /// Opens a Maildir. One that doesn't exist is made, unless Synced says that mail was in it: then its disk may not
     /// be mounted, and making an empty one would look like a wiped mailbox. For the same reason, one that held mail and
-    /// has not its mark isn't opened ([`LocalError::Replaced`]). One that was never marked is marked, if `may_mark`.
-    pub(crate) fn open(&mut self, world: &mut World, id: MaildirId, may_mark: bool) -> Result<(), LocalError> {
+    /// has not its mark isn't opened ([`LocalError::Replaced`]). One that was never marked is marked, and what a killed
+    /// run has begun in it is ended, if `may_touch`.
+    pub(crate) fn open(&mut self, world: &mut World, id: MaildirId, may_touch: bool) -> Result<(), LocalError> {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let held_mail = world.synced.iter().any(|(_, row)| row.file.maildir == id);
         let opened = match Maildir::open(&configured.path) {
@@ -177,10 +178,12 @@ impl LocalSide {
         }
         match found {
             Some(found) => configured.adopt_mark(world, found),
-            None if may_mark => configured.set_mark(world, &opened),
+            None if may_touch => configured.set_mark(world, &opened),
             None => {}
         }
-        finish_removals(&self.store, &opened);
+        if may_touch {
+            finish_removals(&self.store, &opened);
+        }
         configured.take_into_use(opened)?;
         Ok(())
     }
@@ -819,7 +822,7 @@ impl LocalSide {
     }
 
     /// Whether the store took a file in since this was last asked. It isn't durable there until the store is flushed.
-    pub(crate) fn has_adopted(&self) -> bool {
+    pub(crate) fn take_adopted(&self) -> bool {
         self.adopted.take()
     }
 

@@ -369,3 +369,16 @@ fn all_names(world: &World) -> Vec<String> {
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap()
 }
+
+#[test]
+fn what_a_killed_run_took_aside_is_put_back_by_the_next_one_and_not_by_a_dry_run() {
+    let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
+    world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+    world.sync();
+    let aside = world.path("INBOX/tmp/.cms-removed.cur.1.written:2,S");
+    fs::write(&aside, "Subject: written\n\nx\n").unwrap();
+    assert!(world.cms(&["plan"]).status.success());
+    assert!(aside.exists());
+    world.sync();
+    assert!(!aside.exists() && world.path("INBOX/cur/1.written:2,S").exists());
+}

@@ -48,7 +48,7 @@ impl Driver {
                 }
             }
         }
-        self.unflushed |= self.local.has_adopted();
+        self.unflushed |= self.local.take_adopted();
         self.flush_downloads()?;
         if self.unflushed {
             return Ok(());
