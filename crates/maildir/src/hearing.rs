@@ -1,6 +1,9 @@
 //! How much of what happens in a Maildir the kernel tells.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+
+use crate::{Maildir, MaildirError};
 
 /// How much of what happens in a Maildir a watcher hears.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,17 +45,26 @@ fn shared_file_system(magic: u64) -> Option<&'static str> {
 }
 
 /// The file by which a Maildir's watch is tried. It lies where no program looks for mail, and its name is no message's.
-pub(crate) fn trial_file(tmp: &Path) -> PathBuf {
-    tmp.join(format!(".cms-watched-{}", std::process::id()))
-}
+pub(crate) const TRIAL_FILE: &str = ".cms-watched";
 
 /// Makes the file and removes it again. Says whether that worked: otherwise, that nothing is heard means nothing.
 pub(crate) fn make_a_sound(tmp: &Path) -> bool {
-    let path = trial_file(tmp);
-    // A process that was killed may have had the same number.
+    let path = tmp.join(TRIAL_FILE);
+    // A process that was killed may have left it.
     let _ = cms_disk::remove_file(&path);
     let made = cms_disk::create_new(&path).is_ok();
     made && cms_disk::remove_file(&path).is_ok()
+}
+
+impl Maildir {
+    /// Removes the file by which a watch is tried, if a process was killed that tried one.
+    pub fn remove_trial_file(&self) -> Result<(), MaildirError> {
+        let path = self.path().join("tmp").join(TRIAL_FILE);
+        match cms_disk::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(MaildirError::io("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
 use crate::file_name::is_helper;
-use crate::hearing::{make_a_sound, trial_file};
+use crate::hearing::{TRIAL_FILE, make_a_sound};
 use crate::{Hearing, Maildir, MaildirError, Place};
 
 /// Something happened to a watched Maildir. What exactly, only the disk can tell: events are reasons to look.
@@ -304,7 +304,7 @@ impl Watcher {
                 }
                 (Role::Root(id), Some(name)) if name == "cur" || name == "new" => self.look_again(id),
                 (Role::Parent(id), Some(name)) if self.is_named(id, name) => self.look_again(id),
-                (Role::Trial(id), Some(name)) if trial_file(Path::new("")).as_os_str() == name => {
+                (Role::Trial(id), Some(name)) if name == TRIAL_FILE => {
                     self.silent.remove(&id);
                 }
                 _ => {}

@@ -182,7 +182,7 @@ impl LocalSide {
             None => {}
         }
         if may_touch {
-            finish_removals(&self.store, &opened);
+            tidy_up(&self.store, &opened);
         }
         configured.take_into_use(opened)?;
         Ok(())
@@ -882,9 +882,12 @@ pub(crate) fn mark_key(maildir: MaildirId) -> String {
     format!("maildir {} mark", maildir.0)
 }
 
-/// Ends the removals that a run has begun which was killed: what the store has is removed, and all else is put back. What can't
-/// be read now is left for the next time.
-fn finish_removals(store: &Store, maildir: &Maildir) {
+/// Ends what a run has begun that was killed: of the files that it took aside, those whose content the store has are removed,
+/// and all others put back. What can't be read now is left for the next time.
+fn tidy_up(store: &Store, maildir: &Maildir) {
+    if let Err(error) = maildir.remove_trial_file() {
+        debug!(%error, "Couldn't remove the file by which the watch was tried");
+    }
     for aside in maildir.taken_aside().unwrap_or_default() {
         let ended = match hash_file(&aside) {
             Ok(hash) if store.contains(&hash) => maildir.discard(&aside),

@@ -371,14 +371,17 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 #[test]
-fn what_a_killed_run_took_aside_is_put_back_by_the_next_one_and_not_by_a_dry_run() {
+fn what_a_killed_run_has_begun_in_tmp_is_ended_by_the_next_one_and_not_by_a_dry_run() {
     let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
     world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
     world.sync();
     let aside = world.path("INBOX/tmp/.cms-removed.cur.1.written:2,S");
     fs::write(&aside, "Subject: written\n\nx\n").unwrap();
+    let trial = world.path("INBOX/tmp/.cms-watched");
+    fs::write(&trial, "").unwrap();
     assert!(world.cms(&["plan"]).status.success());
-    assert!(aside.exists());
+    assert!(aside.exists() && trial.exists());
     world.sync();
+    assert!(!trial.exists());
     assert!(!aside.exists() && world.path("INBOX/cur/1.written:2,S").exists());
 }
