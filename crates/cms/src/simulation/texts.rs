@@ -84,6 +84,15 @@ impl Texts {
         self.0.push(new);
     }
 
+    /// Notes that nobody saw which file a version was written into. The earlier ones that the cloud has may come back.
+    pub(super) fn doubt_earlier_versions(&mut self, of: &ContentHash) {
+        let mut parent = self.get(of).and_then(|text| text.parent);
+        while let Some(text) = parent.and_then(|hash| self.get_mut(&hash)) {
+            text.unsure = true;
+            parent = text.parent;
+        }
+    }
+
     /// A version and those that it was made of.
     fn lineage<'a>(&'a self, text: &'a Text) -> impl Iterator<Item = &'a Text> {
         std::iter::successors(Some(text), |text| self.get(text.parent.as_ref()?))

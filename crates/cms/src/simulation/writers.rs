@@ -224,5 +224,8 @@ impl People {
         if let Some(text) = self.texts.get_mut(&seen.hash) {
             text.renamed = true;
         }
+        if !self.watched {
+            self.texts.doubt_earlier_versions(&seen.hash);
+        }
     }
 }

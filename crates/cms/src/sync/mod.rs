@@ -12,6 +12,7 @@ mod flips;
 mod headline;
 mod journal;
 mod local;
+mod making;
 mod message_text;
 mod report;
 mod routing;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
-    FolderRole, MimeSink, NewMessage, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
+    FolderRole, MimeSink, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
 };
 use cms_cloud::{Exchange, in_background, recorded};
 use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
@@ -13,12 +13,10 @@ use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::{Incoming, Store, StoreError, Stored};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::control::Asked;
 use crate::problem::with_causes;
 use crate::sync::journal::Wish;
-use crate::sync::message_text::says_the_same;
 use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
@@ -291,98 +289,6 @@ pub(crate) struct UploadEnd {
     /// Whether it was moved after it was made, so that it is at another revision than the one at which it was made.
     pub(crate) moved: bool,
     pub(crate) exchange: Option<Exchange>,
-}
-
-/// What making a message in the cloud needs to know.
-pub(crate) struct Making {
-    pub(crate) account: Arc<dyn CloudAccount>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) folder: FolderId,
-    pub(crate) hash: ContentHash,
-    pub(crate) draft: bool,
-    /// What goes before the message's own header.
-    pub(crate) prefix: String,
-    /// Messages of the same Message-ID, one of which may have been made of this file already.
-    pub(crate) candidates: Vec<Seen>,
-}
-
-impl Making {
-    /// Makes the message, and moves it to where it belongs.
-    pub(crate) async fn run(self, underway: Underway, events: Sender<Event>) {
-        let (created, mut exchanges) = match self.find_made().await {
-            Ok(Some(seen)) => {
-                info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
-                (Created::Made(seen), Vec::new())
-            }
-            Ok(None) => recorded(self.create()).await,
-            Err(error) => (Created::Later(error), Vec::new()),
-        };
-        let exchange = exchanges.pop();
-        let (created, moved) = match created {
-            Created::Made(seen) if seen.folder.as_ref() != Some(&self.folder) => (self.settle(seen).await, true),
-            other => (other, false),
-        };
-        let _ = events.send(Event::Uploaded(UploadEnd { underway, created, moved, exchange })).await;
-    }
-
-    /// The message that an earlier upload has made. A Message-ID alone doesn't tell: another version of a draft has the same
-    /// one, and so has the copy of a message that came by way of a mailing list.
-    async fn find_made(&self) -> Result<Option<Seen>, CloudError> {
-        for candidate in &self.candidates {
-            let mut there = InMemory(Vec::new());
-            match self.account.fetch(&candidate.id, &mut there).await {
-                Ok(_) => {}
-                Err(CloudError::Gone | CloudError::Unconvertible { .. }) => continue,
-                Err(error) => return Err(error),
-            }
-            let here = std::fs::read(self.store.path_of(&self.hash)).map_err(CloudError::Sink)?;
-            if says_the_same(&there.0, &here) {
-                return Ok(Some(candidate.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn create(&self) -> Created {
-        let mime = match self.store.outgoing(&self.hash) {
-            Ok(mime) => mime,
-            Err(error) => return Created::Later(CloudError::Sink(error)),
-        };
-        let mut mime = self.prefix.as_bytes().chain(mime);
-        self.account.create(NewMessage { folder: &self.folder, draft: self.draft, mime: &mut mime }).await
-    }
-
-    /// A message that can't be moved now is found again by the next attempt.
-    async fn settle(&self, seen: Seen) -> Created {
-        let request = CloudOp { id: seen.id.clone(), change: CloudChange::Move { to: self.folder.clone() } };
-        match self.account.apply(&[request]).await.pop() {
-            Some(Outcome::Done { id, now }) => {
-                let told = now.unwrap_or_else(|| seen.clone());
-                let id = id.unwrap_or_else(|| seen.id.clone());
-                let (received, revision) = (told.received.or(seen.received), told.revision.or(seen.revision));
-                let flags = seen.flags.with(told.known_flags, told.flags);
-                let known_flags = seen.known_flags | told.known_flags;
-                Created::Made(Seen { id, folder: Some(self.folder.clone()), flags, known_flags, received, revision })
-            }
-            Some(Outcome::Later(error)) => Created::Unknown(error),
-            Some(Outcome::Gone | Outcome::Outdated | Outcome::Refused(_)) | None => Created::Made(seen),
-        }
-    }
-}
-
-/// A message that is looked at once and not kept.
-struct InMemory(Vec<u8>);
-
-impl MimeSink for InMemory {
-    fn restart(&mut self) -> io::Result<()> {
-        self.0.clear();
-        Ok(())
-    }
-
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(chunk);
-        Ok(())
-    }
 }
 
 /// Gives a draft another content.

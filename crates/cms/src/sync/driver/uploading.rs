@@ -17,8 +17,9 @@ use tracing::{debug, info, warn};
 use crate::configuration::Upload;
 use crate::problem::with_causes;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
+use crate::sync::making::Making;
 use crate::sync::message_text::Difference;
-use crate::sync::tasks::{self, Making, UploadEnd};
+use crate::sync::tasks::{self, UploadEnd};
 use crate::sync::uploads::Address;
 
 /// How long a file must have been there before it is uploaded whose content another message has too: such a file may be one
@@ -272,7 +273,7 @@ impl Driver {
             let in_place = seen.folder.as_ref() == Some(&folder) || (*draft && seen.flags.contains(Flags::DRAFT));
             in_place && self.world.synced.by_remote(&seen.id).is_none()
         };
-        let candidates = found.into_iter().filter(may_be_ours).collect();
+        let (candidates, others): (Vec<Seen>, Vec<Seen>) = found.into_iter().partition(may_be_ours);
         let Some(account) = self.mailbox(*mailbox).map(|mailbox| mailbox.account) else { return };
         let making = Making {
             account: self.accounts[account].clone(),
@@ -282,6 +283,7 @@ impl Driver {
             draft: *draft,
             prefix: underway.prefix.clone(),
             candidates,
+            others: others.into_iter().map(|other| other.id).collect(),
         };
         self.tasks.spawn(making.run(underway, self.events.0.clone()));
     }
@@ -309,6 +311,8 @@ impl Driver {
                 self.upload_later(&file, UNKNOWN_WAIT);
                 self.fail(crate::sync::SyncError::Cloud(error));
             }
+            // What an earlier attempt may have made went while it was looked at. It is looked for anew.
+            Created::Later(CloudError::Gone) => self.upload_later(&file, backoff(0)),
             Created::Later(error) => {
                 self.upload_later(&file, backoff(0));
                 self.fail_if_passing(error);

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use simcloud::{Action, Fault, RequestRecord};
+
 use super::*;
 use crate::configuration::Upload;
 
@@ -151,6 +153,62 @@ fn what_was_written_in_the_cloud_meanwhile_holds_against_a_deletion_here() {
             wait(machine, 300).await;
             let found = in_the_cloud(machine);
             assert!(found.iter().any(|(at, text)| *at == folder && text.contains("in the cloud")), "{found:?}");
+        })
+    });
+}
+
+/// The id of the second draft, once the cloud has been asked so, from now on.
+async fn second_draft_once_asked(machine: &mut Machine, first: &str, kind: &str, target: &str) -> String {
+    let since = machine.cloud.requests(0).last().map_or(0, |request| request.number);
+    for _ in 0..600_000 {
+        machine.live(Instant::now() + Duration::from_millis(1)).await;
+        let state = machine.cloud.state("").unwrap();
+        let second = state.messages().map(|message| message.id.clone()).find(|id| id != first);
+        let asked = |request: &RequestRecord| request.kind == kind && request.target.contains(target);
+        if let Some(second) = second.filter(|_| machine.cloud.requests(since).iter().any(asked)) {
+            return second;
+        }
+    }
+    panic!("the cloud wasn't asked: {kind} {target}");
+}
+
+#[test]
+fn a_draft_that_gets_another_id_before_it_is_moved_to_its_folder_is_moved_all_the_same() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let (folder, first) = machine
+                .cloud
+                .state("")
+                .unwrap()
+                .messages()
+                .map(|one| (one.folder.clone(), one.id.clone()))
+                .next()
+                .unwrap();
+            machine.cloud.inject(Fault::once("move", Action::Delay { milliseconds: 3_000 }));
+            write(&draft.with_file_name("2.draft:2,DS"), "Message-ID: <2@example.org>\n", "another draft");
+            let second = second_draft_once_asked(machine, &first, "create", "").await;
+            machine.cloud.renumber("", &second).unwrap();
+            wait(machine, 300).await;
+            let found = in_the_cloud(machine);
+            assert!(found.len() == 2 && found.iter().all(|(at, _)| *at == folder), "{found:?}");
+            assert_eq!(files(machine).len(), 2);
+        })
+    });
+}
+
+#[test]
+fn a_draft_that_gets_another_id_while_it_is_looked_for_is_not_made_again() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            let first = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.inject(Fault::once("create", Action::ResetAfter));
+            write(&draft.with_file_name("2.draft:2,DS"), "Message-ID: <2@example.org>\n", "another draft");
+            second_draft_once_asked(machine, &first, "create", "").await;
+            machine.cloud.inject(Fault::once("value", Action::Delay { milliseconds: 3_000 }));
+            let second = second_draft_once_asked(machine, &first, "list", "internetMessageId").await;
+            machine.cloud.renumber("", &second).unwrap();
+            wait(machine, 300).await;
+            assert_eq!((in_the_cloud(machine).len(), files(machine).len()), (2, 2));
         })
     });
 }
