@@ -135,6 +135,7 @@ impl From<SyncError> for Problem {
             SyncError::Cloud(CloudError::Unreachable(_)) => {
                 (ExitStatus::Failed, Some("check the network, then run the command again; nothing is lost".to_owned()))
             }
+            SyncError::Mailbox { source, .. } => (ExitStatus::Failed, remedy(source)),
             SyncError::Store(StoreError::Locked { .. }) => (
                 ExitStatus::Failed,
                 Some("one program at a time works on a state directory: stop the other one first".to_owned()),

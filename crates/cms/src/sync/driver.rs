@@ -111,6 +111,8 @@ struct Mailbox {
     failures: u32,
     /// Whether a round was completed since the start.
     polled: bool,
+    /// Why a single run goes on without it.
+    left_out: Option<SyncError>,
     /// When a round was last completed.
     polled_at: Option<Instant>,
     /// The time of day of that.
@@ -356,7 +358,8 @@ impl Driver {
         self.look_at_maildirs()?;
         self.apply_start_policy();
         self.world.touch_everything();
-        while !self.mailboxes.iter().all(|mailbox| mailbox.polled) && self.fatal.is_none() {
+        let waits = |mailbox: &Mailbox| !mailbox.polled && mailbox.left_out.is_none();
+        while self.mailboxes.iter().any(waits) && self.fatal.is_none() {
             self.poll_due();
             let wake_at = self.next_deadline();
             tokio::select! {
@@ -369,7 +372,7 @@ impl Driver {
         self.tasks.shutdown().await;
         // What the cloud told is an observation, and is kept: to ask again from the same place works only a few times.
         self.write_down()?;
-        if let Some(error) = self.fatal.take() {
+        if let Some(error) = self.failure() {
             return Err(error);
         }
         self.world.touch_everything();
@@ -572,6 +575,12 @@ impl Driver {
         }
     }
 
+    /// Why the run fails as a whole, or which mailbox it had to leave out.
+    fn failure(&mut self) -> Option<SyncError> {
+        let left_out = self.mailboxes.iter_mut().find_map(|mailbox| mailbox.left_out.take());
+        self.fatal.take().or(left_out)
+    }
+
     fn show_progress(&mut self) {
         let listing = self.mailboxes.iter().filter_map(|mailbox| Some((mailbox, mailbox.round.as_ref()?)));
         for (mailbox, round) in listing {
@@ -595,14 +604,15 @@ impl Driver {
 
     /// Whether there is nothing left to do or to wait for.
     fn is_settled(&self) -> bool {
-        self.mailboxes.iter().all(|mailbox| mailbox.polled && mailbox.round.is_none())
+        self.mailboxes.iter().all(|mailbox| (mailbox.polled || mailbox.left_out.is_some()) && mailbox.round.is_none())
             && self.nothing_under_way()
             && self.asking == 0
             && self.postponed.is_empty()
             && self.bring_back_at().is_none()
             && self.vanish_settles_at.is_none()
             && (self.watching || self.read_again_at.is_none())
-            && !self.has_unripe()
+            // Nothing is uploaded before every mailbox was looked at.
+            && (self.mailboxes.iter().any(|mailbox| mailbox.left_out.is_some()) || !self.has_unripe())
             && !self.world.is_touched()
             && self.plan_at.is_none()
     }
@@ -627,7 +637,7 @@ impl Driver {
         self.summary.missing_here = self.world.missing_here() as u64;
         // The process ends now. To give the trees' memory back message by message would take a while, and is of no use.
         std::mem::forget(std::mem::take(&mut self.world));
-        if let Some(error) = self.fatal.take() {
+        if let Some(error) = self.failure() {
             return Err(error);
         }
         written?;

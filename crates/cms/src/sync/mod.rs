@@ -149,6 +149,14 @@ pub(crate) enum SyncError {
         /// The Maildir.
         path: PathBuf,
     },
+    /// One mailbox can't be synced, and the others can.
+    #[error("`{mailbox}` couldn't be synced")]
+    Mailbox {
+        /// What the user calls it.
+        mailbox: String,
+        /// What the cloud said.
+        source: CloudError,
+    },
     #[error(transparent)]
     Cloud(CloudError),
     #[error(transparent)]
@@ -169,6 +177,7 @@ impl SyncError {
             Self::Configuration { .. }
             | Self::MaildirMissing { .. }
             | Self::MaildirReplaced { .. }
+            | Self::Mailbox { .. }
             | Self::Cloud(_) => false,
         }
     }

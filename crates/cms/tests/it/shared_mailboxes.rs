@@ -100,6 +100,12 @@ fn a_mailbox_that_is_not_shared_is_told_and_keeps_nobody_from_their_own() {
     let told = world.cms(&["folders"]);
     assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
     assert!(told.stdout.contains("  Inbox   (synced as `inbox`)"), "{}", told.stdout);
+    let told = world.cms(&["sync"]);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stderr);
+    assert!(told.stderr.contains("error: `team@domain.com/inbox` couldn't be synced"), "{}", told.stderr);
+    assert!(told.stderr.contains("hint: the mailbox's owner"), "{}", told.stderr);
+    assert_eq!(world.here("INBOX"), world.there("Inbox"));
+    world.cloud.add_message(USER, NewMessage::mime("Inbox", text("for the user"))).unwrap();
     let daemon = world.start(&["run"]);
     wait_for("one's own mail comes", || world.here("INBOX") == world.there("Inbox"));
     daemon.wait_for_line("ErrorAccessDenied");

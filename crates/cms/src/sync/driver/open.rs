@@ -306,6 +306,7 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             next_poll: now,
             failures: 0,
             polled: false,
+            left_out: None,
             polled_at: None,
             synced_at: None,
             trouble: None,

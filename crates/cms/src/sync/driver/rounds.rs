@@ -33,7 +33,7 @@ impl Driver {
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
             let mailbox = &mut self.mailboxes[at];
-            let once_is_enough = !self.watching && mailbox.polled;
+            let once_is_enough = !self.watching && (mailbox.polled || mailbox.left_out.is_some());
             let due = if mailbox.failures == 0 { until[mailbox.account] } else { now };
             if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough {
                 continue;
@@ -379,9 +379,15 @@ impl Driver {
                 };
                 self.fatal = Some(self.wrong(id, &format!("the account has no folder `{name}`"), hint));
             }
-            error if !watching => {
-                self.fatal.get_or_insert(SyncError::Cloud(error));
-            }
+            error if !watching => match error {
+                CloudError::SignInNeeded { .. } | CloudError::Unreachable(_) | CloudError::Throttled(_) => {
+                    self.fatal.get_or_insert(SyncError::Cloud(error));
+                }
+                source => {
+                    warn!(mailbox = %name, "{text}; the other mailboxes are synced without it");
+                    mailbox.left_out = Some(SyncError::Mailbox { mailbox: name, source });
+                }
+            },
             _ => {
                 if failures == 0 {
                     warn!(mailbox = %name, "{text}; trying again");
