@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use cms_disk::{Deed, Interposer};
-use simcloud::{FlagChange, FlagStatus, NewMessage};
+use simcloud::{Action, BodyKind, Fault, FlagChange, FlagStatus, NewMessage};
 
 use super::{Duration, Happening, Instant, Machine, let_go};
 use crate::simulation::disk::files_below;
@@ -139,6 +139,33 @@ fn a_filed_message_that_cannot_be_read_and_is_renamed_until_it_is_tried_again_is
                 }
             });
             fs::rename(&file, moved).unwrap();
+            wait(machine, 300).await;
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
+        })
+    });
+}
+
+#[test]
+fn a_move_that_is_twice_answered_by_gone_is_not_refused_while_nobody_has_said_that_the_message_is_there() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let to = machine.pairs.iter().find(|pair| !file.starts_with(&pair.maildir)).unwrap().clone();
+            let gone = Action::Status {
+                status: 404,
+                body: BodyKind::Json,
+                code: "ErrorItemNotFound".to_owned(),
+                message: String::new(),
+                retry_after: None,
+            };
+            // It says so again when it is asked whether the folder is what is missing, and makes no sense in between.
+            machine.cloud.inject(Fault { count: Some(2), ..Fault::once("move", gone.clone()) });
+            for (answers, action) in [(1, gone.clone()), (3, Action::Html), (1, gone)] {
+                machine.cloud.inject(Fault { count: Some(answers), ..Fault::once("message", action) });
+            }
+            fs::rename(&file, to.maildir.join("cur/1.moved:2,S")).unwrap();
             wait(machine, 300).await;
             assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
         })

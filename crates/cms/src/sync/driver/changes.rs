@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Outcome, Seen};
-use cms_engine::{Answer, Flags, HashMap, HashSet, MailboxId, Op, RemoteId};
+use cms_engine::{Answer, Flags, HashMap, MailboxId, Op, RemoteId};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -20,12 +20,21 @@ const TRIES_OF_UNMADE: u32 = 3;
 /// What came of changes other than what they were for, by their messages.
 #[derive(Default)]
 pub(super) struct Setbacks {
-    /// Messages of which the last change was answered by "gone".
-    said_gone: HashSet<RemoteId>,
+    /// Messages of which the last change was answered by "gone", and whether the cloud has said since that they are there.
+    said_gone: HashMap<RemoteId, bool>,
     /// How often a change of flags was said to be made and wasn't.
     unmade: HashMap<RemoteId, u32>,
     /// The folders that messages were last to go to and that weren't there, and since when that was said.
     unmoved: HashMap<RemoteId, (String, Instant)>,
+}
+
+impl Setbacks {
+    /// Notes that the cloud says, asked for a message, that it is there.
+    pub(super) fn heard_of(&mut self, id: &RemoteId) {
+        if let Some(is_there) = self.said_gone.get_mut(id) {
+            *is_there = true;
+        }
+    }
 }
 
 impl Driver {
@@ -159,7 +168,10 @@ impl Driver {
                 }
                 // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
                 // answer and gone by the next one as well can't be changed; that isn't tried for ever.
-                Outcome::Gone if self.setbacks.said_gone.insert(id.clone()) => ask = true,
+                Outcome::Gone if self.setbacks.said_gone.get(&id) != Some(&true) => {
+                    self.setbacks.said_gone.insert(id.clone(), false);
+                    ask = true;
+                }
                 Outcome::Gone => {
                     self.setbacks.said_gone.remove(&id);
                     self.world.refuse(&op, &reason, "it says that the message isn't there, and lists it".to_owned());

@@ -214,6 +214,7 @@ impl Driver {
             }
             match answer {
                 Ok(Whereabouts::Here(seen)) => {
+                    self.setbacks.heard_of(&id);
                     let place = self
                         .mailboxes
                         .iter()

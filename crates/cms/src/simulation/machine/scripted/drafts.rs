@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use simcloud::{Action, Fault, RequestRecord};
+use simcloud::RequestRecord;
 
 use super::*;
 use crate::configuration::Upload;
