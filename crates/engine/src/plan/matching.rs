@@ -80,7 +80,7 @@ pub(super) fn match_up<'a>(
     let mut strangers = files_without_row(local, synced, scope);
     strangers.retain(|file| !busy.has_file(file));
     let mut strangers = Strangers::new(strangers, local);
-    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, busy);
+    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, synced, busy);
 
     let mut matched = Matched::default();
     // The surest match first: a file under the very name that a message's delivery gives, left by a delivery that wasn't
@@ -103,8 +103,15 @@ pub(super) fn match_up<'a>(
         rows.filter(|row| !local.files.contains_key(&row.file))
     };
     let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
-    // A draft may have been written anew, into another file.
-    let drafts = gone_rows().filter(|row| row.flags.cloud.contains(Flags::DRAFT));
+    // A draft may have been written anew, into another file, and the cloud may have been told so by a run that was killed.
+    let unread = matched.rows.iter().filter_map(|found| match (&found.here, &found.there) {
+        (Here::Absent(_), There::At(id)) => {
+            let message = cloud.messages.get(id)?;
+            (message.hash.is_none() && !message.blocked).then_some(found.base)
+        }
+        _ => None,
+    });
+    let drafts = gone_rows().chain(unread).filter(|row| row.flags.cloud.contains(Flags::DRAFT));
     matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).collect();
     // One that the cloud is being asked for may have got another id, which is told as a new message.
     let asked_for: HashSet<(ContentHash, UnixSeconds)> = busy
@@ -252,6 +259,11 @@ impl<'a> Strangers<'a> {
         Some(found)
     }
 
+    /// Whether there is a free file that may be the next version of a row's draft.
+    fn has_draft_like(&mut self, row: &Row, known_as: &MessageId, policy: &Policy<'_>) -> bool {
+        self.with_message_id(known_as, policy).iter().any(|file| file.maildir == row.file.maildir)
+    }
+
     /// The free files with that Message-ID.
     fn with_message_id(&mut self, id: &MessageId, policy: &Policy<'_>) -> Vec<FileKey> {
         let Self { local, order, free, by_message_id, .. } = self;
@@ -279,24 +291,42 @@ struct Newcomers<'a> {
     free: HashSet<RemoteId>,
     by_hash: HashMap<ContentHash, Vec<RemoteId>>,
     unread_times: HashSet<UnixSeconds>,
+    /// Whether the content of a draft among them isn't known yet.
+    unread_draft: bool,
 }
 
 impl<'a> Newcomers<'a> {
-    fn new(mut ids: Vec<RemoteId>, cloud: &'a CloudTree, busy: &Busy) -> Self {
+    fn new(mut ids: Vec<RemoteId>, cloud: &'a CloudTree, synced: &SyncedTree, busy: &Busy) -> Self {
         let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
-        let mut unread_times = HashSet::default();
+        let mut newcomers = Self {
+            cloud,
+            order: Vec::new(),
+            free: HashSet::default(),
+            by_hash: HashMap::default(),
+            unread_times: HashSet::default(),
+            unread_draft: false,
+        };
+        ids.retain(|id| !busy.ids.contains(id));
         for id in &ids {
             let Some(message) = cloud.messages.get(id) else { continue };
             match message.hash {
-                Some(hash) if !busy.ids.contains(id) => by_hash.entry(hash).or_default().push(id.clone()),
-                // Also one that is being worked on, or can't be downloaded for now: it can't be told yet whose it is.
-                _ => {
-                    unread_times.insert(message.received);
-                }
+                Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
+                None => newcomers.note_unread(message),
             }
         }
-        ids.retain(|id| !busy.ids.contains(id));
-        Self { cloud, free: ids.iter().cloned().collect(), order: ids, by_hash, unread_times }
+        // One that is being worked on isn't touched, and can't be told yet whose it is all the same.
+        for id in busy.ids.iter().filter(|id| synced.by_remote(id).is_none()) {
+            if let Some(message) = cloud.messages.get(id) {
+                newcomers.note_unread(message);
+            }
+        }
+        Self { free: ids.iter().cloned().collect(), order: ids, by_hash, ..newcomers }
+    }
+
+    /// Notes a message of which nobody can tell yet whose it is, because its content isn't known or is just being changed.
+    fn note_unread(&mut self, message: &CloudMessage) {
+        self.unread_times.insert(message.received);
+        self.unread_draft |= message.flags.contains(Flags::DRAFT) && message.hash.is_none() && !message.blocked;
     }
 
     /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
@@ -316,6 +346,21 @@ impl<'a> Newcomers<'a> {
         let best = best.clone();
         self.free.remove(&best);
         Some(best)
+    }
+
+    /// Gives away the free draft that the cloud has made of a content.
+    fn take_made_of(&mut self, content: &ContentHash, policy: &Policy<'_>) -> Option<RemoteId> {
+        let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
+        let is_it = |id: &&RemoteId| {
+            let message = self.cloud.messages.get(*id).filter(|message| message.flags.contains(Flags::DRAFT));
+            let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else {
+                return false;
+            };
+            policy.uploads.message_id(&hash).as_ref() == Some(&known_as) && may_be_origin(message, content, policy)
+        };
+        let found = self.order.iter().filter(|id| self.free.contains(*id)).find(is_it)?.clone();
+        self.free.remove(&found);
+        Some(found)
     }
 
     fn left(&self) -> Vec<RemoteId> {
@@ -425,12 +470,26 @@ fn find_messages(
             }
         }
     }
-    for ((_, row), message) in rows.iter().zip(&mut messages) {
-        if *message == There::Absent && newcomers.unread_times.contains(&row.received) {
+    for (((_, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
+        if *message != There::Absent {
+            continue;
+        }
+        let edited = edited_draft(row, place, local, policy);
+        if let Some(id) = edited.and_then(|content| newcomers.take_made_of(&content, policy)) {
+            *message = There::At(id);
+        } else if newcomers.unread_times.contains(&row.received) || (edited.is_some() && newcomers.unread_draft) {
             *message = There::Perhaps;
         }
     }
     messages
+}
+
+/// The content that a draft was given here, which the cloud may have been told without our hearing of it.
+fn edited_draft(row: &Row, place: &Here, local: &LocalTree, policy: &Policy<'_>) -> Option<ContentHash> {
+    let Here::At(file) = place else { return None };
+    let is_draft = row.flags.cloud.contains(Flags::DRAFT) && policy.uploads.takes(row.mailbox).drafts;
+    let content = local.files.get(file)?.hash?;
+    (is_draft && content != row.hash).then_some(content)
 }
 
 /// The file that a delivery of this message leaves, if it is there and holds what the message holds: in the Maildir
@@ -577,6 +636,14 @@ fn find_rewritten_drafts(
             }
             Absence::Unexplained => told(content),
         };
+        if newcomers.unread_draft
+            && *absence != Absence::Unexplained
+            && strangers.has_draft_like(row, &known_as, policy)
+        {
+            // A draft that isn't read yet may be what an upload has made of the file.
+            *place = Here::Unreadable;
+            continue;
+        }
         if let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy, fits) {
             *place = Here::At(next);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cms_engine::{
     Absence, Busy, CloudBytes, HashSet, MailboxId, MaildirId, Op, Reason, RemoteId, Row, RowId, Scope, Side, Sides,
-    SyncedTree, UnixSeconds, Word,
+    SyncedTree, Touched, UnixSeconds, Word,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -365,6 +365,11 @@ fn f27_a_message_that_is_being_downloaded_may_be_the_one_that_went() {
         let ids = if blocked { HashSet::default() } else { std::iter::once(id).collect() };
         let busy = Busy { ids, ..Busy::default() };
         assert!(world.plan(&Scope::All, &busy).ops.is_empty());
+        if !blocked {
+            let rows = world.synced.iter().map(|(row, _)| row).collect();
+            let touched = Touched { rows, ..Touched::default() };
+            assert!(world.plan(&Scope::Only(&touched), &busy).ops.is_empty());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cms_engine::{
     Absence, BaseName, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row, Scope,
-    Sides, Takes, UnixSeconds,
+    Sides, Takes, Touched, UnixSeconds,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -307,6 +307,70 @@ fn f19_what_may_have_been_uploaded_already_is_no_other_drafts_next_version() {
     world.vanished.insert(key(1, "d"), Absence::Observed);
     let ops = ops(&world);
     assert!(matches!(ops[..], [Op::DeleteInCloud { .. }, Op::Upload { .. }]), "{ops:?}");
+}
+
+/// A draft of content 5 and a file of content 6 with its Message-ID, which is its next version.
+fn written_anew(absence: Absence) -> World {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "d", 5);
+    for content in [5, 6] {
+        world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<kept@program>"));
+    }
+    put(&mut world, 1, "anew", 6, "DS");
+    world.disk.remove(&key(1, "d"));
+    world.vanished.insert(key(1, "d"), absence);
+    world
+}
+
+#[test]
+fn f19_a_draft_that_is_not_read_yet_may_be_what_an_upload_has_made_of_the_next_version() {
+    let mut world = written_anew(Absence::Observed);
+    world.cloud.insert(RemoteId::new("made"), message(1, 6, "DS"));
+    assert!(matches!(ops(&world)[..], [Op::Fetch { .. }]), "{:?}", ops(&world));
+    let busy = Busy { ids: std::iter::once(RemoteId::new("made")).collect(), ..Busy::default() };
+    let touched = Touched { files: [key(1, "d"), key(1, "anew")].into_iter().collect(), ..Touched::default() };
+    let plan = world.plan(&Scope::Only(&touched), &busy);
+    assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+    world.run();
+    assert_eq!(there(&world), text(&[(1, "DS", 6)]));
+    assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+}
+
+#[test]
+fn f19_a_version_that_an_unheard_update_may_have_told_is_not_uploaded_before_that_is_known() {
+    let mut world = written_anew(Absence::Unexplained);
+    let told = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+    (told.content, told.known, told.revision) = (6, false, 1);
+    assert!(matches!(ops(&world)[..], [Op::Fetch { .. }]), "{:?}", ops(&world));
+    world.run();
+    assert_eq!(there(&world), text(&[(1, "DS", 6)]));
+    assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+}
+
+#[test]
+fn f27_an_unheard_update_is_known_again_under_another_id() {
+    for (rebuilds, has_id) in [(false, true), (true, true), (true, false)] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = rebuilds;
+        draft(&mut world, "d", 5);
+        let file = world.disk.get_mut(&key(1, "d")).unwrap();
+        (file.content, file.inode) = (6, 900);
+        if has_id {
+            world.message_ids.borrow_mut().insert(hash(6), MessageId::new("<kept@program>"));
+        }
+        let [update @ Op::UpdateDraft { .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+        world.effect(update);
+        let updated = world.cloud.remove(&RemoteId::new("d")).unwrap();
+        let known_as = if has_id { MessageId::new("<kept@program>") } else { MessageId::for_upload(&hash(6)) };
+        world.message_ids.borrow_mut().insert(hash(updated.content), known_as);
+        world.cloud.insert(RemoteId::new("renewed"), Message { received: 9, known: false, ..updated });
+        assert!(matches!(ops(&world)[..], [Op::Fetch { .. }]), "{:?}", ops(&world));
+        world.cloud.get_mut(&RemoteId::new("renewed")).unwrap().known = true;
+        assert!(matches!(ops(&world)[..], [Op::Record { row: Some(_), .. }]), "{:?}", ops(&world));
+        world.run();
+        assert_eq!(there(&world), text(&[(1, "DS", 6)]), "{rebuilds} {has_id}");
+        assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+    }
 }
 
 #[test]
