@@ -2,6 +2,7 @@
 
 mod notifications;
 mod sign_in;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ use crate::reply::ReplyBody;
 use crate::server::Options;
 use crate::state::{self, MailboxState, MessageState, StateQuery};
 use crate::throttle::Throttle;
+use crate::webhooks::Webhooks;
 use crate::well_known;
 use crate::writes::{new_message, replace_text};
 
@@ -145,6 +147,7 @@ pub(crate) struct Inner {
     pub(crate) entra: Entra,
     pub(crate) google: Google,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) webhooks: Webhooks,
     generated: AtomicU32,
 }
 
@@ -238,6 +241,7 @@ impl Cloud {
             entra: Entra::new(options.registrations),
             google: Google::new(options.google_clients),
             subscriptions: Subscriptions::default(),
+            webhooks: Webhooks::default(),
             generated: AtomicU32::new(next),
         })))
     }

@@ -33,6 +33,7 @@ use crate::odata::Query;
 use crate::reply::{Answer, Content, End, ReplyBody, error_body};
 use crate::sign_in;
 use crate::throttle::{Account, Refusal, Slot, retry_after};
+use crate::webhooks;
 
 /// A connection that can be told to end with a reset.
 struct Wire {
@@ -181,6 +182,7 @@ pub(crate) async fn respond<B: RequestBody>(
     let mut user = String::new();
     let mut items = Vec::new();
     let (kind, outcome) = match arrival.path.get(..5) {
+        _ if webhooks::is_here(&arrival.path) => webhooks::request(inner, &knobs, &arrival, request, &mut user).await,
         Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, (&mut user, &mut items)).await,
         Some("/api/") => notifications::request(inner, &knobs, &arrival, request, &mut user).await,
         _ => sign_in_request(inner, &knobs, &arrival, request).await,

@@ -121,6 +121,14 @@ pub struct Knobs {
     pub notifications_cut_seed: u64,
     /// How long a subscription to notifications lives while nobody listens.
     pub notifications_idle_seconds: u64,
+    /// Whether change notifications may go to addresses of this machine without https.
+    pub webhooks_to_loopback: bool,
+    /// How long a subscription to change notifications lives at most; 0 for as long as the service lets it.
+    pub webhook_life_seconds: u64,
+    /// How long after a change notification that nobody took it is sent again; the pause doubles with each further one.
+    pub webhook_retry_ms: u64,
+    /// Whether changes are told to nobody at an address of theirs.
+    pub webhooks_lost: bool,
 }
 
 impl Default for Knobs {
@@ -175,6 +183,10 @@ impl Default for Knobs {
             notifications: NotificationService::Retired,
             notifications_cut_seed: 0,
             notifications_idle_seconds: 1800,
+            webhooks_to_loopback: false,
+            webhook_life_seconds: 0,
+            webhook_retry_ms: 1000,
+            webhooks_lost: false,
         }
     }
 }

@@ -53,6 +53,7 @@ mod sign_in;
 mod state;
 mod throttle;
 mod visit;
+mod webhooks;
 mod well_known;
 mod writes;
 
@@ -72,3 +73,4 @@ pub use reply::ReplyBody;
 pub use server::{Options, Server, in_process, serve};
 pub use state::{FolderState, MailboxState, MessageState, StateQuery};
 pub use visit::{VisitError, visit, visit_as};
+pub use webhooks::{LifecycleEvent, WebhookState};

@@ -9,10 +9,16 @@ use crate::faults::Fault;
 use crate::knobs::Knobs;
 use crate::mailbox::AccountMode;
 use crate::reply::Answer;
+use crate::webhooks::LifecycleEvent;
 
 #[derive(Deserialize)]
 struct Mode {
     mode: AccountMode,
+}
+
+#[derive(Deserialize)]
+struct Telling {
+    event: LifecycleEvent,
 }
 
 pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Reply {
@@ -61,6 +67,15 @@ pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Repl
             }
             done()
         }
+        ("GET", ["webhooks"]) => ok(&cloud.webhooks()),
+        ("POST", ["webhooks", "forget"]) => {
+            cloud.forget_webhooks();
+            done()
+        }
+        ("POST", ["webhooks", "tell"]) => order.read::<Telling>().and_then(|telling| {
+            cloud.tell_webhooks(telling.event);
+            done()
+        }),
         _ => return None,
     })
 }

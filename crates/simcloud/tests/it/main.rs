@@ -20,3 +20,4 @@ mod sign_in;
 mod sign_in_page;
 mod strictness;
 mod throttling;
+mod webhooks;
