@@ -19,6 +19,8 @@ mod polls;
 mod properties;
 mod time;
 mod upload;
+mod webhooks;
 
 pub use account::{Account, Options};
 pub use notifications::{NOTIFICATIONS_SCOPE, NotifierOptions, StreamingNotifier};
+pub use webhooks::{NotNotifications, Unanswered, Webhook, WebhookNotifier, WebhookOptions};
