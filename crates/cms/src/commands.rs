@@ -28,6 +28,7 @@ pub mod status;
 pub mod sync;
 pub mod undo;
 pub mod verify;
+mod webhooks;
 
 /// What every command is given.
 #[derive(Clone, Debug)]

@@ -26,6 +26,7 @@ mod locate;
 mod options;
 mod parse;
 mod paths;
+mod push;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,10 @@ pub struct Configuration {
     pub state_dir: PathBuf,
     /// Where the page listens; always a loopback address.
     pub listen: SocketAddr,
+    /// Where the mail service reaches this program, if it does.
+    pub push_url: Option<Url>,
+    /// Where what the service sends there arrives; always a loopback address.
+    pub push_listen: SocketAddr,
     /// The command that gives the key of the token vault; without one it is in the desktop's keyring.
     pub token_key_command: Option<String>,
     /// How long to wait between two looks at a mailbox that doesn't push.
@@ -140,6 +145,8 @@ pub enum Push {
 impl Configuration {
     /// Where the program listens if the file doesn't say.
     pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+    /// Where notifications arrive if the file doesn't say.
+    pub const PUSH_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
     /// How often it polls if the file doesn't say.
     pub const POLL_INTERVAL: Duration = Duration::from_secs(60);
     /// How long it keeps deleted messages if the file doesn't say.

@@ -65,6 +65,7 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
             note(&mut worst, finding)?;
         }
     }
+    super::webhooks::check(&configuration).await?;
     tell_key(&vault.describe_key().await)?;
     accounts.sign_ins.finish().await;
     Ok(worst)

@@ -22,7 +22,8 @@ fn owa_url(account: &Office365AccountConfig) -> Option<Url> {
     account.owa_url.clone().or_else(|| OWA_URL.parse().ok().filter(|_| usual))
 }
 
-fn mailboxes(configuration: &Configuration, account: usize) -> impl Iterator<Item = &MailboxConfig> {
+/// The mailboxes of an account that may be told of.
+pub(super) fn mailboxes(configuration: &Configuration, account: usize) -> impl Iterator<Item = &MailboxConfig> {
     // Of somebody else's mailbox the service tells the user nothing.
     let told = |mailbox: &MailboxConfig| mailbox.push != Push::Poll && mailbox.owner.is_none();
     configuration.mailboxes.iter().filter(move |mailbox| mailbox.account == account && told(mailbox))
@@ -36,7 +37,9 @@ fn insists(configuration: &Configuration, account: usize) -> bool {
 /// can't have, nobody is to see another question, or to need an administrator.
 pub(super) fn scopes(configuration: &Configuration, account: &Office365AccountConfig) -> Vec<Vec<String>> {
     let at = configuration.accounts.iter().position(|other| other == account);
-    let wanted = at.is_some_and(|at| insists(configuration, at)) && owa_url(account).is_some();
+    // Where notifications come to an address of one's own, nobody asks for others.
+    let streams = configuration.push_url.is_none();
+    let wanted = streams && at.is_some_and(|at| insists(configuration, at)) && owa_url(account).is_some();
     if wanted { vec![vec![NOTIFICATIONS_SCOPE.to_owned()]] } else { Vec::new() }
 }
 

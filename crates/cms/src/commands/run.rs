@@ -3,6 +3,7 @@
 use cms_auth::Patience;
 
 use super::setup::{self, Manner, Run};
+use super::webhooks::Webhooks;
 use super::{Context, Ended, pushing};
 use crate::problem::Problem;
 
@@ -11,10 +12,19 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
     let manner = Manner::of(context, "run", Patience::Forever);
     let accounts = setup::accounts(&configuration, Some(&setup::vault(&configuration)), manner)?;
-    let push = pushing::sources(&configuration, &accounts)?;
+    let (webhooks, push) = match &configuration.push_url {
+        Some(url) => {
+            let (webhooks, push) = Webhooks::open(&configuration, &accounts, url);
+            (Some(webhooks), push)
+        }
+        None => (None, pushing::sources(&configuration, &accounts)?),
+    };
     let mut setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
     setup.push = push;
     let ran = setup::open(setup)?.run(false, &context.stop).await;
+    if let Some(webhooks) = webhooks {
+        webhooks.finish().await;
+    }
     accounts.sign_ins.finish().await;
     let summary = ran?;
     tracing::info!("Stopped ({summary})");

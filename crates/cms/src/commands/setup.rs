@@ -25,6 +25,8 @@ pub(super) struct Accounts {
     /// The clients, in the order of the configuration, then those for mailboxes of others'. They sign in when they are first
     /// asked for something.
     pub(super) clients: Vec<Arc<dyn CloudAccount>>,
+    /// Those of the accounts that sign in, as what they are.
+    pub(super) graph: Vec<Arc<office365::Account>>,
     /// Which clients are for mailboxes of others': the account that signs in, and the owner.
     owners: Vec<(usize, String)>,
     /// Their sign-ins, in the same order.
@@ -78,10 +80,13 @@ pub(super) fn accounts(
     manner: Manner,
 ) -> Result<Accounts, Problem> {
     let mut sources = Vec::new();
-    let mut clients = Vec::new();
+    let mut clients: Vec<Arc<dyn CloudAccount>> = Vec::new();
+    let mut graph = Vec::new();
     for account in &configuration.accounts {
         let source = source(configuration, account, vault.cloned(), manner.patience)?;
-        clients.push(client(account, None, &source)?);
+        let client = client(account, None, &source)?;
+        clients.push(client.clone());
+        graph.push(client);
         sources.push(source);
     }
     // The service's limits are each mailbox's own, so each has a client of its own.
@@ -100,7 +105,7 @@ pub(super) fn accounts(
         daemon: manner.patience == Patience::Forever,
         invitation: manner.invitation,
     });
-    Ok(Accounts { clients, owners, sources, sign_ins })
+    Ok(Accounts { clients, graph, owners, sources, sign_ins })
 }
 
 /// The vault of a configuration. Nothing is opened yet.
@@ -197,7 +202,7 @@ fn client(
     account: &Office365AccountConfig,
     owner: Option<&String>,
     source: &TokenSource,
-) -> Result<Arc<dyn CloudAccount>, Problem> {
+) -> Result<Arc<office365::Account>, Problem> {
     let graph_url = account.graph_url.clone().unwrap_or_else(|| account.cloud.graph_url());
     let mut options = office365::Options::new(graph_url);
     options.user.clone_from(&account.user);

@@ -33,10 +33,22 @@ pub(super) fn checked(file: &Path, evaluated: Evaluated) -> Result<Configuration
         // A Maildir that is the root of the file system was refused when it was declared.
         None => first.path.parent().unwrap_or(Path::new("/")).join(".cms"),
     };
+    let listen = options.listen.unwrap_or(Configuration::LISTEN);
+    let push_listen = match options.push_listen {
+        Some((address, position)) if address.port() == listen.port() && address.port() != 0 => {
+            return Err(Refusal::new(format!("`cfg.push_listen` has the port of the page, {}", address.port()))
+                .hint("write another port; the page is nobody's but yours")
+                .positioned(position));
+        }
+        Some((address, _)) => address,
+        None => Configuration::PUSH_LISTEN,
+    };
     Ok(Configuration {
         file: file.to_owned(),
         state_dir,
-        listen: options.listen.unwrap_or(Configuration::LISTEN),
+        listen,
+        push_url: options.push_url,
+        push_listen,
         token_key_command: options.token_key_command,
         poll_interval: options.poll_interval.unwrap_or(Configuration::POLL_INTERVAL),
         keep_deleted_days: options.keep_deleted_days.unwrap_or(Configuration::KEEP_DELETED_DAYS),

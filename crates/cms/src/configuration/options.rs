@@ -5,18 +5,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use starlark::values::{OwnedFrozenValue, Value};
+use url::Url;
 
 use super::error::{ConfigurationError, Position, Refusal};
 use super::functions::describe;
 use super::language::Setting;
 use super::parse;
 use super::paths::Surroundings;
+use super::push;
 
 /// Every option there is.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 10] = [
     "direct_message",
     "state_dir",
     "listen",
+    "push_url",
+    "push_listen",
     "token_key_command",
     "poll_interval",
     "keep_deleted",
@@ -30,6 +34,8 @@ pub(super) struct Options {
     pub(super) direct_message: Option<(OwnedFrozenValue, Position)>,
     pub(super) state_dir: Option<(PathBuf, Position)>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) push_url: Option<Url>,
+    pub(super) push_listen: Option<(SocketAddr, Position)>,
     pub(super) token_key_command: Option<String>,
     pub(super) poll_interval: Option<Duration>,
     pub(super) keep_deleted_days: Option<u32>,
@@ -60,6 +66,13 @@ impl Options {
                 }
                 "listen" => {
                     options.listen = Some(text("listen", value).and_then(parse::listen_address).map_err(located)?);
+                }
+                "push_url" => {
+                    options.push_url = Some(text("push_url", value).and_then(push::push_url).map_err(located)?);
+                }
+                "push_listen" => {
+                    let address = text("push_listen", value).and_then(parse::listen_address).map_err(located)?;
+                    options.push_listen = Some((address, position));
                 }
                 "token_key_command" => {
                     options.token_key_command = Some(text("token_key_command", value).map_err(located)?.to_owned());

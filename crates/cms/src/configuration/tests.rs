@@ -76,6 +76,7 @@ fn two_lines_are_a_configuration() {
     );
     assert_eq!(configuration.state_dir, Path::new("/home/user/mail/.cms"));
     assert_eq!(configuration.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((&configuration.push_url, configuration.push_listen), (&None, Configuration::PUSH_LISTEN));
     assert_eq!(configuration.poll_interval, Duration::from_secs(60));
     assert_eq!(configuration.keep_deleted_days, 14);
     assert_eq!(configuration.max_deletions, None);
@@ -105,6 +106,8 @@ Office365("/Inbox/Lists/rust/", account = account, delete_action = "purge", push
 
 cfg.state_dir = "~/.local/state/cms"
 cfg.listen = "localhost:8081"
+cfg.push_url = "https://mail.example.org/cms"
+cfg.push_listen = "localhost:9000"
 cfg.poll_interval = "5min"
 cfg.keep_deleted = 30
 cfg.max_deletions = 7
@@ -129,6 +132,8 @@ cfg.on_change = "notmuch new"
     );
     assert_eq!(configuration.state_dir, Path::new("/home/user/.local/state/cms"));
     assert_eq!(configuration.listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(configuration.push_url.unwrap().as_str(), "https://mail.example.org/cms");
+    assert_eq!(configuration.push_listen.to_string(), "127.0.0.1:9000");
     assert_eq!(configuration.poll_interval, Duration::from_secs(300));
     assert_eq!(configuration.keep_deleted_days, 30);
     assert_eq!(configuration.max_deletions, Some(7));
@@ -197,8 +202,8 @@ fn unknown_options() {
     );
     refused_after(
         "cfg.x = 3",
-        "cms.cfg:3:1: `cfg.x` is not known\nhint: the options are `direct_message`, `state_dir`, `listen`, `token_key_command`, \
-         `poll_interval`, `keep_deleted`, `max_deletions`, `on_change`",
+        "cms.cfg:3:1: `cfg.x` is not known\nhint: the options are `direct_message`, `state_dir`, `listen`, `push_url`, \
+         `push_listen`, `token_key_command`, `poll_interval`, `keep_deleted`, `max_deletions`, `on_change`",
     );
     refused_after(
         "def f():\n    cfg.listen = 'localhost:1'\nf()",
@@ -329,6 +334,10 @@ fn addresses_that_would_give_secrets_away() {
     refused_after(
         "cfg.listen = '0.0.0.0:8080'",
         "cms.cfg:3:14: `0.0.0.0:8080` could be reached from other machines\nhint: write `127.0.0.1:8080`",
+    );
+    refused_after(
+        "cfg.push_listen = '127.0.0.1:8080'",
+        "cms.cfg:3:19: `cfg.push_listen` has the port of the page, 8080\nhint: write another port; the page is nobody's but yours",
     );
 }
 

@@ -18,7 +18,7 @@ pub struct Holder {
 
 impl Holder {
     /// Finds who listens on `address`, as far as we may know: other users' processes don't show what they hold.
-    pub(super) fn of(address: SocketAddr) -> Option<Self> {
+    pub(crate) fn of(address: SocketAddr) -> Option<Self> {
         let inodes: Vec<String> = sockets::list()
             .iter()
             .filter(|socket| socket.listens && socket.local.port() == address.port())

@@ -45,4 +45,5 @@ mod stories;
 mod undo;
 mod uploads;
 mod verify;
+mod webhooks;
 mod world;

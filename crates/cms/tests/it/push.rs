@@ -36,7 +36,7 @@ cfg.poll_interval = "1h"
 
 impl World {
     /// How many rounds of polling a folder had.
-    fn rounds(&self, folder: &str) -> usize {
+    pub(crate) fn rounds(&self, folder: &str) -> usize {
         let id = self.cloud.folder_id("", folder).unwrap();
         let is_its = |target: &str| target.contains(&id) || target.contains(&id.replace('=', "%3D"));
         let requests = self.cloud.requests(0);
@@ -46,7 +46,7 @@ impl World {
 
     /// A message comes, and is here before anybody asks for it.
     #[track_caller]
-    fn is_told_of(&self, folder: &str, maildir: &str, subject: &str) {
+    pub(crate) fn is_told_of(&self, folder: &str, maildir: &str, subject: &str) {
         self.receive(folder, subject);
         wait_for(&format!("`{subject}` is here"), || self.files_of(maildir, subject).len() == 1);
     }
