@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
-use simcloud::{Knobs, LifecycleEvent, NotificationService, Options};
+use simcloud::{Action, Fault, Knobs, LifecycleEvent, NotificationService, Options};
 
 use crate::world::{Running, USER, World, wait_for};
 
@@ -209,6 +209,8 @@ fn a_subscription_that_the_service_forgot_is_made_anew() {
     let knobs = Knobs { webhooks_to_loopback: true, webhook_life_seconds: 8, ..Knobs::calm() };
     let told = told_with(knobs);
     let daemon = told.listening();
+    // What was told is found, so that nobody looks a second time for it.
+    told.both_are_told_of("first");
     let first = told.ids();
     told.cloud.forget_webhooks();
     let untold = told.receive("Inbox", "untold");
@@ -237,6 +239,7 @@ fn what_the_service_missed_is_looked_for() {
 fn a_subscription_that_was_removed_is_made_anew() {
     let told = told();
     let daemon = told.listening();
+    told.both_are_told_of("first");
     let first = told.ids();
     told.cloud.turn(|knobs| knobs.webhooks_lost = true);
     told.receive("Inbox", "untold");
@@ -294,6 +297,53 @@ fn where_the_address_leads_elsewhere_mail_is_polled_for() {
     for words in ["ValidationError", "see that http://127.0.0.1:", "leads here", "trying again"] {
         assert!(stopped.stderr.contains(words), "{words}: {}", stopped.stderr);
     }
+}
+
+/// Passes on what comes to a port, as a proxy does. It ends with the test.
+fn proxy(from: u16, to: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).unwrap();
+    std::thread::spawn(move || {
+        while let Ok((outside, _)) = listener.accept() {
+            let inside = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            for (mut reads, mut writes) in
+                [(outside.try_clone().unwrap(), inside.try_clone().unwrap()), (inside, outside)]
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut reads, &mut writes);
+                    let _ = writes.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn an_address_that_leads_here_later_is_found_out() {
+    let told = told();
+    let outside = free_port();
+    told.configure_with("auto", outside, "1h");
+    let daemon = told.daemon();
+    daemon.wait_for_line("there are no notifications of changes");
+    proxy(outside, told.port);
+    daemon.wait_for_line(LISTENS);
+    told.both_are_told_of("by the proxy");
+    assert!(daemon.stop().status.success());
+    assert_eq!(told.cloud.webhooks(), []);
+    told.assert_lawful();
+}
+
+#[test]
+fn a_service_that_is_out_of_order_is_asked_again() {
+    let told = told();
+    told.cloud.inject(Fault::always("webhook", Action::status(503)));
+    let daemon = told.daemon();
+    wait_for("it was asked more than once", || told.asked("webhook") > 2);
+    told.cloud.clear_faults();
+    daemon.wait_for_line(LISTENS);
+    told.both_are_told_of("after that");
+    assert!(!daemon.stderr().contains("there are no notifications"), "{}", daemon.stderr());
+    assert!(daemon.stop().status.success());
+    told.assert_lawful();
 }
 
 #[test]
