@@ -346,6 +346,34 @@ fn a_service_that_is_out_of_order_is_asked_again() {
     told.assert_lawful();
 }
 
+/// However long that takes.
+#[test]
+fn while_nothing_is_told_polls_come_as_often_as_without() {
+    let told = told_with(Knobs { webhooks_to_loopback: true, webhook_life_seconds: 8, ..Knobs::calm() });
+    let daemon = told.listening();
+    told.both_are_told_of("first");
+    told.cloud.inject(Fault::always("webhook", Action::Garbage));
+    told.cloud.forget_webhooks();
+    for subject in ["second", "third"] {
+        told.both_are_told_of(subject);
+    }
+    assert_eq!(told.cloud.webhooks(), []);
+    assert!(daemon.stop().status.success());
+    told.assert_lawful();
+}
+
+/// The subscriptions end by themselves.
+#[test]
+fn a_stop_does_not_wait_for_a_service_that_is_silent() {
+    let told = told();
+    let daemon = told.listening();
+    told.cloud.inject(Fault::always("webhook", Action::Hang));
+    let stopped = daemon.stop();
+    assert!(stopped.status.success(), "{}", stopped.stderr);
+    assert!(!stopped.stderr.contains("in the middle of the work"), "{}", stopped.stderr);
+    assert_eq!(told.cloud.webhooks().len(), 2);
+}
+
 #[test]
 fn where_nobody_can_listen_mail_is_polled_for() {
     let told = told();
