@@ -346,13 +346,12 @@ fn a_service_that_is_out_of_order_is_asked_again() {
     told.assert_lawful();
 }
 
-/// However long that takes.
-#[test]
-fn while_nothing_is_told_polls_come_as_often_as_without() {
+/// The service forgets all, and fails in such a way from then on. Mail is here as soon as without it, however long that takes.
+fn nothing_is_told_after(failure: Action) {
     let told = told_with(Knobs { webhooks_to_loopback: true, webhook_life_seconds: 8, ..Knobs::calm() });
     let daemon = told.listening();
     told.both_are_told_of("first");
-    told.cloud.inject(Fault::always("webhook", Action::Garbage));
+    told.cloud.inject(Fault::always("webhook", failure));
     told.cloud.forget_webhooks();
     for subject in ["second", "third"] {
         told.both_are_told_of(subject);
@@ -360,6 +359,16 @@ fn while_nothing_is_told_polls_come_as_often_as_without() {
     assert_eq!(told.cloud.webhooks(), []);
     assert!(daemon.stop().status.success());
     told.assert_lawful();
+}
+
+#[test]
+fn while_nothing_is_told_polls_come_as_often_as_without() {
+    nothing_is_told_after(Action::Garbage);
+}
+
+#[test]
+fn where_nothing_is_told_any_more_polls_come_as_often_as_without() {
+    nothing_is_told_after(Action::status(403));
 }
 
 /// The subscriptions end by themselves.

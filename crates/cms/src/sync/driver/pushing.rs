@@ -163,12 +163,12 @@ impl Driver {
 
     /// Leaves a source alone that tells nothing.
     fn tells_nothing(&mut self, at: usize, reason: &str) {
+        self.tells_nothing_now(at);
         let (now, seconds) = (self.now(), self.poll_interval.as_secs());
         let Some(source) = self.pushing.sources.get_mut(at) else { return };
         if let Some((_, task)) = source.listening.take() {
             task.abort();
         }
-        source.hears = false;
         let insists = source.setup.insists;
         let pause = if insists {
             FIRST_PAUSE.saturating_mul(1 << source.refusals.min(8)).min(LONGEST_PAUSE)
