@@ -39,6 +39,17 @@ pub trait CloudAccount: Send + Sync {
     /// protocol says a whole one ends. Costs memory for one chunk, whatever the message's size.
     async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError>;
 
+    /// Fetches several small messages as [`CloudAccount::fetch`] does one, in fewer requests where the cloud can
+    /// ([`Capabilities::together`]). Answers in the order of `wanted`, one for each; none for one that has to be fetched
+    /// alone. Costs memory for all that comes in one request.
+    async fn fetch_together(&self, wanted: &mut [Wanted<'_>]) -> Vec<Option<Result<u64, CloudError>>> {
+        let mut results = Vec::with_capacity(wanted.len());
+        for Wanted { id, sink } in wanted {
+            results.push(Some(self.fetch(id, *sink).await));
+        }
+        results
+    }
+
     /// Makes changes, each message's own independently of the others. Answers in the order of `ops`, one for each.
     ///
     /// Several changes to one message are made in the order in which they stand.
@@ -109,6 +120,27 @@ pub trait MimeSink: Send {
     fn write(&mut self, chunk: &[u8]) -> io::Result<()>;
 }
 
+/// One of several messages that are fetched together.
+pub struct Wanted<'a> {
+    /// Which message.
+    pub id: &'a RemoteId,
+    /// Where its bytes go.
+    pub sink: &'a mut dyn MimeSink,
+}
+
+/// Which messages it pays to fetch in one request, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// How many messages at most.
+    pub most: usize,
+    /// How many such requests run at a time. It pays to fetch messages together only where more wait than that.
+    pub at_a_time: usize,
+    /// The largest that is small, by its [`Seen::size`].
+    pub longest_bytes: u64,
+    /// How many bytes at most in all, by the same.
+    pub most_bytes: u64,
+}
+
 /// What a cloud can store and do.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
@@ -123,6 +155,8 @@ pub struct Capabilities {
     /// How much time must lie between two polls of one mailbox for each mailbox of the account, so that polls use up only
     /// a part of what the service takes.
     pub poll_cost: Duration,
+    /// How messages are fetched together; nothing where the cloud can't.
+    pub together: Option<Together>,
 }
 
 /// What becomes of messages that are given to a cloud.
@@ -254,6 +288,8 @@ pub struct Seen {
     pub received: Option<UnixSeconds>,
     /// Drafts only: changes when the draft's content may have changed.
     pub revision: Option<String>,
+    /// About how many bytes the message has, if told. A hint: what is fetched may be shorter or longer.
+    pub size: Option<u64>,
 }
 
 /// Where a message is now.

@@ -38,6 +38,15 @@ impl Source {
         }
     }
 
+    /// How many bytes [`Source::wire`] gives, where that can be told; of a file before its line ends are made CRLF.
+    pub(crate) fn size(&self, generator: &Generator) -> Option<u64> {
+        match self {
+            Self::Generated(index) => Some(generator.mime(*index).len() as u64),
+            Self::File(path) => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
+            Self::Stored(bytes) => Some(bytes.len() as u64),
+        }
+    }
+
     /// What a listing tells; the preview only `with_body`.
     pub(crate) fn summary(&self, generator: &Generator, with_body: bool) -> Summary {
         let bytes = if with_body { self.wire(generator) } else { self.head(generator) };
@@ -81,7 +90,6 @@ pub(crate) struct Summary {
     pub(crate) has_attachments: bool,
     pub(crate) preview: String,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) size: usize,
 }
 
 impl Summary {
@@ -112,7 +120,6 @@ impl Summary {
             has_attachments: get("Content-Type")
                 .is_some_and(|kind| kind.to_ascii_lowercase().contains("multipart/mixed")),
             preview,
-            size: bytes.len(),
             headers,
         }
     }

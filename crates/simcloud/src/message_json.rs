@@ -155,9 +155,8 @@ pub(crate) fn push(
     shape: &Shape,
     head: Head<'_>,
 ) {
-    let textual = shape.fields & TEXTUAL != 0 || shape.expand.iter().any(|id| id == "Integer 0xe08");
-    let summary = if textual {
-        message.source.summary(generator, shape.fields & BODILY != 0 || shape.fields & TEXTUAL == 0)
+    let summary = if shape.fields & TEXTUAL != 0 {
+        message.source.summary(generator, shape.fields & BODILY != 0)
     } else {
         Summary::default()
     };
@@ -181,7 +180,7 @@ pub(crate) fn push(
             push_field(out, mailbox, message, &summary, &key, name, shape.immutable);
         }
     }
-    push_properties(out, message, &summary, &shape.expand);
+    push_properties(out, generator, message, &shape.expand);
     out.push('}');
 }
 
@@ -280,14 +279,15 @@ fn push_field(
     }
 }
 
-fn push_properties(out: &mut String, message: &Message, summary: &Summary, ids: &[String]) {
+fn push_properties(out: &mut String, generator: &Generator, message: &Message, ids: &[String]) {
     let mut first = true;
     for id in ids {
         let value = match id.as_str() {
             "Integer 0xe07" => {
                 Some((u32::from(message.is_read) | u32::from(message.is_draft) << 3 | 0x400).to_string())
             }
-            "Integer 0xe08" => Some((summary.size + 2048).to_string()),
+            // What the mailbox spends on a message is more than the message, and not told of one that can't be read.
+            "Integer 0xe08" => message.source.size(generator).map(|size| (size + 2048).to_string()),
             other => message.properties.get(other).cloned(),
         };
         if let Some(value) = value {

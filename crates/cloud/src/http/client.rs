@@ -79,6 +79,8 @@ pub(crate) struct Call {
     pub(crate) slots: usize,
     /// How many requests the service counts it as.
     pub(crate) cost: usize,
+    /// An answer in JSON of more bytes makes no sense.
+    pub(crate) longest_answer: usize,
     /// As what it was sent.
     pub(crate) sent: Sent,
 }
@@ -94,6 +96,7 @@ impl Call {
             urgency: Urgency::Urgent,
             slots: 1,
             cost: 1,
+            longest_answer: LARGEST_JSON_BYTES,
             sent: Sent::default(),
         }
     }
@@ -116,7 +119,22 @@ impl Call {
 pub(crate) struct Answer {
     pub(crate) response: reqwest::Response,
     pub(crate) token: AccessToken,
-    _permit: Permit,
+    permit: Permit,
+}
+
+/// A successful answer that was read as JSON. The place in the gate is kept until it is dropped.
+pub(crate) struct JsonAnswer {
+    /// `Value::Null` where there is none.
+    pub(crate) body: Value,
+    pub(crate) token: AccessToken,
+    permit: Permit,
+}
+
+impl JsonAnswer {
+    /// What it holds tells that too many requests were in flight.
+    pub(crate) fn tells_of_crowd(&self) {
+        self.permit.refused();
+    }
 }
 
 /// A request that failed, and the token that it carried if it came that far.
@@ -169,7 +187,7 @@ impl Http {
         call.sent.answered(status.as_u16());
         if status.is_success() {
             permit.succeeded();
-            return Ok(Answer { response, token, _permit: permit });
+            return Ok(Answer { response, token, permit });
         }
         let mut body = Vec::new();
         // The status has been said; a body that breaks off doesn't unsay it.
@@ -190,14 +208,14 @@ impl Http {
     ///
     /// An answer without a body is `Value::Null`.
     pub(crate) async fn json(&self, call: &Call) -> Result<Value, Failure> {
-        self.json_with_token(call).await.map(|(value, _)| value)
+        self.json_answer(call).await.map(|answer| answer.body)
     }
 
-    /// The same, with the token that the request carried.
-    pub(crate) async fn json_with_token(&self, call: &Call) -> Result<(Value, AccessToken), Failure> {
+    /// The same, with the token that the request carried and the place that it has.
+    pub(crate) async fn json_answer(&self, call: &Call) -> Result<JsonAnswer, Failure> {
         let mut retries = Retries::new(self);
         loop {
-            let (failure, token) = match self.json_once(call).await {
+            let (failure, token) = match self.json_answer_once(call).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -207,17 +225,22 @@ impl Http {
 
     /// Makes the request once and reads its answer as JSON.
     pub(crate) async fn json_once(&self, call: &Call) -> Result<(Value, AccessToken), Failed> {
-        let Answer { mut response, token, _permit } = self.attempt(call).await?;
+        self.json_answer_once(call).await.map(|answer| (answer.body, answer.token))
+    }
+
+    /// The same, with the place that it has.
+    pub(crate) async fn json_answer_once(&self, call: &Call) -> Result<JsonAnswer, Failed> {
+        let Answer { mut response, token, permit } = self.attempt(call).await?;
         let failed = |failure| (failure, Some(token.clone()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.into()))? {
             body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_JSON_BYTES {
+            if body.len() > call.longest_answer {
                 return Err(failed(Failure::Senseless("an answer has no end".to_owned())));
             }
         }
         if body.is_empty() {
-            return Ok((Value::Null, token));
+            return Ok(JsonAnswer { body: Value::Null, token, permit });
         }
         let value: Value = serde_json::from_slice(&body)
             .map_err(|_| failed(Failure::Senseless("an answer isn't JSON; a proxy may be in between".to_owned())))?;
@@ -225,7 +248,7 @@ impl Http {
             let error = ServiceError::read(response.status().as_u16(), response.headers(), &body, SystemTime::now());
             return Err(failed(Failure::Senseless(format!("an error in an answer that says success: {error}"))));
         }
-        Ok((value, token))
+        Ok(JsonAnswer { body: value, token, permit })
     }
 
     /// Waits for a place in the gate, for the pause that the service asked for, and for room in the budget.

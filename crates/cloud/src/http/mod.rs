@@ -13,7 +13,7 @@ mod retries;
 mod root;
 mod transport;
 
-pub(crate) use client::{Answer, Call, Http, HttpOptions};
+pub(crate) use client::{Answer, Call, Failed, Http, HttpOptions, JsonAnswer};
 pub(crate) use failure::{Failure, ServiceError, challenged_claims};
 pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};

@@ -11,10 +11,11 @@ use cms_auth::AccessTokens;
 use cms_engine::{Flags, RemoteId, UnixSeconds};
 use url::Url;
 
+use super::fetch_together::Downloads;
 use super::polls::Polls;
 use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Wanted, Whereabouts,
 };
 use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport, service_root};
 
@@ -46,6 +47,8 @@ pub struct Options {
     /// How many requests the service takes in ten minutes. Of those, one in a hundred is never made, and downloads leave
     /// two more in a hundred to changes and polls.
     pub rate_limit: u32,
+    /// How many requests the service serves at a time.
+    pub parallel: usize,
     /// When to try again.
     pub retry: RetryPolicy,
     /// How long silence is taken for work.
@@ -67,6 +70,7 @@ impl Options {
             graph_url,
             page_size: 500,
             rate_limit: RATE_LIMIT,
+            parallel: PARALLEL,
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             transport: None,
@@ -97,6 +101,7 @@ pub struct Account {
     /// Whether the account turned out not to take messages other than drafts.
     pub(super) cannot_import: AtomicBool,
     pub(super) polls: Polls,
+    pub(super) together: Downloads,
     pub(super) well_known: Mutex<HashMap<&'static str, FolderId>>,
     pub(super) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
 }
@@ -116,7 +121,7 @@ impl Account {
         let rate_limit = usize::try_from(options.rate_limit.max(1)).unwrap_or(usize::MAX);
         let http = HttpOptions {
             policy: options.retry,
-            parallel: PARALLEL,
+            parallel: options.parallel,
             budget: (rate_limit - rate_limit / 100, RATE_WINDOW),
             reserve: rate_limit / 50,
             random: options.random,
@@ -136,6 +141,7 @@ impl Account {
             cannot_purge: AtomicBool::new(false),
             cannot_import: AtomicBool::new(false),
             polls: Polls::default(),
+            together: Downloads::new(options.parallel),
             well_known: Mutex::default(),
             now: options.now,
         })
@@ -206,6 +212,7 @@ impl CloudAccount for Account {
             exclusive_flags: Flags::REPLIED | Flags::PASSED,
             uploads: self.uploads(),
             poll_cost: RATE_WINDOW * POLL_SHARE / RATE_LIMIT,
+            together: Some(self.together.now()),
         }
     }
 
@@ -245,6 +252,10 @@ impl CloudAccount for Account {
 
     async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError> {
         self.fetch_mime(id, sink).await
+    }
+
+    async fn fetch_together(&self, wanted: &mut [Wanted<'_>]) -> Vec<Option<Result<u64, CloudError>>> {
+        self.fetch_all(wanted).await
     }
 
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {

@@ -14,7 +14,9 @@ use serde_json::{Map, Value, json};
 use super::Account;
 use super::account::IMMUTABLE;
 use crate::exchange::{self, Exchange, Sent};
-use crate::http::{Call, Failure, History, ServiceError, Verdict, challenged_claims, not_accepted};
+use crate::http::{
+    Call, Failed, Failure, History, JsonAnswer, ServiceError, Urgency, Verdict, challenged_claims, not_accepted,
+};
 
 /// The service takes no more in one batch (JSON batching documentation).
 pub(super) const LARGEST_BATCH: usize = 20;
@@ -52,7 +54,8 @@ pub(super) enum Linked {
 pub(super) struct ItemAnswer {
     pub(super) status: u16,
     headers: Map<String, Value>,
-    pub(super) body: Value,
+    /// JSON, or bytes as base64.
+    body: Value,
 }
 
 /// What came of a batch.
@@ -151,6 +154,26 @@ impl Account {
         group: &[usize],
         linked: Linked,
     ) -> Result<BatchAnswer, Failure> {
+        let call = self.batch_call(items, group, linked);
+        let answer = self.http.json_answer(&call).await?;
+        Ok(Self::read_batch(answer, group.len(), call.sent))
+    }
+
+    /// Sends a batch of downloads, once. Its answer may not be longer than so many bytes.
+    pub(super) async fn run_downloads(
+        &self,
+        items: &[Item],
+        group: &[usize],
+        longest_answer: usize,
+    ) -> Result<BatchAnswer, Failed> {
+        let mut call = self.batch_call(items, group, Linked::Chained);
+        call.urgency = Urgency::Bulk;
+        call.longest_answer = longest_answer;
+        let answer = self.http.json_answer_once(&call).await?;
+        Ok(Self::read_batch(answer, group.len(), call.sent))
+    }
+
+    fn batch_call(&self, items: &[Item], group: &[usize], linked: Linked) -> Call {
         let mut requests = Vec::with_capacity(group.len());
         for (position, index) in group.iter().enumerate() {
             let item = &items[*index];
@@ -173,8 +196,15 @@ impl Account {
             Linked::Chained => 1,
             Linked::Not => group.len(),
         };
-        let (body, token) = self.http.json_with_token(&call).await?;
-        Ok(BatchAnswer { items: match_answers(body, group.len()), token, sent: call.sent })
+        call
+    }
+
+    fn read_batch(mut answer: JsonAnswer, count: usize, sent: Sent) -> BatchAnswer {
+        let items = match_answers(answer.body.take(), count);
+        if items.iter().flatten().any(|item| item.status == 429 && item.error().is_for_concurrency()) {
+            answer.tells_of_crowd();
+        }
+        BatchAnswer { items, token: answer.token, sent }
     }
 
     /// Notes what a batch brought, and says how long to wait before what is still open is sent again.
@@ -218,7 +248,7 @@ impl Account {
             let status = Some(answer.status);
             items[*index].note(|message| Exchange { status, ..sent.exchange(Some(message), None) });
             if (200..300).contains(&answer.status) {
-                standing.settled = Some(Ok(answer.body));
+                standing.settled = Some(Ok(answer.into_json()));
                 continue;
             }
             let failure = Failure::Status(answer.error());
@@ -255,15 +285,31 @@ impl Account {
 }
 
 impl ItemAnswer {
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))
+    }
+
+    /// The body as JSON.
+    pub(super) fn into_json(self) -> Value {
+        match self.body {
+            Value::String(text) => decode_body(&text),
+            body => body,
+        }
+    }
+
+    /// The bytes of a body that isn't JSON.
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        BASE64_STANDARD.decode(self.body.as_str()?).ok()
+    }
+
     pub(super) fn error(&self) -> ServiceError {
-        let header = |name: &str| {
-            let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-            value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))
-        };
+        let decoded = self.body.as_str().map(decode_body);
+        let header = |name: &str| self.header(name);
         let (request_id, retry_after) = (header("request-id"), header("Retry-After"));
         let error = ServiceError::from_json(
             self.status,
-            &self.body,
+            decoded.as_ref().unwrap_or(&self.body),
             request_id.as_deref(),
             retry_after.as_deref(),
             SystemTime::now(),
@@ -306,7 +352,7 @@ fn pack(items: &[Item], open: &[usize], linked: Linked) -> Vec<Vec<usize>> {
 }
 
 /// Puts a batch's answers in the order of its requests. Ids are compared without regard to case.
-fn match_answers(mut body: Value, count: usize) -> Vec<Option<ItemAnswer>> {
+pub(super) fn match_answers(mut body: Value, count: usize) -> Vec<Option<ItemAnswer>> {
     let mut answers: Vec<Option<ItemAnswer>> = (0..count).map(|_| None).collect();
     let Some(Value::Array(responses)) = body.get_mut("responses").map(Value::take) else { return answers };
     for mut response in responses {
@@ -322,11 +368,7 @@ fn match_answers(mut body: Value, count: usize) -> Vec<Option<ItemAnswer>> {
             Some(Value::Object(headers)) => headers,
             _ => Map::new(),
         };
-        let body = match response.get_mut("body").map(Value::take) {
-            Some(Value::String(text)) => decode_body(&text),
-            Some(body) => body,
-            None => Value::Null,
-        };
+        let body = response.get_mut("body").map(Value::take).unwrap_or_default();
         *slot = Some(ItemAnswer { status, headers, body });
     }
     answers
@@ -361,6 +403,23 @@ mod tests {
         let error = answers[0].as_ref().unwrap().error();
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
         assert!(error.is("ApplicationThrottled"));
+    }
+
+    #[test]
+    fn bytes_come_as_base64_and_so_may_json() {
+        let body = json!({"responses": [
+            {"id": "1", "status": 200, "body": BASE64_STANDARD.encode("From: a\r\n\r\n")},
+            {"id": "2", "status": 200, "body": BASE64_STANDARD.encode("{\"value\":[]}")},
+            {"id": "3", "status": 200, "body": "no base64"},
+            {"id": "4", "status": 404, "body": BASE64_STANDARD.encode("{\"error\":{\"code\":\"ErrorItemNotFound\"}}")},
+        ]});
+        let mut answers = match_answers(body, 4).into_iter().flatten();
+        let mut next = || answers.next().unwrap();
+        assert_eq!(next().bytes().unwrap(), b"From: a\r\n\r\n");
+        assert_eq!(next().into_json(), json!({"value": []}));
+        let neither = next();
+        assert_eq!((neither.bytes(), neither.into_json()), (None, Value::Null));
+        assert!(next().error().is("ErrorItemNotFound"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Account {
     }
 
     /// A service that answers, with a code, that it fails on this message says nothing about others.
-    fn fetch_error(&self, failure: Failure) -> CloudError {
+    pub(super) fn fetch_error(&self, failure: Failure) -> CloudError {
         match failure {
             Failure::Status(ServiceError { status: 500, code, message, request_id, .. }) if !code.is_empty() => {
                 CloudError::Unconvertible { code, message, request_id }
@@ -61,9 +61,8 @@ impl Account {
 /// whether its length was announced or it came in chunks or compressed.
 async fn pour(mut answer: Answer, sink: &mut dyn MimeSink) -> Result<u64, Broken> {
     let content_type = answer.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
-    if content_type.starts_with("text/html") || content_type.contains("json") {
-        return Err(Broken::There(Failure::Senseless(format!("a message came as {content_type}"))));
+    if let Some(other) = content_type.filter(|content_type| is_of_something_else(content_type)) {
+        return Err(Broken::There(Failure::Senseless(format!("a message came as {other}"))));
     }
     let announced = answer.response.content_length();
     let mut head = Vec::new();
@@ -95,15 +94,25 @@ async fn pour(mut answer: Answer, sink: &mut dyn MimeSink) -> Result<u64, Broken
     Ok(total)
 }
 
-/// No header field's name begins with `{` or `<` followed by what follows here, so this is an error or a web page under
-/// the wrong name.
 fn believe(head: &[u8]) -> Result<bool, Broken> {
-    let start = head.trim_ascii_start();
-    let pages: [&[u8]; 4] = [b"{\"error\"", b"<!doctype", b"<html", b"<?xml"];
-    if pages.iter().any(|page| start.len() >= page.len() && start[..page.len()].eq_ignore_ascii_case(page)) {
+    if is_something_else(head) {
         return Err(Broken::There(Failure::Senseless("something else came in a message's place".to_owned())));
     }
     Ok(true)
+}
+
+/// Whether a body of this content type is no message.
+pub(super) fn is_of_something_else(content_type: &str) -> bool {
+    let content_type = content_type.to_ascii_lowercase();
+    content_type.starts_with("text/html") || content_type.contains("json")
+}
+
+/// No header field's name begins with `{` or `<` followed by what follows here, so this is an error or a web page under
+/// the wrong name.
+pub(super) fn is_something_else(head: &[u8]) -> bool {
+    let start = head.trim_ascii_start();
+    let pages: [&[u8]; 4] = [b"{\"error\"", b"<!doctype", b"<html", b"<?xml"];
+    pages.iter().any(|page| start.len() >= page.len() && start[..page.len()].eq_ignore_ascii_case(page))
 }
 
 #[cfg(test)]

@@ -65,7 +65,8 @@ pub(crate) fn read_message(item: &Value, told: Told) -> Option<Seen> {
         Told::InPage => received.is_some(),
         Told::AfterChange => false,
     };
-    if let Some(properties) = Properties::read(item).or_else(|| all_told.then(Properties::default)) {
+    let properties = Properties::read(item).or_else(|| all_told.then(Properties::default));
+    if let Some(properties) = properties {
         tell(Flags::REPLIED, properties.replied());
         tell(Flags::PASSED, properties.forwarded());
     }
@@ -77,6 +78,7 @@ pub(crate) fn read_message(item: &Value, told: Told) -> Option<Seen> {
         known_flags: known,
         received,
         revision: revision.map(str::to_owned),
+        size: properties.and_then(Properties::size),
     })
 }
 
@@ -126,6 +128,18 @@ mod tests {
         let item = json!({"id": "A", "isRead": true, "receivedDateTime": "2026-01-31T12:00:00Z"});
         assert_eq!(read_message(&item, Told::AfterChange).unwrap().known_flags, Flags::SEEN);
         assert_eq!(read_message(&item, Told::Asked).unwrap().known_flags, Flags::SEEN | Flags::REPLIED | Flags::PASSED);
+    }
+
+    #[test]
+    fn the_size_is_told_where_the_mailbox_told_one_that_makes_sense() {
+        let sized = |id: &str, value: &str| {
+            let properties = json!([{"id": id, "value": value}]);
+            in_page(&json!({"id": "A", "singleValueExtendedProperties": properties})).size
+        };
+        assert_eq!(sized("Integer 0xe08", "5120"), Some(5120));
+        assert_eq!(sized("Integer 0xe08", "-5120"), None);
+        assert_eq!(sized("Integer 0xe17", "5120"), None);
+        assert_eq!(in_page(&json!({"id": "A", "isRead": true})).size, None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod changes;
 mod cursor;
 mod errors;
 mod fetch;
+mod fetch_together;
 mod folders;
 mod look_up;
 mod message;

@@ -78,7 +78,7 @@ impl Account {
         let mut failed = false;
         for (poll, answer) in polls.into_iter().zip(batch.items) {
             match answer {
-                Some(answer) if (200..300).contains(&answer.status) => drop(poll.answer.send(answer.body)),
+                Some(answer) if (200..300).contains(&answer.status) => drop(poll.answer.send(answer.into_json())),
                 // The one that failed isn't among them, so there are fewer each time.
                 Some(answer) if answer.status == 424 && failed => postponed.push(poll),
                 Some(answer) => {

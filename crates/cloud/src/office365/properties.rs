@@ -13,6 +13,8 @@ const ICON_INDEX: u32 = 0x1080;
 const LAST_VERB: u32 = 0x1081;
 const LAST_VERB_TIME: u32 = 0x1082;
 const MESSAGE_STATUS: u32 = 0xe17;
+/// How many bytes the mailbox spends on the message (`PidTagMessageSize`), which is about what its MIME takes.
+const MESSAGE_SIZE: u32 = 0xe08;
 
 const ICON_NEW: i64 = -1;
 const ICON_READ: i64 = 0x100;
@@ -28,7 +30,8 @@ const STATUS_ANSWERED: i64 = 0x200;
 
 /// The query that brings the properties with a message, ready to stand in an address.
 pub(crate) const EXPAND: &str = "singleValueExtendedProperties($filter=id%20eq%20'Integer%200x1080'%20or%20id%20eq%20\
-                                 'Integer%200x1081'%20or%20id%20eq%20'Integer%200xe17')";
+                                 'Integer%200x1081'%20or%20id%20eq%20'Integer%200xe17'%20or%20id%20eq%20\
+                                 'Integer%200xe08')";
 
 /// The properties of one message; what isn't set is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub(crate) struct Properties {
     icon: Option<i64>,
     verb: Option<i64>,
     status: Option<i64>,
+    size: Option<i64>,
 }
 
 impl Properties {
@@ -51,6 +55,7 @@ impl Properties {
                 ICON_INDEX => properties.icon = Some(value),
                 LAST_VERB => properties.verb = Some(value),
                 MESSAGE_STATUS => properties.status = Some(value),
+                MESSAGE_SIZE => properties.size = Some(value),
                 _ => {}
             }
         }
@@ -65,6 +70,11 @@ impl Properties {
 
     pub(crate) fn forwarded(self) -> bool {
         self.icon == Some(ICON_FORWARDED) || self.verb == Some(VERB_FORWARD)
+    }
+
+    /// The size in bytes, if it makes sense as one.
+    pub(crate) fn size(self) -> Option<u64> {
+        self.size.and_then(|size| u64::try_from(size).ok())
     }
 }
 

@@ -11,4 +11,5 @@ mod polls;
 mod silence;
 mod support;
 mod throttling;
+mod together;
 mod uploads;

@@ -18,6 +18,8 @@ pub(super) struct Extras {
     pub(super) slow: bool,
     /// Whatever is delivered here goes to the cloud, and what is sent is filed on both sides.
     pub(super) mail: bool,
+    /// One request at a time, so that even a few messages wait for each other and are downloaded together.
+    pub(super) narrow: bool,
 }
 
 /// Every so many seeds.
@@ -27,8 +29,15 @@ const EVERY: u64 = 5;
 /// sent here.
 const EVERY_WITH_MORE: u64 = 20;
 
+/// Of so many seeds one is narrow, whatever else it has.
+const EVERY_NARROW: u64 = 3;
+
 impl Extras {
     pub(super) fn of(seed: u64) -> Self {
+        Self { narrow: seed % EVERY_NARROW == EVERY_NARROW - 1, ..Self::others(seed) }
+    }
+
+    fn others(seed: u64) -> Self {
         match seed % EVERY_WITH_MORE {
             1 => return Self { folders: true, slow: true, ..Self::default() },
             6 => return Self { slow: true, ..Self::default() },

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use cms_cloud::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Wanted, Whereabouts,
 };
 use cms_engine::RemoteId;
 
@@ -74,6 +74,13 @@ impl CloudAccount for Flawed {
 
     async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError> {
         self.account.fetch(&first_id(id), sink).await
+    }
+
+    async fn fetch_together(&self, wanted: &mut [Wanted<'_>]) -> Vec<Option<Result<u64, CloudError>>> {
+        let ids: Vec<RemoteId> = wanted.iter().map(|wanted| first_id(wanted.id)).collect();
+        let mut wanted: Vec<Wanted<'_>> =
+            wanted.iter_mut().zip(&ids).map(|(Wanted { sink, .. }, id)| Wanted { id, sink: *sink }).collect();
+        self.account.fetch_together(&mut wanted).await
     }
 
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {

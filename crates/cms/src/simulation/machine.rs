@@ -134,6 +134,9 @@ impl Machine {
         let began = Instant::now();
         options.now = Arc::new(move || time_of_day(began));
         options.page_size = random.random_range(2..20);
+        if extras.narrow {
+            options.parallel = 1;
+        }
         let account = office365::Account::new(options, Arc::new(SignedIn(cloud.clone())));
         let mut account: Arc<dyn CloudAccount> = Arc::new(account.map_err(|_| failed("account"))?);
         if let Some(flaw) = flaw {
@@ -402,6 +405,9 @@ impl Machine {
         let mut kind = kinds[self.random.random_range(0..kinds.len())];
         if self.extras.uploads.is_some() && self.random.random_bool(0.5) {
             kind = ["create", "put-value", "list", "import", "move"][self.random.random_range(0..5)];
+        }
+        if self.extras.narrow && self.random.random_bool(0.3) {
+            kind = "batch-item:value";
         }
         let in_batch = kind.starts_with("batch-item");
         let status = [429, 500, 502, 503, 504, 429][self.random.random_range(0..6)];

@@ -48,6 +48,7 @@ use crate::sync::driver::unanswered::Unanswered;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
+use crate::sync::queue::Queue;
 use crate::sync::report::{Listener, Notice, Summary};
 use crate::sync::routing::Routing;
 use crate::sync::tasks::Event;
@@ -181,7 +182,7 @@ pub(crate) struct Driver {
     events: (Sender<Event>, Receiver<Event>),
     tasks: JoinSet<()>,
     watch_task: Option<AbortHandle>,
-    downloads: VecDeque<RemoteId>,
+    downloads: Queue,
     /// Queued and running downloads.
     downloading: HashSet<RemoteId>,
     downloads_running: usize,
@@ -410,7 +411,7 @@ impl Driver {
             Event::CursorLost { mailbox } => self.cursor_lost(mailbox),
             Event::RoundFailed { mailbox, error } => self.round_failed(mailbox, error),
             Event::LookedUp { round, asked, answers } => self.looked_up(round, asked, answers),
-            Event::Fetched { id, version, checked, result } => self.fetched(&id, &version, checked, result),
+            Event::Fetched(downloads) => self.fetched_all(downloads),
             Event::Applied { results } => self.applied(results),
             Event::BroughtBack { results } => self.brought_back(results),
             Event::Alarm(alarm) => self.alarm(alarm),
@@ -623,7 +624,7 @@ impl Driver {
         while self.changing > 0 {
             tokio::select! {
                 biased;
-                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched { .. } | Event::Uploaded(_)) { self.handle(event) },
+                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched(_) | Event::Uploaded(_)) { self.handle(event) },
                 () = sleep_until(deadline) => break,
             }
         }

@@ -132,7 +132,7 @@ impl Making {
             (told.received.or(before.received), told.revision.or_else(|| before.revision.clone()));
         let flags = before.flags.with(told.known_flags, told.flags);
         let known_flags = before.known_flags | told.known_flags;
-        Seen { id, folder: Some(self.folder.clone()), flags, known_flags, received, revision }
+        Seen { id, folder: Some(self.folder.clone()), flags, known_flags, received, revision, size: None }
     }
 }
 

@@ -1,16 +1,16 @@
 //! What goes on beside the loop: each task talks to one account, holds nothing, and ends in events.
 
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::sync::Arc;
 
 use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
-    FolderRole, MimeSink, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
+    FolderRole, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
 };
 use cms_cloud::{Exchange, in_background, recorded};
 use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
 use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
-use cms_store::{Incoming, Store, StoreError, Stored};
+use cms_store::Store;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 use crate::sync::Surroundings;
 use crate::sync::alarms::Alarm;
 use crate::sync::driver::uploading::Underway;
+use crate::sync::fetching::Download;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
 pub(crate) enum Event {
@@ -43,9 +44,8 @@ pub(crate) enum Event {
         asked: Instant,
         answers: Vec<(RemoteId, Result<Whereabouts, CloudError>)>,
     },
-    /// A download ended. `version` is what was downloaded, as the store knows it; `checked` says whether the message was still
-    /// at the revision that it is to be of.
-    Fetched { id: RemoteId, version: RemoteId, checked: bool, result: Result<Stored, FetchError> },
+    /// Downloads that were made together ended.
+    Fetched(Vec<Download>),
     /// Changes in the cloud ended, each with the request that was made of it.
     Applied { results: Vec<(Op, Outcome, Option<Exchange>)> },
     /// Messages were to be brought back into the folder that they are gone from.
@@ -82,17 +82,6 @@ pub(crate) enum BroughtBack {
     Lost,
     /// Nobody can say yet.
     Failed(CloudError),
-}
-
-/// Why a download didn't end in a stored message.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
-    #[error(transparent)]
-    Cloud(#[from] CloudError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the draft was edited meanwhile")]
-    Edited,
 }
 
 /// What a round of polling needs to know.
@@ -180,89 +169,6 @@ pub(crate) async fn look_up(
     let answers = account.look_up(&ids).await;
     let answers = ids.into_iter().zip(answers).collect();
     let _ = events.send(Event::LookedUp { round, asked, answers }).await;
-}
-
-/// Downloads one message into the store, unless a download that wasn't recorded is there already. Where a `revision` is
-/// named, only what the message is at that revision counts.
-pub(crate) async fn fetch(
-    account: Arc<dyn CloudAccount>,
-    store: Arc<Store>,
-    surroundings: Surroundings,
-    id: RemoteId,
-    version: RemoteId,
-    revision: Option<Box<str>>,
-    events: Sender<Event>,
-) {
-    let mut result = download(account.as_ref(), store, &surroundings, &id, &version).await;
-    let checked = revision.is_some();
-    if let (Ok(_), Some(revision)) = (&result, revision)
-        && let Err(error) = must_be_at(account.as_ref(), &id, &revision).await
-    {
-        result = Err(error);
-    }
-    let _ = events.send(Event::Fetched { id, version, checked, result }).await;
-}
-
-/// Makes sure that a draft is still at a revision: a download doesn't tell which one it is of.
-async fn must_be_at(account: &dyn CloudAccount, id: &RemoteId, revision: &str) -> Result<(), FetchError> {
-    match account.look_up(std::slice::from_ref(id)).await.pop() {
-        Some(Ok(Whereabouts::Here(seen))) if seen.revision.as_deref() == Some(revision) => Ok(()),
-        Some(Ok(_)) | None => Err(FetchError::Edited),
-        Some(Err(error)) => Err(error.into()),
-    }
-}
-
-async fn download(
-    account: &dyn CloudAccount,
-    store: Arc<Store>,
-    surroundings: &Surroundings,
-    id: &RemoteId,
-    version: &RemoteId,
-) -> Result<Stored, FetchError> {
-    if let Some(stored) = store.finished_incoming(version)? {
-        return Ok(stored);
-    }
-    let mut sink = IncomingSink { incoming: store.incoming(version)?, failure: None };
-    let fetched = account.fetch(id, &mut sink).await;
-    let IncomingSink { incoming, failure } = sink;
-    match (fetched, failure) {
-        (_, Some(error)) => return Err(error.into()),
-        (Err(error), None) => return Err(error.into()),
-        (Ok(_), None) => {}
-    }
-    // It is made durable together with others. What is left to do waits for the disk all the same; the connection is
-    // free again meanwhile.
-    match surroundings.aside(move || incoming.finish_unflushed()).await {
-        Ok(finished) => Ok(finished?),
-        Err(error) => Err(CloudError::Sink(error).into()),
-    }
-}
-
-/// Lets the store's own error come back out of the cloud's call.
-struct IncomingSink {
-    incoming: Incoming,
-    failure: Option<StoreError>,
-}
-
-impl IncomingSink {
-    fn note(&mut self, result: Result<(), StoreError>) -> io::Result<()> {
-        result.map_err(|error| {
-            self.failure = Some(error);
-            io::Error::other("the message store failed")
-        })
-    }
-}
-
-impl MimeSink for IncomingSink {
-    fn restart(&mut self) -> io::Result<()> {
-        let result = self.incoming.restart();
-        self.note(result)
-    }
-
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        let result = self.incoming.write(chunk);
-        self.note(result)
-    }
 }
 
 /// Asks what a mailbox is for.

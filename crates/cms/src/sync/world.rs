@@ -93,6 +93,8 @@ pub(crate) struct World {
     waiting: HashSet<RowId>,
     /// Files of which the user was told that they are only here.
     reported: HashSet<FileKey>,
+    /// About how many bytes messages have whose content isn't known, as far as the cloud told it since the program began.
+    sizes: HashMap<RemoteId, u64>,
     changes: Vec<Change>,
     /// How all of this came to be known.
     pub(super) hearsay: Hearsay,
@@ -242,7 +244,13 @@ impl World {
 
     /// Takes what the cloud said of a message, with `mailbox` as the place where it was seen.
     pub(crate) fn see(&mut self, seen: &Seen, mailbox: MailboxId) -> Taken {
-        let Some(known) = self.cloud.messages.get(&seen.id) else {
+        let known = self.cloud.messages.get(&seen.id);
+        if let Some(size) = seen.size
+            && known.is_none_or(|known| known.hash.is_none())
+        {
+            self.sizes.insert(seen.id.clone(), size);
+        }
+        let Some(known) = known else {
             // The report of a read mark alone doesn't make a message of one that was never seen.
             let Some(received) = seen.received else { return Taken::AskFirst };
             let message = CloudMessage {
@@ -279,6 +287,16 @@ impl World {
         Taken::Yes
     }
 
+    /// About how many bytes a message has that is to be downloaded, if the cloud told.
+    pub(crate) fn size(&self, id: &RemoteId) -> Option<u64> {
+        self.sizes.get(id).copied()
+    }
+
+    /// Says that a message isn't to be taken for a small one.
+    pub(crate) fn forget_size(&mut self, id: &RemoteId) {
+        self.sizes.remove(id);
+    }
+
     /// Writes a message into the Cloud tree.
     pub(crate) fn put_cloud(&mut self, id: RemoteId, message: CloudMessage) {
         self.changes.push(Change::PutCloud(self.cloud_record(&id, &message)));
@@ -292,6 +310,7 @@ impl World {
 
     /// Takes a message out of the Cloud tree: it is in none of the configured mailboxes any more.
     pub(crate) fn drop_cloud(&mut self, id: &RemoteId) {
+        self.sizes.remove(id);
         if self.cloud.messages.remove(id).is_some() {
             self.troubles.remove(id);
             self.homeless.remove(id);
@@ -394,6 +413,7 @@ impl World {
     ///
     /// `lost` says that the content of its row is nowhere any more.
     pub(crate) fn fetched(&mut self, id: &RemoteId, hash: ContentHash, lost: bool) {
+        self.sizes.remove(id);
         self.troubles.remove(id);
         if let Some(mut message) = self.cloud.messages.get(id).cloned() {
             message.hash = Some(hash);

@@ -191,10 +191,12 @@ fn every_way_to_be_asked_for_a_pause_is_understood() {
         world.cloud.inject(Fault {
             skip: 3,
             count: Some(2),
-            ..Fault::always("value", answered(429, BodyKind::Json, retry_after))
+            ..Fault::always("batch-item:value", answered(429, BodyKind::Json, retry_after))
         });
+        world.cloud.inject(Fault::once("value", answered(429, BodyKind::Json, retry_after)));
         world.cloud.inject(Fault::once("delta", answered(429, BodyKind::Empty, retry_after)));
         world.sync();
+        assert_eq!(world.cloud.counters().faults_injected, 4, "{style:?}");
         world.assert_same("INBOX", "Inbox");
         world.assert_lawful();
     }
@@ -386,7 +388,7 @@ fn f22_what_was_deleted_while_all_cursors_died_is_found() {
     world.cloud.reset_counters();
     let finished = world.sync();
     assert!(finished.stderr.contains("8 removed here"), "{}", finished.stderr);
-    assert_eq!(world.cloud.counters().requests.get("value"), None, "nothing is downloaded again");
+    assert_eq!(world.asked("value"), 0, "nothing is downloaded again");
     assert!(world.files("INBOX").iter().all(|name| names.contains(name)));
     world.assert_same("INBOX", "Inbox");
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use simcloud::Options;
+use simcloud::{Options, RequestRecord};
 
 use crate::world::World;
 
@@ -20,7 +20,7 @@ fn a_mailbox_arrives_whole_and_a_second_sync_has_nothing_to_do() {
     assert!(second.stderr.contains("nothing to do"), "{}", second.stderr);
     assert_eq!(world.files("INBOX"), names);
     let counters = world.cloud.counters();
-    assert_eq!(counters.requests.get("value"), None, "downloads: {:?}", counters.requests);
+    assert_eq!(world.asked("value"), 0, "downloads: {:?}", counters.requests);
     assert_eq!(counters.requests.get("delta"), Some(&1), "{:?}", counters.requests);
     world.assert_lawful();
 }
@@ -43,4 +43,46 @@ fn files_are_links_into_the_store_and_their_time_is_the_received_time() {
     }
     times.sort_unstable();
     assert_eq!(times, received);
+}
+
+/// The ids of the messages that a request asks for the bytes of.
+fn downloaded(request: &RequestRecord) -> Vec<String> {
+    let addresses = std::iter::once(&request.target).chain(&request.items);
+    let id = |address: &String| Some(address.strip_suffix("/$value")?.rsplit_once('/')?.1.to_owned());
+    addresses.filter_map(id).collect()
+}
+
+#[test]
+fn a_first_sync_brings_small_messages_together_and_the_newest_first() {
+    let world = World::new(300);
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    world.assert_lawful();
+    let mut log = world.cloud.requests(0);
+    log.sort_by(|a, b| a.arrived_ms.total_cmp(&b.arrived_ms));
+    let order: Vec<String> = log.iter().flat_map(downloaded).collect();
+    let requests = log.iter().filter(|request| !downloaded(request).is_empty()).count();
+    assert!(requests < 60, "{requests} requests for 300 messages");
+    let state = world.cloud.state("").unwrap();
+    let mut newest: Vec<_> = state.messages().map(|message| (message.received_seconds, message.id.clone())).collect();
+    newest.sort_by(|a, b| b.cmp(a));
+    // Eight requests are on their way at a time and none is waited for, so each message may come so much sooner or later.
+    for (rank, (_, id)) in newest.iter().enumerate() {
+        let place = order.iter().position(|other| other == id).unwrap();
+        assert!(place.abs_diff(rank) <= 8 * 20, "number {rank} from above came as number {place}");
+    }
+    assert!(newest.iter().take(20).any(|(_, id)| *id == order[0]));
+}
+
+#[test]
+fn one_new_message_is_fetched_alone_at_once() {
+    let world = World::new(30);
+    world.sync();
+    world.cloud.reset_counters();
+    world.cloud.add_generated("", "Inbox", 1).unwrap();
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    let counters = world.cloud.counters();
+    assert_eq!((counters.requests.get("value"), counters.requests.get("batch")), (Some(&1), None));
+    world.assert_lawful();
 }

@@ -12,8 +12,8 @@ use crate::world::World;
 /// Each Maildir with its folder in the cloud.
 pub(crate) const PAIRS: [(&str, &str); 2] = [("INBOX", "Inbox"), ("Projects", "Projects")];
 
-/// Downloads that a process may have under way.
-const DOWNLOADS: u64 = 8;
+/// Downloads that a process may have under way: eight requests for up to twenty messages each.
+const DOWNLOADS: u64 = 8 * 20;
 
 /// Two mailboxes, each with a Maildir of its own.
 pub(crate) const TWO_MAILBOXES: &str = r#"

@@ -4,44 +4,86 @@ use std::time::Duration;
 
 use cms_cloud::contract::CloudError;
 use cms_engine::{RemoteId, UnixSeconds};
-use cms_store::{StoreError, Stored};
+use cms_store::StoreError;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::problem::with_causes;
 use crate::sync::SyncError;
 use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff};
-use crate::sync::tasks::{self, FetchError};
+use crate::sync::fetching::{self, Download, FetchError};
 use crate::sync::world::LONGEST_WAIT;
 
 impl Driver {
     /// Keeps as many downloads under way as make sense.
     pub(super) fn start_downloads(&mut self) {
+        // Where no more wait than run at a time anyway, each is here soonest alone.
+        let waiting = self.downloads.len();
         while self.downloads_running < DOWNLOADS && self.downloads_paused_until.is_none() && self.paused_until.is_none()
         {
-            let Some(id) = self.downloads.pop_front() else { return };
+            let Some(id) = self.downloads.pop() else { return };
             let Some(account) = self.account_of(&id) else {
                 self.downloading.remove(&id);
                 self.world.end(&id);
                 continue;
             };
             self.downloads_running += 1;
+            let together = self.companions(&id, account, waiting);
             let (account, store, events) = (self.accounts[account].clone(), self.store.clone(), self.events.0.clone());
             let surroundings = self.surroundings.clone();
-            let (version, revision) = (self.world.version(&id), self.world.uploaded_revision(&id));
-            self.tasks.spawn(tasks::fetch(account, store, surroundings, id, version, revision, events));
+            let version = self.world.version(&id);
+            if together.is_empty() {
+                let revision = self.world.uploaded_revision(&id);
+                self.tasks.spawn(fetching::fetch(account, store, surroundings, id, version, revision, events));
+            } else {
+                let others = together.into_iter().map(|id| (self.world.version(&id), id));
+                let messages =
+                    std::iter::once((id, version)).chain(others.map(|(version, id)| (id, version))).collect();
+                self.tasks.spawn(fetching::fetch_together(account, store, surroundings, messages, events));
+            }
         }
     }
 
-    pub(super) fn fetched(
-        &mut self,
-        id: &RemoteId,
-        version: &RemoteId,
-        checked: bool,
-        result: Result<Stored, FetchError>,
-    ) {
-        let now = self.now();
+    /// Lines a message up for its download.
+    pub(super) fn queue_download(&mut self, id: RemoteId) {
+        let received = self.world.cloud.messages.get(&id).map(|message| message.received);
+        self.downloading.insert(id.clone());
+        self.downloads.push(id, received.unwrap_or_default());
+    }
+
+    /// Takes the messages out of the queue that are to be downloaded together with this one, which is the first.
+    ///
+    /// All that run at a time get as many, so that a few messages aren't asked for one after the other while others of the
+    /// service's places are idle.
+    fn companions(&mut self, first: &RemoteId, account: usize, waiting: usize) -> Vec<RemoteId> {
+        let Some(can) = self.accounts[account].capabilities().together else { return Vec::new() };
+        let most = waiting.div_ceil(can.at_a_time.max(1)).min(can.most);
+        let mut queue = std::mem::take(&mut self.downloads);
+        // What must be of a certain revision is asked for that as well.
+        let size = |id: &RemoteId| self.world.size(id).filter(|_| self.world.uploaded_revision(id).is_none());
+        let companions = match size(first) {
+            Some(bytes) if bytes <= can.longest_bytes => {
+                let of_account = |id: &RemoteId| size(id).filter(|_| self.account_of(id) == Some(account));
+                queue.take_small(bytes, most, can, of_account)
+            }
+            _ => Vec::new(),
+        };
+        self.downloads = queue;
+        companions
+    }
+
+    /// Takes what came of downloads that one task made.
+    pub(super) fn fetched_all(&mut self, downloads: Vec<Download>) {
         self.downloads_running -= 1;
+        for download in downloads {
+            self.fetched(download);
+        }
+    }
+
+    fn fetched(&mut self, download: Download) {
+        let Download { id, version, checked, result } = download;
+        let (id, version) = (&id, &version);
+        let now = self.now();
         self.downloading.remove(id);
         match result {
             // A draft was edited while it was downloaded. These may be the bytes from before.
@@ -67,6 +109,10 @@ impl Driver {
                 // One flush of the disk and one transaction serve all that come in a short while.
                 self.plan_at.get_or_insert(Instant::now() + GATHER);
             }
+            Err(FetchError::Alone) => {
+                self.world.forget_size(id);
+                self.queue_download(id.clone());
+            }
             Err(FetchError::Edited) => {
                 self.to_settle.push(version.clone());
                 self.world.end(id);
@@ -83,14 +129,12 @@ impl Driver {
             Err(FetchError::Cloud(
                 error @ (CloudError::Unreachable(_) | CloudError::Throttled(_) | CloudError::SignInNeeded { .. }),
             )) => {
-                self.downloading.insert(id.clone());
-                self.downloads.push_front(id.clone());
+                self.queue_download(id.clone());
                 self.downloads_paused_until = Some(Instant::now() + backoff(1));
                 self.fail_if_passing(error);
             }
             Err(FetchError::Store(error @ StoreError::DiskFull { .. })) => {
-                self.downloading.insert(id.clone());
-                self.downloads.push_front(id.clone());
+                self.queue_download(id.clone());
                 self.downloads_paused_until = Some(Instant::now() + Duration::from_secs(10));
                 self.tell_of_disk("the disk is full: waiting until there is room again; nothing is lost".to_owned());
                 self.fail(SyncError::Store(error));

@@ -21,6 +21,7 @@ use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
+use crate::sync::queue::Queue;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
 use crate::sync::uploads::Uploading;
@@ -74,7 +75,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         events: channel(EVENTS),
         tasks: JoinSet::new(),
         watch_task: None,
-        downloads: VecDeque::new(),
+        downloads: Queue::default(),
         downloading: HashSet::default(),
         downloads_running: 0,
         changing: 0,

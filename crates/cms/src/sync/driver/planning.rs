@@ -125,8 +125,7 @@ impl Driver {
                 Op::Fetch { id } if self.recognize(&id) => {}
                 Op::Fetch { id } => {
                     self.world.begin(&id);
-                    self.downloading.insert(id.clone());
-                    self.downloads.push_back(id);
+                    self.queue_download(id);
                 }
                 // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
                 // there meanwhile must not fall to a deletion here.
