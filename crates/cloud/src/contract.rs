@@ -50,6 +50,11 @@ pub trait CloudAccount: Send + Sync {
         results
     }
 
+    /// How long the service's limits make so many downloads take at least, as far as they are known.
+    fn least_time(&self, _downloads: usize) -> Duration {
+        Duration::ZERO
+    }
+
     /// Makes changes, each message's own independently of the others. Answers in the order of `ops`, one for each.
     ///
     /// Several changes to one message are made in the order in which they stand.

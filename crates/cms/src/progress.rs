@@ -94,19 +94,25 @@ impl Progress {
     /// Tells how many messages of a mailbox were listed, of how many if that is known.
     pub fn listing(&self, mailbox: &str, seen: u64, total: Option<u64>) {
         let same = |label: &Label| matches!(label, Label::Listing(name) if name == mailbox);
-        self.update(same, || Label::Listing(mailbox.to_owned()), Counts { done: seen, total, bytes: 0 });
+        self.update(
+            same,
+            || Label::Listing(mailbox.to_owned()),
+            Counts { done: seen, total, bytes: 0 },
+            Duration::default,
+        );
     }
 
-    /// Tells how many messages were downloaded, of how many, and how many bytes that was.
-    pub fn downloading(&self, done: u64, total: u64, bytes: u64) {
+    /// Tells how many messages were downloaded, of how many, and how many bytes that was. `least` is how long the rest takes at
+    /// least, and is asked only when it is shown.
+    pub fn downloading(&self, done: u64, total: u64, bytes: u64, least: impl FnOnce() -> Duration) {
         let counts = Counts { done, total: Some(total), bytes };
-        self.update(|label| *label == Label::Downloading, || Label::Downloading, counts);
+        self.update(|label| *label == Label::Downloading, || Label::Downloading, counts, least);
     }
 
     /// Tells how many changes were made, of how many.
     pub fn applying(&self, done: u64, total: u64) {
         let counts = Counts { done, total: Some(total), bytes: 0 };
-        self.update(|label| *label == Label::Applying, || Label::Applying, counts);
+        self.update(|label| *label == Label::Applying, || Label::Applying, counts, Duration::default);
     }
 
     /// Ends all phases and shows what came of them, as one line.
@@ -138,7 +144,13 @@ impl Progress {
         self.0.bars.suspend(write)
     }
 
-    fn update(&self, is_same: impl Fn(&Label) -> bool, label: impl FnOnce() -> Label, told: Counts) {
+    fn update(
+        &self,
+        is_same: impl Fn(&Label) -> bool,
+        label: impl FnOnce() -> Label,
+        told: Counts,
+        least: impl FnOnce() -> Duration,
+    ) {
         if self.0.kind == Kind::Silent {
             return;
         }
@@ -155,10 +167,12 @@ impl Progress {
             return;
         }
         phase.shown = Some(now);
+        let least = least();
         match self.0.kind {
-            Kind::Terminal => phase.draw(&self.0.bars, now),
+            Kind::Terminal => phase.draw(&self.0.bars, now, least),
             Kind::Plain => {
-                let line = format!("{}: {}", phase.label, phase.counts.told(now.saturating_sub(phase.began), true));
+                let line =
+                    format!("{}: {}", phase.label, phase.counts.told(now.saturating_sub(phase.began), least, true));
                 state.write_line(&line);
             }
             Kind::Silent => {}
@@ -212,7 +226,7 @@ impl Phase {
         }
     }
 
-    fn draw(&mut self, bars: &MultiProgress, now: Duration) {
+    fn draw(&mut self, bars: &MultiProgress, now: Duration, least: Duration) {
         let total = self.counts.total;
         let bar = self.bar.get_or_insert_with(|| {
             let bar = bars.add(ProgressBar::no_length());
@@ -228,7 +242,7 @@ impl Phase {
             bar.set_style(style("{prefix} {msg}"));
         }
         bar.set_position(self.counts.done);
-        bar.set_message(self.counts.told(now.saturating_sub(self.began), false));
+        bar.set_message(self.counts.told(now.saturating_sub(self.began), least, false));
     }
 }
 
@@ -242,7 +256,7 @@ impl Counts {
     }
 
     /// `1,200 of 50,000 (2 %), 350/s, 12.3 MB, 2 min left`.
-    fn told(self, elapsed: Duration, with_percent: bool) -> String {
+    fn told(self, elapsed: Duration, least: Duration, with_percent: bool) -> String {
         let mut told = grouped(self.done);
         if let Some(total) = self.total {
             let _ = write!(told, " of {}", grouped(total));
@@ -256,16 +270,21 @@ impl Counts {
         if self.bytes > 0 {
             let _ = write!(told, ", {}", bytes(self.bytes));
         }
-        if let Some(total) = self.total
-            && self.done > 0
-            && self.done < total
-        {
-            let left = millis * u128::from(total - self.done) / u128::from(self.done);
-            let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
+        if let Some(left) = self.total.and_then(|total| time_left(self.done, total, elapsed, least)) {
             let _ = write!(told, ", {} left", duration(left));
         }
         told
     }
+}
+
+/// How long it takes until all is done: at the rate so far, but not less than what is known to be the `least`; nothing where
+/// neither is known, or nothing is left.
+pub(crate) fn time_left(done: u64, total: u64, elapsed: Duration, least: Duration) -> Option<Duration> {
+    let left = total.checked_sub(done).filter(|left| *left > 0)?;
+    let millis = elapsed.as_millis().max(1).saturating_mul(u128::from(left));
+    let at_this_rate = millis.checked_div(u128::from(done)).map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
+    let at_this_rate = at_this_rate.map(Duration::from_millis);
+    at_this_rate.map(|time| time.max(least)).or((!least.is_zero()).then_some(least))
 }
 
 impl fmt::Display for Label {
@@ -300,7 +319,7 @@ fn bytes(count: u64) -> String {
     }
 }
 
-fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..100 => format!("{} s", seconds.max(1)),
         seconds @ 100..6_000 => format!("{} min", seconds.div_ceil(60)),
@@ -358,7 +377,7 @@ mod tests {
     fn a_short_phase_is_not_shown() {
         let (progress, clock, written) = plain();
         for done in 0..=10 {
-            progress.downloading(done, 10, done * 100);
+            progress.downloading(done, 10, done * 100, Duration::default);
             clock.fetch_add(90, Ordering::Relaxed);
         }
         assert_eq!(lines(&written), Vec::<String>::new());
@@ -368,7 +387,7 @@ mod tests {
     fn a_long_phase_is_told_every_five_seconds() {
         let (progress, clock, written) = plain();
         for done in 0..=1200 {
-            progress.downloading(done, 1200, done * 10_000);
+            progress.downloading(done, 1200, done * 10_000, Duration::default);
             clock.fetch_add(10, Ordering::Relaxed);
         }
         assert_eq!(
@@ -379,6 +398,29 @@ mod tests {
                 "Downloading: 1,100 of 1,200 (91 %), 100/s, 11.0 MB, 1 s left",
             ]
         );
+    }
+
+    #[test]
+    fn the_time_left_is_that_of_the_rate_so_far_unless_it_is_known_to_take_longer() {
+        let seconds = Duration::from_secs;
+        // At first a thousand a minute, and the service takes ten thousand in ten.
+        assert_eq!(time_left(1000, 100_000, seconds(60), seconds(6000)), Some(seconds(6000)));
+        assert_eq!(time_left(1000, 5000, seconds(60), Duration::ZERO), Some(seconds(240)));
+        assert_eq!(time_left(1000, 100_000, seconds(600), seconds(6000)), Some(seconds(59_400)));
+        assert_eq!(time_left(0, 100_000, seconds(1), seconds(6000)), Some(seconds(6000)));
+        assert_eq!(time_left(0, 100_000, seconds(1), Duration::ZERO), None);
+        assert_eq!(time_left(10, 10, seconds(1), seconds(6000)), None);
+        assert_eq!(time_left(11, 10, seconds(1), seconds(6000)), None);
+        assert_eq!(time_left(1, u64::MAX, Duration::MAX, Duration::ZERO), Some(Duration::from_millis(u64::MAX)));
+    }
+
+    #[test]
+    fn what_the_service_allows_shows_in_the_time_left() {
+        let (progress, clock, written) = plain();
+        progress.downloading(0, 100_000, 0, Duration::default);
+        clock.store(10_000, Ordering::Relaxed);
+        progress.downloading(1000, 100_000, 0, || Duration::from_secs(5400));
+        assert_eq!(lines(&written), ["Downloading: 1,000 of 100,000 (1 %), 100/s, 90 min left"]);
     }
 
     #[test]

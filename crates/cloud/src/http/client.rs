@@ -176,6 +176,12 @@ impl Http {
         *held = until.max(*held);
     }
 
+    /// How long it takes at least until so many downloads have begun.
+    pub(crate) fn least_time(&self, downloads: usize) -> Duration {
+        let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.least_time(self.started.elapsed(), downloads, self.reserve)
+    }
+
     /// Makes the request once. Success is a status of 2xx; everything else is read and sorted.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, Failed> {
         let permit = self.pass(call).await.map_err(|failure| (failure, None))?;

@@ -258,6 +258,10 @@ impl CloudAccount for Account {
         self.fetch_all(wanted).await
     }
 
+    fn least_time(&self, downloads: usize) -> Duration {
+        self.http.least_time(downloads)
+    }
+
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {
         self.apply_all(ops).await
     }

@@ -1,6 +1,7 @@
 //! `cms status`: how everything stands.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::asking::{ask_process, unexpected};
 use super::{Context, Ended, setup};
@@ -10,6 +11,7 @@ use crate::logging::utc;
 use crate::output;
 use crate::page::{Activity, SignInStatus};
 use crate::problem::Problem;
+use crate::progress::duration;
 use crate::sync::{complete_at_rest, unknown_mailbox};
 
 /// Tells how everything stands: from the process that runs, or from what the last one wrote down.
@@ -206,7 +208,10 @@ fn activity(activity: &Activity) -> Option<String> {
     match activity {
         Activity::Idle => None,
         Activity::Listing { done, .. } => Some(format!("listing, {done} so far")),
-        Activity::Downloading { done, total } => Some(format!("downloading, {done} of {total}")),
+        Activity::Downloading { done, total, seconds_left } => {
+            let left = seconds_left.map(|seconds| format!(", {} left", duration(Duration::from_secs(seconds))));
+            Some(format!("downloading, {done} of {total}{}", left.unwrap_or_default()))
+        }
         Activity::Changing => Some("making changes".to_owned()),
         Activity::Waiting => Some("waiting".to_owned()),
     }
@@ -214,4 +219,16 @@ fn activity(activity: &Activity) -> Option<String> {
 
 fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn downloads_tell_the_time_that_they_take_where_it_is_known() {
+        let told = |seconds_left| activity(&Activity::Downloading { done: 4210, total: 12_345, seconds_left }).unwrap();
+        assert_eq!(told(Some(507)), "downloading, 4210 of 12345, 9 min left");
+        assert_eq!(told(None), "downloading, 4210 of 12345");
+    }
 }

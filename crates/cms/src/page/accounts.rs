@@ -1,11 +1,14 @@
 //! The accounts, each with its mailboxes.
 
+use std::time::Duration;
+
 use super::held::HeldReport;
 use super::html::{escape, name};
 use super::panel::{next, remedy_words, sign_in_form};
 use super::render::View;
 use super::status::{AccountStatus, Activity, MailboxStatus, SignInStatus, Trouble};
 use super::words::{ago, capitalised, grouped, messages, sentence};
+use crate::progress::duration;
 
 pub(super) fn accounts(view: &View<'_>) -> String {
     let mut html = String::new();
@@ -121,9 +124,9 @@ fn activity(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -
         Activity::Listing { done, total: None } => {
             ("listing", format!("Listing {}", grouped(done)), progress(mailbox, "listing", None))
         }
-        Activity::Downloading { done, total } => (
+        Activity::Downloading { done, total, seconds_left } => (
             "downloading",
-            format!("Downloading {} of {}", grouped(done), grouped(total)),
+            format!("Downloading {} of {}{}", grouped(done), grouped(total), left(seconds_left)),
             progress(mailbox, "downloading", Some((done, total))),
         ),
         Activity::Changing => ("changing", "Applying changes".to_owned(), progress(mailbox, "applying changes", None)),
@@ -132,6 +135,10 @@ fn activity(view: &View<'_>, account: &AccountStatus, mailbox: &MailboxStatus) -
         }
         Activity::Waiting => ("waiting", "Waiting".to_owned(), String::new()),
     }
+}
+
+fn left(seconds: Option<u64>) -> String {
+    seconds.map(|seconds| format!(", {} left", duration(Duration::from_secs(seconds)))).unwrap_or_default()
 }
 
 fn progress(mailbox: &MailboxStatus, doing: &str, part: Option<(u64, u64)>) -> String {
@@ -197,4 +204,15 @@ fn held(view: &View<'_>, held: &HeldReport) -> String {
 /// A moment that the script keeps up to date.
 fn moment(at: i64, now: i64) -> String {
     format!("<span data-at=\"{at}\">{}</span>", ago(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_where_it_is_known() {
+        assert_eq!(left(Some(507)), ", 9 min left");
+        assert_eq!(left(None), "");
+    }
 }

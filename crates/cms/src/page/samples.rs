@@ -76,7 +76,7 @@ pub(super) fn unreachable() -> Status {
 
 pub(super) fn syncing() -> Status {
     let mut status = in_sync();
-    status.mailboxes[0].activity = Activity::Downloading { done: 4_210, total: 12_345 };
+    status.mailboxes[0].activity = Activity::Downloading { done: 4_210, total: 12_345, seconds_left: Some(507) };
     status.mailboxes[1].activity = Activity::Changing;
     status.mailboxes[2].activity = Activity::Listing { done: 18_000, total: None };
     status.mailboxes[3].activity = Activity::Listing { done: 200, total: Some(806) };

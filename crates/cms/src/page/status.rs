@@ -117,6 +117,9 @@ pub enum Activity {
         done: u64,
         /// Messages to fetch.
         total: u64,
+        /// How long it takes until all that is waited for is here, if that can be told.
+        #[serde(default)]
+        seconds_left: Option<u64>,
     },
     /// Changes are made on either side.
     Changing,

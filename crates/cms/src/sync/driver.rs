@@ -41,6 +41,7 @@ use crate::stop::Stop;
 use crate::sync::age::Age;
 use crate::sync::alarms;
 use crate::sync::driver::changes::Setbacks;
+use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::pushing::Pushing;
@@ -258,7 +259,7 @@ pub(crate) struct Driver {
     compare_first: bool,
     summary: Summary,
     /// Messages and bytes downloaded since nothing was waiting.
-    burst: (u64, u64),
+    burst: Burst,
     progress: Progress,
     listener: Option<Arc<Listener>>,
     board: Option<Board>,
@@ -592,9 +593,10 @@ impl Driver {
         }
         let waiting = self.downloading.len() as u64;
         if waiting > 0 {
-            let (done, bytes) = self.burst;
-            self.progress.downloading(done, done + waiting, bytes);
-        } else if std::mem::take(&mut self.burst).0 > 0 {
+            let Burst { done, bytes, .. } = self.burst;
+            self.burst.began.get_or_insert_with(Instant::now);
+            self.progress.downloading(done, done + waiting, bytes, || self.least_time());
+        } else if std::mem::take(&mut self.burst).done > 0 {
             self.progress.clear();
         }
     }

@@ -9,12 +9,46 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::problem::with_causes;
+use crate::progress::time_left;
 use crate::sync::SyncError;
 use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff};
 use crate::sync::fetching::{self, Download, FetchError};
 use crate::sync::world::LONGEST_WAIT;
 
+/// What was downloaded since nothing was waiting.
+#[derive(Default)]
+pub(super) struct Burst {
+    pub(super) done: u64,
+    pub(super) bytes: u64,
+    pub(super) began: Option<Instant>,
+}
+
 impl Driver {
+    /// How long the services' limits make the downloads take that are waited for.
+    pub(super) fn least_time(&self) -> Duration {
+        if let [account] = self.accounts.as_slice() {
+            return account.least_time(self.downloading.len());
+        }
+        let mut waiting = vec![0; self.accounts.len()];
+        for account in self.downloading.iter().filter_map(|id| self.account_of(id)) {
+            waiting[account] += 1;
+        }
+        self.accounts
+            .iter()
+            .zip(waiting)
+            .map(|(account, waiting)| account.least_time(waiting))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// How long the downloads take that are waited for, in seconds.
+    pub(super) fn seconds_left(&self) -> Option<u64> {
+        let Burst { done, began, .. } = self.burst;
+        let total = done + self.downloading.len() as u64;
+        let left = time_left(done, total, began.map(|began| began.elapsed()).unwrap_or_default(), self.least_time());
+        left.map(|left| left.as_secs().max(1))
+    }
+
     /// Keeps as many downloads under way as make sense.
     pub(super) fn start_downloads(&mut self) {
         // Where no more wait than run at a time anyway, each is here soonest alone.
@@ -99,7 +133,8 @@ impl Driver {
             Ok(stored) => {
                 self.summary.downloaded += 1;
                 self.summary.bytes += stored.size;
-                self.burst = (self.burst.0 + 1, self.burst.1 + stored.size);
+                self.burst.done += 1;
+                self.burst.bytes += stored.size;
                 let row = self.world.synced.by_remote(id).and_then(|row| self.world.synced.get(row));
                 let lost = row.is_some_and(|row| !self.store.contains(&row.hash));
                 self.world.fetched(id, stored.hash, lost);

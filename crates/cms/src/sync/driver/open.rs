@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::sync::age::Age;
 use crate::sync::driver::changes::Setbacks;
+use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
 use crate::sync::flips::Flips;
@@ -126,7 +127,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         errand: None,
         compare_first: false,
         summary: Summary::default(),
-        burst: (0, 0),
+        burst: Burst::default(),
         progress: setup.progress,
         listener: setup.listener,
         board: setup.board,

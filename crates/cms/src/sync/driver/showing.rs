@@ -66,6 +66,7 @@ impl Driver {
         for message in self.downloading.iter().filter_map(|id| self.world.cloud.messages.get(id)) {
             *waiting.entry(message.mailbox).or_default() += 1;
         }
+        let seconds_left = self.seconds_left();
         let line = |mailbox: &Mailbox| {
             let messages = messages.get(&mailbox.id).copied().unwrap_or_default();
             let waiting = waiting.get(&mailbox.id).copied().unwrap_or_default();
@@ -73,7 +74,7 @@ impl Driver {
                 account: mailbox.sign_in,
                 name: mailbox.name.clone(),
                 messages,
-                activity: self.activity(mailbox, messages, waiting),
+                activity: self.activity(mailbox, messages, waiting, seconds_left),
                 synced_at: mailbox.synced_at.map(|at| at.0),
                 trouble: mailbox.trouble.clone(),
                 held: self.held_in(mailbox.sign_in, &mailbox.name).cloned().collect(),
@@ -82,13 +83,15 @@ impl Driver {
         self.mailboxes.iter().map(line).collect()
     }
 
-    fn activity(&self, mailbox: &Mailbox, messages: u64, waiting: u64) -> Activity {
+    fn activity(&self, mailbox: &Mailbox, messages: u64, waiting: u64, seconds_left: Option<u64>) -> Activity {
         match &mailbox.round {
             Some(round) if mailbox.cursor.is_none() && !round.seen.is_empty() => Activity::Listing {
                 done: round.seen.len() as u64,
                 total: Some(mailbox.total_items).filter(|total| *total > 0),
             },
-            _ if waiting > 0 => Activity::Downloading { done: messages.saturating_sub(waiting), total: messages },
+            _ if waiting > 0 => {
+                Activity::Downloading { done: messages.saturating_sub(waiting), total: messages, seconds_left }
+            }
             _ if self.changing > 0 => Activity::Changing,
             _ if !mailbox.polled || mailbox.failures > 0 => Activity::Waiting,
             _ => Activity::Idle,
