@@ -75,6 +75,17 @@
 //! | other content | deliver keep | deliver keep | fetch deliver keep | keep | deliver keep | keep |
 //! | unreadable | – | – | fetch | – | – | – |
 //!
+//! # What a mailbox keeps, and what isn't brought
+//!
+//! A mailbox that *keeps* is an archive: what is gone there stays here. The row stays, too, so that the file is no stranger that
+//! might be uploaded, and is linked again if the message comes back. Drafts are none of its concern: one that is gone was
+//! sent or thrown away. What the user deletes here goes there as ever.
+//!
+//! A mailbox may bring only what was received since some time. That is asked where a message would come here for the first
+//! time, and nowhere else: what has a row or a file is kept the same whatever its age. All messages are in the Cloud tree
+//! nonetheless, or else one that isn't brought couldn't be told from one that is gone. Of one that isn't brought the content
+//! is asked for only where it may be a row's under a new id, or has a file under the name that its delivery gave.
+//!
 //! # What a policy changes
 //!
 //! Where a policy says so, these steps take the place of those in the tables above, line by line. Everything else in a
@@ -82,6 +93,17 @@
 //!
 //! | policy | local | cloud | instead of | is done |
 //! |---|---|---|---|---|
+//! | the mailbox keeps | unchanged; flags; copied | gone | remove | – |
+//! | the mailbox keeps | renamed; renamed, flags; moved; moved, flags; moved alike | gone | remove | record |
+//! | the mailbox keeps | moved by copy; copied, then trashed | gone | forget keep | record |
+//! | the mailbox keeps | edited | gone | forget keep | – |
+//! | the mailbox keeps | unexplained | gone | forget | deliver |
+//! | the message isn't brought | any | unread | fetch record rename | keep |
+//! | the message isn't brought | any | unread | fetch record untrash | keep |
+//! | the message isn't brought | any | unread | fetch record | keep |
+//! | the message isn't brought | any | unread | fetch deliver | – |
+//! | the message isn't brought | any | unread | fetch | – |
+//! | the message isn't brought | any | present; with flags; listed in part | deliver | – |
 //! | the router doesn't know | any | present; with flags; unread; listed in part | record rename | keep |
 //! | the router doesn't know | any | present; with flags; unread; listed in part | record untrash | keep |
 //! | the router doesn't know | any | present; with flags; unread; listed in part | record | keep |
@@ -101,6 +123,7 @@
 //! | the user means the deletion | unexplained | unchanged; flags; rebuilt | deliver | delete forget |
 //! | the user means the deletion | unexplained | another id | deliver | forget deliver |
 //! | the user means the deletion | unexplained | edit blocked | deliver | wait |
+//! | the user means the deletion | unexplained | gone | deliver | forget |
 //! | the user takes it back | any | any | delete forget | deliver |
 //! | the user takes it back | any | any | delete clear | untrash |
 //! | the user takes it back | trashed | edit blocked | wait | untrash |
@@ -110,6 +133,8 @@
 //! | the user takes it back | any | any | clear | forget keep |
 //! | the user takes it back | any | any | remove keep | forget keep |
 //! | the user takes it back | any | any | remove | forget keep |
+//! | the message isn't brought | any | another id | clear deliver | clear |
+//! | the message isn't brought | any | another id | forget deliver | forget |
 //! | deleted messages have a mailbox | any | any | delete clear | delete move |
 //! | deleted messages have a mailbox | any | any | delete forget | delete deliver |
 //! | the router doesn't know | any | any | tell move | wait |
@@ -223,8 +248,8 @@ mod matching;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, MessageId, Op, RemoteId,
-    RowId, Side, SyncedTree,
+    CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, MessageId,
+    Op, RemoteId, RowId, Side, SyncedTree, UnixSeconds,
 };
 
 /// What the planner has to know besides the trees.
@@ -241,6 +266,10 @@ pub struct Policy<'a> {
     pub exclusive_flags: Flags,
     /// Where deleting a message moves it, if that is a configured mailbox.
     pub deleted_mailbox: &'a dyn Fn(MailboxId) -> Option<MailboxId>,
+    /// Whether what is gone from a mailbox stays here. Drafts don't.
+    pub keeps: &'a dyn Fn(MailboxId) -> bool,
+    /// Of a mailbox, what was received before this isn't brought here.
+    pub since: &'a dyn Fn(MailboxId) -> Option<UnixSeconds>,
     /// Whose flags hold where no base is known.
     pub first_meeting: Side,
     /// How many messages may be deleted from one mailbox, on one side, in one cycle; nothing for the larger of 20
@@ -260,6 +289,13 @@ pub struct Policy<'a> {
     pub uploads: &'a dyn Uploads,
     /// The host part of new base names, without `/` and `:`.
     pub host: &'a str,
+}
+
+impl Policy<'_> {
+    /// Whether a message would be brought here if nothing of it were here.
+    pub(crate) fn brings(&self, message: &CloudMessage) -> bool {
+        (self.since)(message.mailbox).is_none_or(|since| message.received >= since)
+    }
 }
 
 /// Rows whose messages were deleted, by the side that lost them and the mailbox that they were in.
@@ -355,7 +391,8 @@ pub enum Scope<'a> {
     /// Everything.
     All,
     /// What was touched, and nothing else. Files and messages without a row are matched only with what is named too, so
-    /// name all of them that still wait for a match, and the rows that the last plan left waiting.
+    /// name all of them that still wait for a match, and the rows that the last plan left waiting. With a message name the
+    /// rows of messages that were received when it was and are gone, and with such a row the messages without a row.
     Only(&'a Touched),
 }
 

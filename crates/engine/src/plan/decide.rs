@@ -90,7 +90,7 @@ impl<'a> Deciding<'a> {
                 self.plan.waiting.push(*row);
                 self.plan.ops.push(Op::Remove { row: None, file: old.clone(), trashed: true });
             }
-            (Here::Absent(_), There::Absent, _) => self.plan.ops.push(Op::Forget { row: *row }),
+            (Here::Absent(absence), There::Absent, _) => self.gone_on_both_sides(*row, base, *absence),
             (Here::At(file), There::Absent, _) => self.gone_in_the_cloud(*row, base, file),
             (Here::Absent(absence), There::At(_), Some(known)) => self.gone_here(known, *absence),
             (Here::At(file), There::At(_), Some(known)) => {
@@ -128,6 +128,15 @@ impl<'a> Deciding<'a> {
     /// The cloud deleted it, so it goes here too (the store keeps it), unless it was edited here.
     fn gone_in_the_cloud(&mut self, row: RowId, base: &Row, file: &FileKey) {
         let Some(seen) = self.local.files.get(file) else { return };
+        if self.is_kept(base) && !seen.flags.contains(Flags::TRASHED) {
+            let mut after = base.clone();
+            after.file = file.clone();
+            after.inode = if seen.inode == 0 || edited(base, seen) { base.inode } else { seen.inode };
+            if after != *base {
+                self.plan.ops.push(Op::Record { row: Some(row), base: after });
+            }
+            return;
+        }
         // A file that was found by its content alone may as well be a copy that the user keeps.
         let is_own = file.base_name == base.file.base_name || (base.inode != 0 && seen.inode == base.inode);
         if edited(base, seen) || !is_own || self.word(row) == Some(Word::Keep) {
@@ -136,6 +145,23 @@ impl<'a> Deciding<'a> {
             let trashed = seen.flags.contains(Flags::TRASHED);
             self.plan.ops.push(Op::Remove { row: Some(row), file: file.clone(), trashed });
         }
+    }
+
+    /// Nobody has it any more, and that is the end of it, unless it is one that is kept here and nobody knows why it isn't
+    /// there: then the store may have it.
+    fn gone_on_both_sides(&mut self, row: RowId, base: &Row, absence: Absence) {
+        if absence != Absence::Unexplained || !self.is_kept(base) || self.word(row) == Some(Word::Delete) {
+            return self.plan.ops.push(Op::Forget { row });
+        }
+        let mut after = base.clone();
+        after.file = self.free_place(Some(row), base.file.maildir, &base.file.base_name);
+        after.flags.local = after.flags.local - Flags::TRASHED;
+        self.plan.ops.push(Op::Deliver { row: Some(row), base: after });
+    }
+
+    /// Whether a message that is gone from the cloud stays here.
+    fn is_kept(&self, base: &Row) -> bool {
+        !base.flags.cloud.contains(Flags::DRAFT) && (self.policy.keeps)(base.mailbox)
     }
 
     fn word(&self, row: RowId) -> Option<Word> {

@@ -94,6 +94,7 @@ pub(super) fn match_up<'a>(
     let mut places = find_files(&rows, local, &mut strangers);
     find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
+    let sought = Sought::new(&rows, &messages, &strangers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
@@ -132,6 +133,7 @@ pub(super) fn match_up<'a>(
             Some(file) => matched.adopted.push((id, file)),
             None if may_be_an_upload(&id, cloud, policy, local, busy) => {}
             None if is_to_be_moved(&id, cloud, policy, &mut strangers) => {}
+            None if !is_wanted(&id, cloud, policy, &sought) => {}
             None => matched.arrived.push(id),
         }
     }
@@ -366,6 +368,34 @@ impl<'a> Newcomers<'a> {
     fn left(&self) -> Vec<RemoteId> {
         self.order.iter().filter(|id| self.free.contains(*id)).cloned().collect()
     }
+}
+
+/// What makes it worth asking for the content of a message that isn't brought here for its age.
+#[derive(Default)]
+struct Sought {
+    /// When the messages were received that aren't there under the ids that their rows know.
+    times: HashSet<UnixSeconds>,
+    /// The names of files without a row, as deliveries may have given them.
+    names: HashSet<BaseName>,
+}
+
+impl Sought {
+    fn new(rows: &[(RowId, &Row)], messages: &[There], strangers: &Strangers<'_>) -> Self {
+        let waits = rows.iter().zip(messages).filter(|(_, message)| **message == There::Perhaps);
+        Self {
+            times: waits.map(|((_, row), _)| row.received).collect(),
+            names: strangers.free.iter().map(|file| file.base_name.clone()).collect(),
+        }
+    }
+}
+
+/// Whether a message that matches nothing is to be brought here, or to be looked into because it may match something.
+fn is_wanted(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, sought: &Sought) -> bool {
+    let Some(message) = cloud.messages.get(id) else { return false };
+    let own_name = || BaseName::for_message(message.received, id, policy.host);
+    let may_match =
+        || sought.times.contains(&message.received) || (!sought.names.is_empty() && sought.names.contains(&own_name()));
+    policy.brings(message) || (message.hash.is_none() && may_match())
 }
 
 /// Finds each row's file. Rows take what they are surest of before any row takes what it is less sure of, so that of

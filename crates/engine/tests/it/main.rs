@@ -4,6 +4,7 @@
 mod documentation;
 mod pictures;
 mod properties;
+mod scope;
 mod table;
 mod uploads;
 mod world;

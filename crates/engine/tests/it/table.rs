@@ -64,12 +64,14 @@ const OURS: u32 = 2;
 const DELETED: u32 = 3;
 
 /// What a policy can say, by the names in the documentation.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 7] = [
     "the Maildir wins at the first meeting",
     "no flag can be told",
     "no flag is reported",
     "deleted messages have a mailbox",
     "the router doesn't know",
+    "the mailbox keeps",
+    "the message isn't brought",
 ];
 
 /// What it can say of deletions; one of these, or nothing.
@@ -83,6 +85,9 @@ fn set(world: &mut World, setting: &str) {
         "no flag is reported" => world.readable_flags = Flags::NONE,
         "deleted messages have a mailbox" => world.deleted = Some(MailboxId(DELETED)),
         "the router doesn't know" => world.routes.clear(),
+        "the mailbox keeps" => world.keeps = world.mailboxes.iter().copied().collect(),
+        // All of a cell's messages are received before.
+        "the message isn't brought" => world.since = Some(2),
         "no deletion is allowed" => world.max_deletions = Some(0),
         "the user means the deletion" => {
             world.max_deletions = Some(0);

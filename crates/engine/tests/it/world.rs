@@ -109,6 +109,10 @@ pub(crate) struct World {
     pub(crate) mailboxes: Vec<MailboxId>,
     pub(crate) routes: BTreeMap<MailboxId, MaildirId>,
     pub(crate) deleted: Option<MailboxId>,
+    /// The mailboxes that keep what the cloud deletes.
+    pub(crate) keeps: BTreeSet<MailboxId>,
+    /// Since when a message must have been received to be brought here.
+    pub(crate) since: Option<i64>,
     pub(crate) first_meeting: Side,
     pub(crate) max_deletions: Option<u32>,
     pub(crate) deleted_lately: Deletions,
@@ -175,6 +179,8 @@ impl World {
             routes: all.iter().map(|mailbox| (*mailbox, MaildirId(mailbox.0))).collect(),
             mailboxes: all,
             deleted: None,
+            keeps: BTreeSet::new(),
+            since: None,
             first_meeting: Side::Cloud,
             max_deletions: Some(u32::MAX),
             deleted_lately: Deletions::new(),
@@ -254,6 +260,8 @@ impl World {
             settable_flags: self.settable_flags,
             exclusive_flags: self.exclusive_flags,
             deleted_mailbox: &deleted,
+            keeps: &|mailbox| self.keeps.contains(&mailbox),
+            since: &|_| self.since.map(UnixSeconds),
             first_meeting: self.first_meeting,
             max_deletions: self.max_deletions,
             deleted_lately: &self.deleted_lately,
@@ -263,7 +271,9 @@ impl World {
             uploads: self,
             host: "vm",
         };
-        plan(&self.cloud_tree(), &self.local_tree(), &self.synced, &policy, scope, busy)
+        let plan = plan(&self.cloud_tree(), &self.local_tree(), &self.synced, &policy, scope, busy);
+        plan.ops.iter().for_each(|op| self.check_scope(op));
+        plan
     }
 
     /// Carries a step out and moves the base by the answer.
@@ -450,6 +460,21 @@ impl World {
         at.and_then(|at| Some(self.rebuilt.borrow().get(at)?.0)).unwrap_or(content)
     }
 
+    /// What is kept stays, and what is too old doesn't come.
+    fn check_scope(&self, op: &Op) {
+        match op {
+            Op::Remove { row: Some(row), trashed: false, .. } => {
+                let row = self.synced.get(*row).expect("ends a row that is there");
+                let is_draft = row.flags.cloud.contains(Flags::DRAFT);
+                assert!(is_draft || !self.keeps.contains(&row.mailbox), "removed what is kept");
+            }
+            Op::Deliver { row: None, base } => {
+                assert!(self.since.is_none_or(|since| base.received.0 >= since), "brought what is too old");
+            }
+            _ => {}
+        }
+    }
+
     fn check_row_was_seen(&self, row: RowId) {
         let row = self.synced.get(row).expect("changes a row that is there");
         assert!(self.readable.contains(&row.file.maildir), "an unreadable Maildir changed the cloud");
@@ -457,8 +482,9 @@ impl World {
 
     fn deliver(&mut self, to: &FileKey, content: ContentHash, flags: Flags, id: &RemoteId) {
         assert!(self.readable.contains(&to.maildir), "delivered into an unreadable Maildir");
-        let message = self.cloud.get(id).expect("delivers a message that is there");
-        let own = message.content;
+        let own = self.cloud.get(id).map(|message| message.content);
+        let is_kept = || self.synced.iter().any(|(_, row)| row.remote == *id && self.keeps.contains(&row.mailbox));
+        assert!(own.is_some() || is_kept(), "delivers a message that is nowhere");
         let inode = self.number();
         if let Some(there) = self.disk.get_mut(to) {
             assert_eq!(hash(there.content), content, "delivered over another file");
@@ -466,7 +492,7 @@ impl World {
             return;
         }
         let number = u32::from_le_bytes(content.as_bytes()[..4].try_into().unwrap());
-        assert!(own == number || !flags.contains(Flags::TRASHED));
+        assert!(own.is_none_or(|own| own == number) || !flags.contains(Flags::TRASHED));
         self.vanished.remove(to);
         self.disk.insert(to.clone(), File { flags, content: number, inode });
     }

@@ -45,6 +45,8 @@ impl Driver {
             settable_flags: capabilities.map_or(Flags::NONE, |can| can.settable_flags),
             exclusive_flags: capabilities.map_or(Flags::NONE, |can| can.exclusive_flags),
             deleted_mailbox: &deleted_mailbox,
+            keeps: &|_| false,
+            since: &|_| None,
             first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
             max_deletions: self.max_deletions,
             deleted_lately: self.holding.deleted_lately(),
