@@ -15,6 +15,7 @@ pub use self::error::{ConfigurationError, Position};
 pub(crate) use self::header::value as header_value;
 pub use self::locate::locate;
 use self::router::Router;
+pub use self::since::Since;
 
 mod arguments;
 mod check;
@@ -28,6 +29,7 @@ mod parse;
 mod paths;
 mod push;
 mod router;
+mod since;
 #[cfg(test)]
 mod tests;
 
@@ -116,6 +118,10 @@ pub struct MailboxConfig {
     pub push: Push,
     /// What of the Maildirs' own messages goes there.
     pub upload: Upload,
+    /// Since when its messages are brought here; all of them if nothing is said.
+    pub since: Option<Since>,
+    /// Whether what the cloud deletes there stays here.
+    pub keep: bool,
 }
 
 /// What of the Maildirs' own messages goes to a mailbox.

@@ -79,7 +79,8 @@
 //!
 //! A mailbox that *keeps* is an archive: what is gone there stays here. The row stays, too, so that the file is no stranger that
 //! might be uploaded, and is linked again if the message comes back. Drafts are none of its concern: one that is gone was
-//! sent or thrown away. What the user deletes here goes there as ever.
+//! sent or thrown away. What the user deletes here goes there as ever. While a mailbox isn't listed to its end, a message that
+//! comes with the content and the time of one that is kept waits, since it may be that one under a new id.
 //!
 //! A mailbox may bring only what was received since some time. That is asked where a message would come here for the first
 //! time, and nowhere else: what has a row or a file is kept the same whatever its age. All messages are in the Cloud tree
@@ -266,8 +267,8 @@ pub struct Policy<'a> {
     pub exclusive_flags: Flags,
     /// Where deleting a message moves it, if that is a configured mailbox.
     pub deleted_mailbox: &'a dyn Fn(MailboxId) -> Option<MailboxId>,
-    /// Whether what is gone from a mailbox stays here. Drafts don't.
-    pub keeps: &'a dyn Fn(MailboxId) -> bool,
+    /// Whether a row of a mailbox whose message is gone there stays here. Drafts don't.
+    pub keeps: &'a dyn Fn(RowId, MailboxId) -> bool,
     /// Of a mailbox, what was received before this isn't brought here.
     pub since: &'a dyn Fn(MailboxId) -> Option<UnixSeconds>,
     /// Whose flags hold where no base is known.

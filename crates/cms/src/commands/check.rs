@@ -1,6 +1,8 @@
 //! `cms check`: what works, what doesn't, and what to do.
 
+use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cms_auth::{AccessTokens as _, AuthError, KeyDescription, KeyringState, Patience, TokenSource};
 use cms_cloud::contract::CloudError;
@@ -8,7 +10,7 @@ use cms_maildir::Maildir;
 
 use super::setup::{self, Manner};
 use super::{Context, Ended};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, MailboxConfig};
 use crate::logging::utc;
 use crate::output;
 use crate::problem::Problem;
@@ -36,7 +38,12 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
         }
         for mailbox in configuration.mailboxes.iter().filter(|mailbox| mailbox.account == index) {
             let finding = match accounts.clients[accounts.client_of(mailbox)].open(&mailbox.name).await {
-                Ok(folder) => Ok(format!("mailbox: `{}` of {name} holds {} items", folder.path, folder.total_items)),
+                Ok(folder) => Ok(format!(
+                    "mailbox: `{}` of {name} holds {} items{}",
+                    folder.path,
+                    folder.total_items,
+                    scope(mailbox)
+                )),
                 Err(CloudError::NoSuchFolder { nearest, .. }) => Err(Finding {
                     what: format!("mailbox: {name} has no folder `{}`", mailbox.name),
                     hint: match nearest.as_slice() {
@@ -69,6 +76,21 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     tell_key(&vault.describe_key().await)?;
     accounts.sign_ins.finish().await;
     Ok(worst)
+}
+
+/// What of a mailbox is brought here and stays here, if it isn't all that the cloud has and nothing else.
+fn scope(mailbox: &MailboxConfig) -> String {
+    let mut text = String::new();
+    if let Some(since) = mailbox.since {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed());
+        let day = utc(since.at(now).max(0).cast_unsigned());
+        // Writing to a string can't fail.
+        let _ = write!(text, "; what came before {} isn't brought here", day.split('T').next().unwrap_or_default());
+    }
+    if mailbox.keep {
+        text.push_str("; what is deleted there stays here");
+    }
+    text
 }
 
 /// Has a token, and tells what is known of the sign-in behind it.

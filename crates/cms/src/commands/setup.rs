@@ -232,6 +232,8 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
             position: mailbox.position.as_ref().map(ToString::to_string),
             delete_action: mailbox.delete_action,
             upload: mailbox.upload,
+            since: mailbox.since,
+            keep: mailbox.keep,
         })
         .collect();
     let start = match (context.arguments.online, context.arguments.offline) {

@@ -161,6 +161,14 @@ fn mailbox(text: &mut String, mailbox: &MailboxReport) {
     if mailbox.waiting > 0 {
         let _ = write!(text, ", {} not here yet", mailbox.waiting);
     }
+    if let (Some(since), 1..) = (mailbox.since, mailbox.left_out) {
+        let day = utc(since.max(0).cast_unsigned());
+        let day = day.split('T').next().unwrap_or_default();
+        let _ = write!(text, ", {} from before {day} left in the cloud", mailbox.left_out);
+    }
+    if mailbox.kept > 0 {
+        let _ = write!(text, ", {} more kept here", mailbox.kept);
+    }
     if let Some(doing) = mailbox.activity.as_ref().and_then(activity) {
         let _ = write!(text, "; {doing}");
     }

@@ -1,5 +1,7 @@
 //! `cms verify`: whether both sides are the same, shown and not believed.
 
+use std::fmt::Write as _;
+
 use super::{Context, Ended, errands};
 use crate::output;
 use crate::problem::Problem;
@@ -18,10 +20,15 @@ pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
         return Ok(ended);
     }
     for mailbox in &verification.mailboxes {
-        let crate::sync::MailboxCounts { name, cloud, known, agreed } = mailbox;
-        output::line(format_args!(
-            "`{name}`: {cloud} in the cloud, {known} known of, {agreed} the same on both sides"
-        ))?;
+        let crate::sync::MailboxCounts { name, cloud, known, agreed, left_out, kept } = mailbox;
+        let mut line = format!("`{name}`: {cloud} in the cloud, {known} known of, {agreed} the same on both sides");
+        for (count, what) in [(left_out, "left in the cloud for their age"), (kept, "kept here alone")] {
+            if *count > 0 {
+                // Writing to a string can't fail.
+                let _ = write!(line, ", {count} {what}");
+            }
+        }
+        output::line(line)?;
     }
     for maildir in &verification.maildirs {
         let crate::sync::MaildirCounts { path, files, agreed } = maildir;

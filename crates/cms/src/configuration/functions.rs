@@ -19,6 +19,7 @@ use super::error::{Argument, Position, Refusal};
 use super::language::position;
 use super::parse;
 use super::paths::{Surroundings, identity};
+use super::since;
 use super::{MailboxConfig, MaildirConfig, Office365AccountConfig, Push, Upload};
 
 /// What the calls in the file have declared so far.
@@ -68,7 +69,7 @@ const ACCOUNT: Signature = Signature {
 const MAILBOX: Signature = Signature {
     function: "Office365",
     positional: &["mailbox", "account"],
-    named: &["delete_action", "push", "upload", "mailbox_owner"],
+    named: &["delete_action", "push", "upload", "mailbox_owner", "since", "keep"],
     example: "Office365(\"inbox\", Office365_Account(user=\"user@domain.com\"))",
 };
 
@@ -293,7 +294,10 @@ fn mailbox<'v>(
         upload: arguments
             .choice("upload", &[("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)])?
             .unwrap_or_default(),
+        since: arguments.optional_parsed("since", since::since)?,
+        keep: arguments.optional_switch("keep")?.unwrap_or_default(),
     };
+    refuse_of_part(&mailbox, &arguments)?;
     if let Some(owner) = &mailbox.owner {
         refuse_of_others(draft, &mailbox, owner, &arguments)?;
     }
@@ -308,6 +312,22 @@ fn mailbox<'v>(
     }
     draft.mailboxes.push(mailbox);
     Ok(MailboxHandle { name: name.to_owned() })
+}
+
+/// Refuses what can't be had in a mailbox of which the cloud and the Maildir don't have the same: what is uploaded there is
+/// known again by what the cloud has, and would go there twice.
+fn refuse_of_part(mailbox: &MailboxConfig, arguments: &Arguments<'_>) -> Result<(), Refusal> {
+    let argument = match mailbox {
+        MailboxConfig { upload: Upload::Import, since: Some(_), .. } => "since",
+        MailboxConfig { upload: Upload::Import, keep: true, .. } => "keep",
+        _ => return Ok(()),
+    };
+    let refusal = Refusal::new(format!("`{argument}` can't be had together with `upload=\"import\"`"))
+        .hint("write `upload=\"drafts\"` or `upload=\"none\"`");
+    Err(match arguments.optional(argument) {
+        Some((at, _)) => refusal.at(at.clone()),
+        None => refusal,
+    })
 }
 
 /// Refuses what can't be had in a mailbox that isn't the signed-in user's.

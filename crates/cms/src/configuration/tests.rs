@@ -72,6 +72,8 @@ fn two_lines_are_a_configuration() {
             delete_action: DeleteAction::Trash,
             push: Push::Auto,
             upload: Upload::Drafts,
+            since: None,
+            keep: false,
         }]
     );
     assert_eq!(configuration.state_dir, Path::new("/home/user/mail/.cms"));
@@ -580,4 +582,37 @@ fn a_mailbox_of_somebody_elses_is_named_with_its_owner() {
         &twice,
         "cms.cfg:4:11: the mailbox `team@domain.com/inbox` of this account is already there\nhint: remove one of the two lines",
     );
+}
+
+#[test]
+fn a_mailbox_may_bring_what_is_new_and_keep_what_is_gone() {
+    let other = |more: &str| format!("Office365('Archive', Office365_Account('user@domain.com'), {more})");
+    let scope = |more: &str| {
+        let mailbox = with(&other(more)).unwrap().mailboxes.remove(1);
+        (mailbox.since, mailbox.keep)
+    };
+    assert_eq!(scope("since='1970-01-31', keep=True"), (Some(Since::Day(30)), true));
+    assert_eq!(scope("since='90 days', keep=False"), (Some(Since::Age(90)), false));
+    assert_eq!(scope("since=None"), (None, false));
+    refused_after(
+        &other("since='3 months'"),
+        "cms.cfg:3:60: `3 months` is neither a day nor an age\n\
+         hint: write a day such as `\"2026-01-31\"`, or an age such as `\"90 days\"` or `\"12 weeks\"`",
+    );
+    refused_after(
+        &other("since='2026-02-30'"),
+        "cms.cfg:3:60: `2026-02-30` is not a day\nhint: write year, month and day, as in `\"2026-01-31\"`",
+    );
+    refused_after(&other("keep='yes'"), "cms.cfg:3:60: the `keep` of `Office365` must be `True` or `False`");
+    for (more, at) in
+        [("since='90 days', upload='import'", "60: `since`"), ("keep=True, upload='import'", "60: `keep`")]
+    {
+        refused_after(
+            &other(more),
+            &format!(
+                "cms.cfg:3:{at} can't be had together with `upload=\"import\"`\n\
+                 hint: write `upload=\"drafts\"` or `upload=\"none\"`"
+            ),
+        );
+    }
 }

@@ -65,6 +65,15 @@ pub(crate) struct MailboxReport {
     pub(crate) messages: u64,
     /// How many of them aren't here yet.
     pub(crate) waiting: u64,
+    /// How many stay in the cloud because they were received before `since`.
+    #[serde(default)]
+    pub(crate) left_out: u64,
+    /// Since when messages are brought here, in seconds since 1970, if it isn't all of them.
+    #[serde(default)]
+    pub(crate) since: Option<i64>,
+    /// How many stay here though the cloud has them no more.
+    #[serde(default)]
+    pub(crate) kept: u64,
     /// What is going on, if something runs.
     pub(crate) activity: Option<Activity>,
     /// When the cloud was last heard to the end, in seconds since 1970.

@@ -205,6 +205,8 @@ impl Machine {
             position: None,
             delete_action: DeleteAction::Trash,
             upload: self.extras.uploads.unwrap_or(Upload::None),
+            since: None,
+            keep: false,
         });
         Setup {
             state_dir: self.root.join("state"),

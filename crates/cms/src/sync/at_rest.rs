@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cms_engine::{HashSet, MailboxId, RemoteId};
 use cms_maildir::Maildir;
 use cms_store::{Database, StoreError};
 
 use crate::control::{ComparisonReport, HeldReport, MailboxReport, MaildirReport, MaildirState, Report};
 use crate::sync::local::mark_key;
+use crate::sync::scope;
 use crate::sync::world::{ONLY_HERE, rfc3339};
 
 /// The key of the held deletions in the database, as JSON.
@@ -22,7 +24,7 @@ pub(super) fn comparison(database: &Database) -> Result<Option<ComparisonReport>
 }
 
 /// The key of the time at which a mailbox was last heard to the end, in seconds since 1970.
-pub(super) fn synced_at(mailbox: cms_engine::MailboxId) -> String {
+pub(super) fn synced_at(mailbox: MailboxId) -> String {
     format!("mailbox {} heard at", mailbox.0)
 }
 
@@ -53,10 +55,40 @@ pub(crate) fn complete(report: &mut Report, state_dir: &Path, account_names: &[S
             };
             (mailbox.messages, mailbox.waiting) = sizes.get(&stored.id).copied().unwrap_or_default();
             mailbox.synced_at = database.meta(&synced_at(stored.id))?.and_then(|at| at.parse().ok());
+            scope_of(mailbox, stored.id, &database)?;
             mailbox.not_downloadable = troubles.remove(&stored.id).unwrap_or_default();
         }
     }
     maildirs(&mut report.maildirs, &database)
+}
+
+/// Adds what stays in the cloud for its age, and what stays here though it is gone.
+fn scope_of(report: &mut MailboxReport, mailbox: MailboxId, database: &Database) -> Result<(), StoreError> {
+    let said = |key: &str| database.meta(key).map(|value| value.filter(|value| !value.is_empty()));
+    report.since = said(&scope::since_key(mailbox))?.and_then(|since| since.parse().ok());
+    let keeps = said(&scope::keeps_key(mailbox))?.is_some();
+    let kept_before = scope::kept_before(database, mailbox)?;
+    if report.since.is_none() && !keeps && kept_before.is_empty() {
+        return Ok(());
+    }
+    let mut linked: HashSet<RemoteId> = HashSet::default();
+    let mut there: HashSet<RemoteId> = HashSet::default();
+    database.load_synced(|row| linked.extend(row.remote_id))?;
+    let mut unread = 0;
+    database.load_cloud(|record| {
+        let is_old = report.since.is_some_and(|since| record.received.0 < since);
+        if record.mailbox == mailbox && is_old && !linked.contains(&record.remote_id) {
+            report.left_out += 1;
+            unread += u64::from(record.hash.is_none());
+        }
+        there.insert(record.remote_id);
+    })?;
+    report.waiting = report.waiting.saturating_sub(unread);
+    database.load_synced(|row| {
+        let is_gone = row.mailbox == mailbox && row.remote_id.is_some_and(|id| !there.contains(&id));
+        let stays = keeps || kept_before.contains(&row.row_id.0);
+        report.kept += u64::from(is_gone && stays && scope::can_be_kept(row.cloud_flags));
+    })
 }
 
 fn maildirs(reports: &mut [MaildirReport], database: &Database) -> Result<(), StoreError> {
@@ -90,6 +122,9 @@ pub(crate) fn unknown_mailbox(name: &str) -> MailboxReport {
         name: name.to_owned(),
         messages: 0,
         waiting: 0,
+        left_out: 0,
+        since: None,
+        kept: 0,
         activity: None,
         synced_at: None,
         next_poll_at: None,

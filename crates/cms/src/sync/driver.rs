@@ -7,6 +7,7 @@ mod downloads;
 mod errands;
 mod hearing;
 mod holding;
+mod keeping;
 mod local_side;
 mod open;
 mod planning;

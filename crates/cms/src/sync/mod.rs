@@ -19,6 +19,7 @@ mod queue;
 mod report;
 mod routing;
 mod saved_copy;
+mod scope;
 mod surroundings;
 mod tasks;
 mod told;
@@ -35,7 +36,7 @@ use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction, Notifier};
 use cms_maildir::MaildirError;
 use cms_store::StoreError;
 
-use crate::configuration::Upload;
+use crate::configuration::{Since, Upload};
 use crate::control::Door;
 use crate::page::Board;
 use crate::progress::Progress;
@@ -112,6 +113,10 @@ pub(crate) struct MailboxSetup {
     pub(crate) delete_action: DeleteAction,
     /// What goes there from the Maildirs.
     pub(crate) upload: Upload,
+    /// Since when messages are brought here.
+    pub(crate) since: Option<Since>,
+    /// Whether what the cloud deletes there stays here.
+    pub(crate) keep: bool,
 }
 
 /// What holds of the changes that were made in the Maildirs while nothing was watching.

@@ -47,6 +47,12 @@ pub(crate) struct MailboxCounts {
     pub(crate) known: u64,
     /// As both sides agreed.
     pub(crate) agreed: u64,
+    /// In the cloud alone, since they are too old to be brought here.
+    #[serde(default)]
+    pub(crate) left_out: u64,
+    /// Here alone, since what the cloud deletes stays.
+    #[serde(default)]
+    pub(crate) kept: u64,
 }
 
 /// How many files a Maildir has.
@@ -230,7 +236,7 @@ pub(crate) fn compare_trees(world: &World, readable: Flags, names: &Names<'_>) -
         differences.push(Difference { place, message: message.to_string(), kind, what });
     };
     for (id, message) in &world.cloud.messages {
-        if world.synced.by_remote(id).is_none() {
+        if world.synced.by_remote(id).is_none() && !world.is_left_out(id, message) {
             let why = world.troubles.get(id).map_or_else(
                 || "it isn't here yet".to_owned(),
                 |trouble| format!("it can't be downloaded: {}", trouble.why),
@@ -238,8 +244,14 @@ pub(crate) fn compare_trees(world: &World, readable: Flags, names: &Names<'_>) -
             push((names.mailbox)(message.mailbox), id, Kind::NotHere, why);
         }
     }
-    for (_, row) in world.synced.iter() {
+    for (id, row) in world.synced.iter() {
         let name = &row.file.base_name;
+        if world.is_kept(id, row) {
+            if world.local.readable.contains(&row.file.maildir) && !world.local.files.contains_key(&row.file) {
+                push((names.maildir)(row.file.maildir), name, Kind::FileMissing, "its file isn't there".to_owned());
+            }
+            continue;
+        }
         let Some(message) = world.cloud.messages.get(&row.remote) else {
             let what = "the cloud doesn't have it any more".to_owned();
             push((names.mailbox)(row.mailbox), name, Kind::GoneInCloud, what);
@@ -293,9 +305,15 @@ pub(crate) fn count(
     for message in world.cloud.messages.values() {
         counts.entry(message.mailbox).and_modify(|counts| counts.known += 1);
     }
+    for (mailbox, left_out) in world.left_out() {
+        counts.entry(mailbox).and_modify(|counts| counts.left_out = left_out);
+    }
     let mut agreed: BTreeMap<MaildirId, u64> = BTreeMap::new();
-    for (_, row) in world.synced.iter() {
-        counts.entry(row.mailbox).and_modify(|counts| counts.agreed += 1);
+    for (id, row) in world.synced.iter() {
+        let is_kept = world.is_kept(id, row);
+        counts
+            .entry(row.mailbox)
+            .and_modify(|counts| *if is_kept { &mut counts.kept } else { &mut counts.agreed } += 1);
         *agreed.entry(row.file.maildir).or_default() += 1;
     }
     verification.mailboxes = counts.into_values().collect();

@@ -1,6 +1,7 @@
 //! The three trees in memory, what was touched since they were last planned for, and the changes that the database
 //! hasn't been told yet. No I/O.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::Seen;
@@ -13,6 +14,7 @@ use cms_maildir::{FileName, Place};
 use cms_store::{Change, CloudRecord, ReportedNote, SyncedRecord};
 
 use crate::sync::journal::{Hearsay, Reason};
+use crate::sync::scope::{ByTime, Scopes};
 
 /// Where a file is on disk, beyond what the engine needs to know.
 #[derive(Clone, Debug)]
@@ -96,6 +98,9 @@ pub(crate) struct World {
     /// About how many bytes messages have whose content isn't known, as far as the cloud told it since the program began.
     sizes: HashMap<RemoteId, u64>,
     changes: Vec<Change>,
+    /// What is brought here, and what stays here.
+    pub(crate) scopes: Arc<Scopes>,
+    pub(super) by_time: ByTime,
     /// How all of this came to be known.
     pub(super) hearsay: Hearsay,
 }
@@ -103,7 +108,11 @@ pub(crate) struct World {
 impl World {
     /// Plans for what was touched, or for everything the first time and after a rescan.
     pub(crate) fn plan(&mut self, policy: &Policy<'_>) -> Plan {
+        let rows = self.rows_to_name(self.touched.ids.iter().chain(&self.homeless));
+        self.touched.rows.extend(rows);
+        let left_out = self.messages_to_name();
         let mut touched = std::mem::take(&mut self.touched);
+        touched.ids.extend(left_out);
         let everything = std::mem::take(&mut self.everything_touched);
         let plan = if everything {
             cms_engine::plan(&self.cloud, &self.local, &self.synced, policy, &Scope::All, &self.busy)
@@ -147,7 +156,7 @@ impl World {
     }
 
     /// The rows that the next plan looks at.
-    fn rows_in_scope(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
+    pub(super) fn rows_in_scope(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
         if self.everything_touched {
             return Box::new(self.synced.iter().map(|(_, row)| row));
         }
@@ -213,7 +222,10 @@ impl World {
             self.busy.promised.remove(&file);
             self.free_file(&file);
         }
-        if self.synced.by_remote(id).is_none() && self.cloud.messages.contains_key(id) {
+        if self.synced.by_remote(id).is_none()
+            && let Some(message) = self.cloud.messages.get(id).cloned()
+            && self.is_brought(id, &message)
+        {
             self.homeless.insert(id.clone());
         }
         self.touch(id);
@@ -300,7 +312,7 @@ impl World {
     /// Writes a message into the Cloud tree.
     pub(crate) fn put_cloud(&mut self, id: RemoteId, message: CloudMessage) {
         self.changes.push(Change::PutCloud(self.cloud_record(&id, &message)));
-        if self.synced.by_remote(&id).is_none() && !self.busy.ids.contains(&id) {
+        if self.synced.by_remote(&id).is_none() && !self.busy.ids.contains(&id) && self.is_brought(&id, &message) {
             self.homeless.insert(id.clone());
         }
         self.touch(&id);
@@ -311,7 +323,8 @@ impl World {
     /// Takes a message out of the Cloud tree: it is in none of the configured mailboxes any more.
     pub(crate) fn drop_cloud(&mut self, id: &RemoteId) {
         self.sizes.remove(id);
-        if self.cloud.messages.remove(id).is_some() {
+        if let Some(message) = self.cloud.messages.remove(id) {
+            self.note_gone(id, &message);
             self.troubles.remove(id);
             self.homeless.remove(id);
             self.changes.push(Change::DeleteCloud(id.clone()));
@@ -585,7 +598,10 @@ impl World {
             self.write_rival(rival, &lost, reason);
             let Row { remote, file, hash, .. } = lost;
             // What it stood for is nobody's now.
-            if self.synced.by_remote(&remote).is_none() && self.cloud.messages.contains_key(&remote) {
+            if self.synced.by_remote(&remote).is_none()
+                && let Some(message) = self.cloud.messages.get(&remote).cloned()
+                && self.is_brought(&remote, &message)
+            {
                 self.homeless.insert(remote.clone());
                 self.touch(&remote);
             }
@@ -650,6 +666,7 @@ impl World {
             self.homeless.remove(&row.remote);
             self.changes.push(Change::PutSynced(synced_record(id, row)));
             self.touched.rows.insert(id);
+            self.note_linked(id);
         }
     }
 
@@ -718,7 +735,14 @@ impl World {
 
     /// Finds the messages without a row, once all trees are loaded.
     pub(crate) fn find_homeless(&mut self) {
-        self.homeless = self.cloud.messages.keys().filter(|id| self.synced.by_remote(id).is_none()).cloned().collect();
+        let without_row = self.cloud.messages.keys().filter(|id| self.synced.by_remote(id).is_none());
+        for id in without_row.cloned().collect::<Vec<RemoteId>>() {
+            if let Some(message) = self.cloud.messages.get(&id).cloned()
+                && self.is_brought(&id, &message)
+            {
+                self.homeless.insert(id);
+            }
+        }
     }
 
     /// Takes a stored row into the tree at the start. The cloud's messages are loaded before, and share their ids' text.
@@ -771,6 +795,7 @@ impl World {
             let message = self.cloud.messages.get(*id);
             message.is_some_and(|message| self.cloud.complete.contains(&message.mailbox))
                 && !self.troubles.contains_key(*id)
+                && !message.is_some_and(|message| self.is_left_out(id, message))
                 && self.synced.by_remote(id).is_none()
         };
         let busy = self.busy.ids.iter().filter(|id| !self.homeless.contains(*id));
@@ -793,6 +818,9 @@ impl World {
             .iter()
             .filter_map(|(id, trouble)| {
                 let message = self.cloud.messages.get(id).filter(|message| wanted(message.mailbox))?;
+                if self.is_nobodys_concern(id, message) {
+                    return None;
+                }
                 let received = message.received;
                 Some(format!("the message received {} (id {id}): {}", rfc3339(received), trouble.why))
             })

@@ -128,7 +128,7 @@ impl<'a> Deciding<'a> {
     /// The cloud deleted it, so it goes here too (the store keeps it), unless it was edited here.
     fn gone_in_the_cloud(&mut self, row: RowId, base: &Row, file: &FileKey) {
         let Some(seen) = self.local.files.get(file) else { return };
-        if self.is_kept(base) && !seen.flags.contains(Flags::TRASHED) {
+        if self.is_kept(row, base) && !seen.flags.contains(Flags::TRASHED) {
             let mut after = base.clone();
             after.file = file.clone();
             after.inode = if seen.inode == 0 || edited(base, seen) { base.inode } else { seen.inode };
@@ -150,7 +150,7 @@ impl<'a> Deciding<'a> {
     /// Nobody has it any more, and that is the end of it, unless it is one that is kept here and nobody knows why it isn't
     /// there: then the store may have it.
     fn gone_on_both_sides(&mut self, row: RowId, base: &Row, absence: Absence) {
-        if absence != Absence::Unexplained || !self.is_kept(base) || self.word(row) == Some(Word::Delete) {
+        if absence != Absence::Unexplained || !self.is_kept(row, base) || self.word(row) == Some(Word::Delete) {
             return self.plan.ops.push(Op::Forget { row });
         }
         let mut after = base.clone();
@@ -160,8 +160,8 @@ impl<'a> Deciding<'a> {
     }
 
     /// Whether a message that is gone from the cloud stays here.
-    fn is_kept(&self, base: &Row) -> bool {
-        !base.flags.cloud.contains(Flags::DRAFT) && (self.policy.keeps)(base.mailbox)
+    fn is_kept(&self, row: RowId, base: &Row) -> bool {
+        !base.flags.cloud.contains(Flags::DRAFT) && (self.policy.keeps)(row, base.mailbox)
     }
 
     fn word(&self, row: RowId) -> Option<Word> {

@@ -94,6 +94,12 @@ pub(super) fn match_up<'a>(
     let mut places = find_files(&rows, local, &mut strangers);
     find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
+    let undecided: HashSet<(ContentHash, UnixSeconds)> = rows
+        .iter()
+        .zip(&messages)
+        .filter(|((id, row), message)| **message == There::Unlisted && (policy.keeps)(*id, row.mailbox))
+        .map(|((_, row), _)| (row.hash_in_the_cloud(), row.received))
+        .collect();
     let sought = Sought::new(&rows, &messages, &strangers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
@@ -124,7 +130,9 @@ pub(super) fn match_up<'a>(
     let mut skipped = Vec::new();
     for id in newcomers.left() {
         let known = cloud.messages.get(&id).and_then(|message| Some((message.hash?, message.received)));
-        if known.is_some_and(|known| moving.contains(&known.0) || asked_for.contains(&known)) {
+        // Nor is it put beside what stays, and may be it.
+        let may_be_known = |known| asked_for.contains(&known) || undecided.contains(&known);
+        if known.is_some_and(|known| moving.contains(&known.0) || may_be_known(known)) {
             skipped.push(id);
             continue;
         }

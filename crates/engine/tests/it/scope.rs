@@ -138,3 +138,18 @@ fn f34_a_draft_that_is_gone_is_kept_by_nobody() {
     world.run();
     assert!(world.disk.is_empty());
 }
+
+#[test]
+fn f27_a_message_that_may_be_a_kept_one_waits_until_all_is_listed() {
+    let mut world = World::new(2);
+    world.keeps.insert(MailboxId(0));
+    both_have(&mut world, "kept", 1);
+    world.cloud.clear();
+    world.complete.remove(&MailboxId(1));
+    world.cloud.insert(RemoteId::new("another"), message(1, true));
+    assert_eq!(ops(&world), []);
+    world.complete.insert(MailboxId(1));
+    world.run();
+    assert!(world.synced.by_remote(&RemoteId::new("another")).is_some());
+    assert_eq!(world.disk.len(), 1);
+}

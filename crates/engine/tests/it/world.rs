@@ -260,7 +260,7 @@ impl World {
             settable_flags: self.settable_flags,
             exclusive_flags: self.exclusive_flags,
             deleted_mailbox: &deleted,
-            keeps: &|mailbox| self.keeps.contains(&mailbox),
+            keeps: &|_, mailbox| self.keeps.contains(&mailbox),
             since: &|_| self.since.map(UnixSeconds),
             first_meeting: self.first_meeting,
             max_deletions: self.max_deletions,

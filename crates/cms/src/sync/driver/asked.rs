@@ -102,12 +102,16 @@ impl Driver {
     fn report(&self) -> Report {
         let status = self.board.as_ref().map(crate::page::Board::status).unwrap_or_default();
         let lines = self.mailbox_lines();
+        let (kept, left_out) = (self.world.kept(), self.world.left_out());
         let mailboxes = |account: usize| {
             let own = self.mailboxes.iter().zip(&lines).filter(|(mailbox, _)| mailbox.sign_in == account);
             own.map(|(mailbox, line)| MailboxReport {
                 name: mailbox.name.clone(),
                 messages: line.messages,
                 waiting: self.waiting_in(mailbox.id),
+                left_out: left_out.get(&mailbox.id).copied().unwrap_or_default(),
+                since: self.world.scopes.since(mailbox.id).map(|since| since.0),
+                kept: kept.get(&mailbox.id).copied().unwrap_or_default(),
                 activity: Some(line.activity.clone()),
                 synced_at: line.synced_at,
                 next_poll_at: Some(self.next_poll_at(mailbox)),
@@ -142,8 +146,9 @@ impl Driver {
     }
 
     fn waiting_in(&self, mailbox: MailboxId) -> u64 {
-        let waits = |message: &&cms_engine::CloudMessage| message.mailbox == mailbox && message.hash.is_none();
-        self.world.cloud.messages.values().filter(waits).count() as u64
+        let messages = self.world.cloud.messages.iter();
+        let waits = messages.filter(|(_, message)| message.mailbox == mailbox && message.hash.is_none());
+        waits.filter(|(id, message)| !self.world.is_left_out(id, message)).count() as u64
     }
 
     /// The deletions in a mailbox that wait for the user's word.

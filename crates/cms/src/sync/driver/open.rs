@@ -25,9 +25,10 @@ use crate::sync::local::{LocalError, LocalSide, mark_key};
 use crate::sync::queue::Queue;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
+use crate::sync::scope::Scope;
 use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
-use crate::sync::{Setup, Surroundings, SyncError};
+use crate::sync::{MailboxSetup, Setup, Surroundings, SyncError};
 
 /// Events that may wait for the loop; a page of a listing is one.
 const EVENTS: usize = 64;
@@ -136,6 +137,19 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         shown_at: None,
         store,
     })
+}
+
+/// What is brought is counted from the start of the run on: what comes is new, and what is here stays.
+fn set_scopes(setup: &Setup, database: &Database, mailboxes: &[Mailbox], world: &mut World) -> Result<(), SyncError> {
+    let now = (setup.surroundings.now)();
+    let scope = |mailbox: &Mailbox| {
+        let is_it = |setup: &&MailboxSetup| setup.account == mailbox.sign_in && setup.name == mailbox.name;
+        let configured = setup.mailboxes.iter().find(is_it)?;
+        let since = configured.since.map(|since| UnixSeconds(since.at(now.0)));
+        Some(Scope { mailbox: mailbox.id, since, keeps: configured.keep })
+    };
+    let scopes: Vec<Scope> = mailboxes.iter().filter_map(scope).collect();
+    world.set_scopes(&scopes, database).map_err(SyncError::Store)
 }
 
 fn load_what_is_sound(setup: &Setup) -> Result<Loaded, SyncError> {
@@ -342,7 +356,7 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
     for note in database.reported().map_err(SyncError::Store)? {
         world.load_reported(note);
     }
-    world.find_homeless();
+    set_scopes(setup, &database, &mailboxes, &mut world)?;
     Ok(Loaded { database, maildirs, mailboxes, world })
 }
 

@@ -1,5 +1,6 @@
 //! From touched trees to steps: the planner's policy, and who carries out what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::FolderRole;
@@ -38,6 +39,7 @@ impl Driver {
             let account = |id| all.iter().find(|known| known.id == id).map(|mailbox| mailbox.account);
             account(one) == account(other)
         };
+        let scopes = Arc::clone(&self.world.scopes);
         let policy = Policy {
             mailboxes: &mailboxes,
             same_account: &same_account,
@@ -45,8 +47,8 @@ impl Driver {
             settable_flags: capabilities.map_or(Flags::NONE, |can| can.settable_flags),
             exclusive_flags: capabilities.map_or(Flags::NONE, |can| can.exclusive_flags),
             deleted_mailbox: &deleted_mailbox,
-            keeps: &|_| false,
-            since: &|_| None,
+            keeps: &|row: RowId, mailbox| scopes.keeps(row, mailbox),
+            since: &|mailbox| scopes.since(mailbox),
             first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
             max_deletions: self.max_deletions,
             deleted_lately: self.holding.deleted_lately(),
@@ -120,6 +122,7 @@ impl Driver {
         self.forget_kept();
         let mut steps = 0;
         let mut cloud_steps = Vec::new();
+        let mut others = Vec::new();
         let mut ops = plan.ops.into_iter();
         for op in ops.by_ref() {
             match op {
@@ -152,6 +155,7 @@ impl Driver {
                 Op::Deliver { row: None, ref base } if self.may_be_filed_here(base) => {
                     self.postpone(&op, FILING_WINDOW);
                 }
+                Op::Deliver { row: None, ref base } if self.may_be_another(base, &mut others) => {}
                 // What is missing may be in the Maildir that can't be read.
                 Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
                 // Nor is a draft brought back that may have been written anew: what the cloud has by now tells.
@@ -182,6 +186,7 @@ impl Driver {
             self.world.touch_op(&op);
         }
         self.act_there(cloud_steps);
+        self.ask_for_others(others);
         if self.world.is_touched() && self.paused_until.is_none() {
             self.plan_at = Some(Instant::now());
         }

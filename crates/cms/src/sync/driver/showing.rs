@@ -67,6 +67,7 @@ impl Driver {
             *waiting.entry(message.mailbox).or_default() += 1;
         }
         let seconds_left = self.seconds_left();
+        let left_out = self.world.left_out();
         let line = |mailbox: &Mailbox| {
             let messages = messages.get(&mailbox.id).copied().unwrap_or_default();
             let waiting = waiting.get(&mailbox.id).copied().unwrap_or_default();
@@ -74,7 +75,12 @@ impl Driver {
                 account: mailbox.sign_in,
                 name: mailbox.name.clone(),
                 messages,
-                activity: self.activity(mailbox, messages, waiting, seconds_left),
+                activity: self.activity(
+                    mailbox,
+                    messages - left_out.get(&mailbox.id).copied().unwrap_or_default(),
+                    waiting,
+                    seconds_left,
+                ),
                 synced_at: mailbox.synced_at.map(|at| at.0),
                 trouble: mailbox.trouble.clone(),
                 held: self.held_in(mailbox.sign_in, &mailbox.name).cloned().collect(),
