@@ -1,5 +1,7 @@
-//! What some worlds have beyond what all of them have: every fifth seed drafts, and three more of every twenty other things. All
+//! What some worlds have beyond what all of them have: every fifth seed drafts, and four more of every twenty other things. All
 //! others stay as they are when something is added here.
+
+use std::collections::BTreeSet;
 
 use crate::configuration::Upload;
 
@@ -20,13 +22,15 @@ pub(super) struct Extras {
     pub(super) mail: bool,
     /// One request at a time, so that even a few messages wait for each other and are downloaded together.
     pub(super) narrow: bool,
+    /// Some mailboxes keep what is deleted there, and whether old mail is brought changes with each start.
+    pub(super) scope: bool,
 }
 
 /// Every so many seeds.
 const EVERY: u64 = 5;
 
-/// Every so many seeds has folders that are removed, as many others have a slow disk, and as many mail that is delivered and
-/// sent here.
+/// Every so many seeds has folders that are removed, as many others have a slow disk, as many mail that is delivered and
+/// sent here, and as many mailboxes of which the two sides don't have the same.
 const EVERY_WITH_MORE: u64 = 20;
 
 /// Of so many seeds one is narrow, whatever else it has.
@@ -41,6 +45,7 @@ impl Extras {
         match seed % EVERY_WITH_MORE {
             1 => return Self { folders: true, slow: true, ..Self::default() },
             6 => return Self { slow: true, ..Self::default() },
+            16 => return Self { scope: true, ids: (seed / EVERY_WITH_MORE).is_multiple_of(2), ..Self::default() },
             11 => return Self { mail: true, slow: true, uploads: Some(Upload::Import), ..Self::default() },
             _ => {}
         }
@@ -49,5 +54,11 @@ impl Extras {
         }
         let is_one_of = |these: &[u64]| these.contains(&(seed / EVERY % 8));
         Self { uploads: (!is_one_of(&[6])).then_some(Upload::Drafts), ids: is_one_of(&[6, 7]), ..Self::default() }
+    }
+
+    /// Which of so many mailboxes keep: every other one.
+    pub(super) fn keeping(self, seed: u64, mailboxes: usize) -> BTreeSet<usize> {
+        let keeps = |at: &usize| self.scope && (seed / 40 + *at as u64).is_multiple_of(2);
+        (0..mailboxes).filter(keeps).collect()
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Spot {
 }
 
 /// One message that the cloud has, or had.
+// Each of these is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub(super) struct Message {
     /// Its immutable id.
@@ -32,6 +34,8 @@ pub(super) struct Message {
     /// What it was before it was edited.
     pub(super) old_hashes: Vec<ContentHash>,
     pub(super) is_draft: bool,
+    /// Whether it may be left in the cloud for its age.
+    pub(super) is_old: bool,
     /// Where it was when both sides were last the same, or where it arrived.
     pub(super) spot: Spot,
     /// Its flags then.
@@ -60,6 +64,7 @@ impl Message {
             hash,
             old_hashes: Vec::new(),
             is_draft: false,
+            is_old: false,
             spot: Spot::Nowhere,
             flags: Flags::NONE,
             put_there: Vec::new(),
@@ -101,6 +106,10 @@ pub(super) struct Ledger {
     pub(super) unmounted: bool,
     /// Whether the state was lost, so that what was done here may have no effect.
     pub(super) lost_state: bool,
+    /// The mailboxes that keep what is deleted there.
+    pub(super) keeping: BTreeSet<usize>,
+    /// Contents of which the files needn't be as the messages are.
+    pub(super) apart: BTreeSet<ContentHash>,
 }
 
 /// A message as the cloud has it, or a file as a Maildir has it.
@@ -209,6 +218,11 @@ impl Ledger {
                 continue;
             }
             let spare = self.spare(&hash);
+            let mut messages = self.messages.iter().filter(|message| message.hash == hash);
+            let fewer_will_do = here.len() < there.len() && messages.clone().any(|message| message.is_old);
+            if fewer_will_do || self.apart.contains(&hash) || messages.any(|message| self.may_be_apart(message)) {
+                continue;
+            }
             if here.len() < there.len() || here.len() > there.len() + spare {
                 problems.push(format!(
                     "mailbox {at}: {} in the cloud, {} files here of {hash} (up to {spare} more would do)",
@@ -235,9 +249,14 @@ impl Ledger {
         let gone_unseen = self.messages.iter().filter(|message| {
             (message.hash == *hash || message.old_hashes.contains(hash))
                 && (self.lost_state || self.unmounted)
+                && (message.unsure || !(message.put_there.is_empty() && message.put_here.is_empty()))
+        });
+        let kept = self.messages.iter().filter(|message| {
+            !self.keeping.is_empty()
+                && (message.hash == *hash || message.old_hashes.contains(hash))
                 && !(message.put_there.is_empty() && message.put_here.is_empty())
         });
-        self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying + gone_unseen.count()
+        self.copied.get(hash).copied().unwrap_or_default() + moved_by_copying + gone_unseen.count() + kept.count()
     }
 
     fn is_unsure(&self, message: &Message) -> bool {
@@ -245,7 +264,8 @@ impl Ledger {
         let again = message.put_here.contains(&Spot::Nowhere) && message.put_here.len() > 1;
         // What was told to the cloud and not written down looks like the cloud's own wish afterwards, and that one holds.
         let told = self.killed && message.put_here.len() > 1;
-        again || told || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
+        let apart = self.apart.contains(&message.hash);
+        again || told || apart || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
     }
 
     /// Judges where one message is, and its flags.
@@ -255,6 +275,9 @@ impl Ledger {
         let is_here = || outcome.here.iter().flatten().any(|file| file.hash == message.hash);
         if message.is_kept && !self.lost_state && !matches!(spot, Spot::Box(_)) && !is_here() {
             problems.push(format!("{LOST}{} was to be kept: {message:?}", message.hash));
+        }
+        if self.must_stay(message) && !matches!(spot, Spot::Box(_)) && !is_here() {
+            problems.push(format!("{LOST}{} was in an archive: {message:?}", message.hash));
         }
         let spots = self.right_spots(message);
         if !spots.contains(&spot) {
@@ -268,6 +291,22 @@ impl Ledger {
                 problems.push(format!("{flag} of {} is {is}: {message:?}", message.hash));
             }
         }
+    }
+
+    /// Whether nobody could tell that a message and a file are one: the message has another id, and is left in the cloud for its
+    /// age while the state is lost; or the file was filed elsewhere while it was kept.
+    fn may_be_apart(&self, message: &Message) -> bool {
+        let was_filed = !message.put_here.is_empty() || message.copies > 0;
+        message.is_old && self.lost_state || !self.keeping.is_empty() && message.unsure && was_filed
+    }
+
+    /// Whether a message was on both sides in a mailbox that keeps, and nobody here has done anything to it.
+    fn must_stay(&self, message: &Message) -> bool {
+        let keeps = |spot: &Spot| matches!(spot, Spot::Box(at) if self.keeping.contains(at));
+        let passes_by = |spot: &Spot| matches!(spot, Spot::Box(_)) && !keeps(spot);
+        let was_there = keeps(&message.spot) && !message.copied_to.is_empty() && !message.is_draft;
+        let is_doubtful = self.unmounted || self.is_unsure(message);
+        was_there && message.put_here.is_empty() && !message.put_there.iter().any(passes_by) && !is_doubtful
     }
 
     fn right_spots(&self, message: &Message) -> BTreeSet<Spot> {
@@ -338,6 +377,8 @@ impl Ledger {
     /// Takes what is for what was, once it was found right.
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
         self.adopt_what_came_again(outcome);
+        let apart = self.messages.iter().filter(|message| self.may_be_apart(message)).map(|message| message.hash);
+        self.apart.extend(apart.collect::<Vec<_>>());
         self.lost_state = false;
         self.killed = false;
         self.troubled = false;

@@ -28,7 +28,7 @@ use super::power::{Power, Shared};
 use super::trace::Trace;
 use super::wire::{SignedIn, Weather, Wire};
 use super::{Failure, Flaw};
-use crate::configuration::Upload;
+use crate::configuration::{Since, Upload};
 use crate::control::Door;
 use crate::progress::{Kind, Progress};
 use crate::stop::Stop;
@@ -36,6 +36,9 @@ use crate::sync::{Driver, MailboxSetup, Setup, Start, Summary, Surroundings};
 
 /// When the simulated world begins, in seconds since 1970.
 const BEGINNING: i64 = 1_790_100_000;
+
+/// The day of the beginning. Most mail was received the day before.
+const NEW_MAIL: Since = Since::Day(BEGINNING / 86_400);
 
 /// How long both sides may take to be the same again, once everybody holds still.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -68,6 +71,8 @@ pub(super) struct Machine {
     began: Instant,
     /// Whether what wasn't flushed is lost when the power goes.
     cuts_power: bool,
+    /// Since when mail is brought here.
+    since: Option<Since>,
     pub(super) starts: u64,
     pub(super) actions: u64,
 }
@@ -154,6 +159,7 @@ impl Machine {
         let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
         people.extras = extras;
         people.sent = sent;
+        people.ledger.keeping = extras.keeping(seed, pairs.len());
         let people = Rc::new(RefCell::new(people));
         let meddler = {
             let (people, disk) = (Rc::downgrade(&people), Rc::downgrade(&disk));
@@ -188,6 +194,7 @@ impl Machine {
             running: None,
             door: None,
             start_at: None,
+            since: None,
             starts: 0,
             actions: 0,
         })
@@ -198,15 +205,15 @@ impl Machine {
         let start = simulated_now(time_of_day(self.began).0, began);
         let calm = Arc::clone(&self.calm);
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
-        let mailboxes = self.pairs.iter().map(|pair| MailboxSetup {
+        let mailboxes = self.pairs.iter().enumerate().map(|(at, pair)| MailboxSetup {
             account: 0,
             client: 0,
             name: pair.folder.to_owned(),
             position: None,
             delete_action: DeleteAction::Trash,
             upload: self.extras.uploads.unwrap_or(Upload::None),
-            since: None,
-            keep: false,
+            since: self.since,
+            keep: self.people.borrow().ledger.keeping.contains(&at),
         });
         Setup {
             state_dir: self.root.join("state"),
@@ -246,6 +253,10 @@ impl Machine {
 
     fn start(&mut self, once: bool) {
         self.starts += 1;
+        // The last run has to find nothing to do.
+        if self.extras.scope && !once {
+            self.since = self.starts.is_multiple_of(2).then_some(NEW_MAIL);
+        }
         self.power.turn_on();
         self.disk.deeds_left.set(0);
         self.disk.state.borrow_mut().committed = false;

@@ -292,6 +292,9 @@ impl People {
         });
         let bytes = self.message_bytes(if draft.is_some() { "draft" } else { "mail" });
         let received = 1_790_000_000 + i64::from(self.dice(5));
+        // A part of it is newer than the beginning of that day.
+        let received = if self.extras.scope && self.dice(2) == 0 { received + 50_000 } else { received };
+        let is_old = self.extras.scope && received < 1_790_035_200;
         let times = if draft.is_none() && self.dice(12) == 0 { 2 } else { 1 };
         for _ in 0..times {
             let is_read = self.dice(3) == 0;
@@ -307,6 +310,7 @@ impl People {
             self.ledger.messages.push(Message {
                 id,
                 is_draft: draft.is_some(),
+                is_old,
                 spot: Spot::Box(to),
                 flags: if is_read { Flags::SEEN } else { Flags::NONE },
                 ..Message::new(hash)
