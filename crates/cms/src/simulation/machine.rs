@@ -93,6 +93,20 @@ enum Happening {
     ExpireTokens,
 }
 
+/// What happens where the disk is slow: somebody else acts, and sees what was done to the names.
+fn meddler(people: &Rc<RefCell<People>>, disk: &Rc<Disk>) -> Box<dyn Fn()> {
+    let (people, disk) = (Rc::downgrade(people), Rc::downgrade(disk));
+    Box::new(move || {
+        if let (Some(people), Some(disk)) = (people.upgrade(), disk.upgrade())
+            && let Ok(mut people) = people.try_borrow_mut()
+        {
+            people.is_known = disk.state.borrow().committed;
+            people.act();
+            disk.somebody_changed_names();
+        }
+    })
+}
+
 impl Machine {
     pub(super) fn new(seed: u64, root: &Path, trace: Trace, flaw: Option<Flaw>) -> Result<Self, Failure> {
         let failed = |what: &str| Failure::broken(format!("the simulation can't begin: {what}"));
@@ -161,19 +175,7 @@ impl Machine {
         people.sent = sent;
         people.ledger.keeping = extras.keeping(seed, pairs.len());
         let people = Rc::new(RefCell::new(people));
-        let meddler = {
-            let (people, disk) = (Rc::downgrade(&people), Rc::downgrade(&disk));
-            move || {
-                if let (Some(people), Some(disk)) = (people.upgrade(), disk.upgrade())
-                    && let Ok(mut people) = people.try_borrow_mut()
-                {
-                    people.is_known = disk.state.borrow().committed;
-                    people.act();
-                    disk.somebody_changed_names();
-                }
-            }
-        };
-        *disk.meddler.borrow_mut() = Some(Box::new(meddler));
+        *disk.meddler.borrow_mut() = Some(meddler(&people, &disk));
         cms_disk::interpose(Some(disk.clone()));
         Ok(Self {
             began,
