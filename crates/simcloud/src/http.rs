@@ -316,7 +316,9 @@ async fn graph_request<B: RequestBody>(
         (None, Some(request)) => collect(request).await,
         (None, None) => Ok(Bytes::new()),
     };
-    let mut slot = match inner.throttle.enter(&account, knobs) {
+    // Of a batch each item counts, and the envelope doesn't (JSON batching documentation).
+    let counts = u64::from(!matches!(batch, Some(Ok(_))));
+    let mut slot = match inner.throttle.enter(&account, counts, knobs) {
         Ok((slot, highest)) => {
             inner.tally.count(|counters| counters.highest_concurrency = counters.highest_concurrency.max(highest));
             slot

@@ -97,13 +97,18 @@ impl Throttle {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request in, or says why not. Whoever is refused was counted nevertheless.
-    pub(crate) fn enter(self: &Arc<Self>, account: &Account, knobs: &Knobs) -> Result<(Slot, usize), Refusal> {
+    /// Lets something in that counts as so many requests, or says why not. Whoever is refused was counted nevertheless.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        account: &Account,
+        requests: u64,
+        knobs: &Knobs,
+    ) -> Result<(Slot, usize), Refusal> {
         let now = Instant::now();
         let second = now.saturating_duration_since(self.started).as_secs();
         let mut gates = self.gates();
         let gate = gates.entry(account.clone()).or_default();
-        let sum = gate.requests.add(second, 1, knobs.window_seconds);
+        let sum = gate.requests.add(second, requests, knobs.window_seconds);
         if let Some((told, until)) = gate.pause {
             let grace = Duration::from_millis(knobs.retry_after_grace_ms);
             if now < until && now >= told + grace {
@@ -259,10 +264,10 @@ mod tests {
         let throttle = Arc::new(Throttle::new());
         let knobs = Knobs { concurrency_limit: 2, ..Knobs::default() };
         let account = ("app".to_owned(), "user".to_owned());
-        let first = throttle.enter(&account, &knobs).ok();
-        let second = throttle.enter(&account, &knobs).ok();
-        assert!(throttle.enter(&account, &knobs).is_err());
+        let first = throttle.enter(&account, 1, &knobs).ok();
+        let second = throttle.enter(&account, 1, &knobs).ok();
+        assert!(throttle.enter(&account, 1, &knobs).is_err());
         drop((first, second));
-        assert!(throttle.enter(&account, &knobs).is_ok());
+        assert!(throttle.enter(&account, 1, &knobs).is_ok());
     }
 }

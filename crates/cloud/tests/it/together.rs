@@ -1,7 +1,10 @@
 //! Small messages fetched together.
 
-use cms_cloud::contract::{Changes, CloudAccount, CloudError, Wanted};
-use cms_engine::RemoteId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cms_cloud::contract::{Changes, CloudAccount, CloudChange, CloudError, CloudOp, Outcome, Wanted};
+use cms_engine::{Flags, RemoteId};
 use futures_util::future::join_all;
 use simcloud::{Action, Deletion, Fault, FlagChange, Knobs, NewMessage};
 
@@ -209,6 +212,37 @@ async fn an_item_that_found_no_place_narrows_the_gate() {
         assert!(results.iter().all(Result::is_ok), "{results:?}");
     }
     assert_eq!(world.cloud().counters().highest_concurrency, 2);
+}
+
+#[tokio::test]
+async fn batches_that_wait_for_the_budget_leave_room_for_changes() {
+    let knobs = Knobs { window_requests: 100, ..Knobs::calm() };
+    let options = simcloud::Options { messages: 110, knobs, ..simcloud::Options::default() };
+    let world = Arc::new(world_with(options, |options| options.rate_limit = 100).await);
+    let ids = world.ids();
+    let fetches: Vec<_> = ids
+        .chunks(5)
+        .map(|ids| {
+            let (world, ids) = (Arc::clone(&world), ids.to_vec());
+            tokio::spawn(async move { fetch(&world, &ids).await })
+        })
+        .collect();
+    // One request of a hundred is never made, and two are left to others; a batch counts as five.
+    let used_up = async {
+        while requests(&world, "batch-item:value") != 95 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), used_up).await.expect("the budget is used up");
+    let change = CloudChange::SetFlags { add: Flags::SEEN, remove: Flags::NONE, result: Flags::SEEN };
+    let ops = [CloudOp { id: ids[0].clone(), change }];
+    let apply = tokio::time::timeout(Duration::from_secs(20), world.account.apply(&ops));
+    assert!(matches!(apply.await.expect("the reserve is for this")[0], Outcome::Done { .. }));
+    assert_eq!(requests(&world, "batch-item:value"), 95);
+    for fetch in fetches {
+        fetch.abort();
+    }
+    world.assert_well_behaved();
 }
 
 #[tokio::test]

@@ -65,3 +65,15 @@ async fn windows_are_limited_and_the_header_has_three_styles() {
     let answer = it.post("/me/messages", &serde_json::json!({"subject": "long enough"})).await;
     assert_eq!(answer.status, 429);
 }
+
+#[tokio::test]
+async fn of_a_batch_each_item_counts_and_the_envelope_does_not() {
+    let it = Fixture::calm(1).await;
+    it.cloud.turn(|knobs| knobs.window_requests = 3);
+    let item = |id: &str| serde_json::json!({"id": id, "method": "GET", "url": "/me"});
+    let batch = serde_json::json!({"requests": [item("1"), item("2"), item("3")]});
+    let answer = it.post("/$batch", &batch).await;
+    let text = answer.json().to_string();
+    assert_eq!((answer.status, text.matches("\"status\":200").count()), (200, 3), "{text}");
+    assert_eq!(it.get("/me").await.status, 429);
+}
