@@ -21,6 +21,10 @@ ci:
 bench *arguments:
     cargo bench -p cms --bench speed -- {{arguments}}
 
+# Keep it busy for so many minutes with changes on both sides while the service often fails; `--cuts` cuts the network, too.
+endurance minutes="120" seed="1" *arguments:
+    CMS_ENDURANCE_MINUTES={{minutes}} CMS_ENDURANCE_SEED={{seed}} cargo bench -p cms --bench endurance -- {{arguments}}
+
 # Show everything on a simulated Microsoft 365.
 demo:
     cargo run --release -- demo

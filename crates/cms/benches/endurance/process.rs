@@ -1,0 +1,125 @@
+//! The program as a process, and what it takes.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// How long it may take to stop.
+const STOP: Duration = Duration::from_secs(60);
+
+/// The program while it runs. It is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    in_sync: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What it takes at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Taken {
+    /// Megabytes that are resident.
+    pub(crate) memory: f64,
+    /// The most that ever were.
+    pub(crate) peak_memory: f64,
+    /// Seconds of processor time, in user mode and in the kernel.
+    pub(crate) processor: f64,
+    pub(crate) open_files: usize,
+    pub(crate) threads: u64,
+}
+
+impl Running {
+    /// Starts a command whose stderr goes into a log. Whatever address it asks for to be signed in at is visited: the
+    /// simulated service signs in whoever comes.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Ctrl-C is for us: the program is to be there until both sides are the same.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let lines = BufReader::new(child.stderr.take().ok_or("stderr is not piped")?);
+        let mut log = File::create(log)?;
+        let in_sync = Arc::new(AtomicBool::new(false));
+        let said = in_sync.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(std::result::Result::ok) {
+                if let Some(address) = line.trim().strip_prefix("http").filter(|rest| rest.contains("/oauth2/")) {
+                    let _ = simcloud::visit(&format!("http{address}"));
+                }
+                if line.contains("Both sides are the same") {
+                    said.store(true, Ordering::Relaxed);
+                }
+                let _ = writeln!(log, "{line}");
+            }
+        });
+        Ok(Self { child, in_sync, reader: Some(reader) })
+    }
+
+    /// Whether it has said that both sides are the same.
+    pub(crate) fn was_in_sync(&self) -> bool {
+        self.in_sync.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn assert_running(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("cms ended: {status}").into()),
+        }
+    }
+
+    pub(crate) fn taken(&self) -> Result<Taken> {
+        let directory = format!("/proc/{}", self.child.id());
+        let read = |name: &str| fs::read_to_string(format!("{directory}/{name}"));
+        let status = read("status").map_err(|error| format!("needs /proc: {error}"))?;
+        let megabytes = |name| field(&status, name).map_or(0.0, |kilobytes| kilobytes as f64 * 1024.0 / 1e6);
+        Ok(Taken {
+            memory: megabytes("VmRSS:"),
+            peak_memory: megabytes("VmHWM:"),
+            processor: processor_seconds(&read("stat")?).unwrap_or_default(),
+            open_files: fs::read_dir(format!("{directory}/fd"))?.count(),
+            threads: field(&status, "Threads:").unwrap_or_default(),
+        })
+    }
+
+    /// Asks it to stop (SIGTERM), and waits for its end, which must be a success.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        let asked = Instant::now();
+        while asked.elapsed() < STOP {
+            if let Some(status) = self.child.try_wait()? {
+                if let Some(reader) = self.reader.take() {
+                    reader.join().map_err(|_| "the reader of stderr failed")?;
+                }
+                return if status.success() { Ok(()) } else { Err(format!("cms: {status}").into()) };
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("cms doesn't stop".into())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Fields 14 and 15 of `proc_pid_stat(5)`, in ticks of which a second has 100 wherever Linux tells them to programs.
+fn processor_seconds(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ').skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
