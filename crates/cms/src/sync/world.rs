@@ -85,6 +85,8 @@ pub(crate) struct World {
     promised: HashMap<RemoteId, FileKey>,
     /// The rows that work under way is for. Their messages may have had other ids before.
     concerned: HashMap<RemoteId, RowId>,
+    /// The ids under which rows know messages that are changed under others.
+    known_as: HashMap<RemoteId, RemoteId>,
     touched: Touched,
     everything_touched: bool,
     /// Files without a row. They stay in the scope of every plan, since their match may come later.
@@ -202,6 +204,13 @@ impl World {
         self.begin(id);
         if let Some(row) = op.row() {
             self.concerned.insert(id.clone(), row);
+            // Under the id that its row knows, the message would be looked for among others of the same content meanwhile.
+            let known_as = self.synced.get(row).map(|row| &row.remote).filter(|known_as| *known_as != id);
+            if let Some(known_as) = known_as.cloned()
+                && self.busy.ids.insert(known_as.clone())
+            {
+                self.known_as.insert(id.clone(), known_as);
+            }
         }
     }
 
@@ -218,6 +227,9 @@ impl World {
     pub(crate) fn end(&mut self, id: &RemoteId) {
         self.busy.ids.remove(id);
         self.touched.rows.extend(self.concerned.remove(id));
+        if let Some(known_as) = self.known_as.remove(id) {
+            self.busy.ids.remove(&known_as);
+        }
         if let Some(file) = self.promised.remove(id) {
             self.busy.promised.remove(&file);
             self.free_file(&file);
@@ -972,7 +984,8 @@ mod tests {
         world.synced.put(row, base.clone());
         let base = Row { remote: new.clone(), ..base };
         world.begin_change(&new, &Op::SetCloudFlags { row, add: Flags::SEEN, remove: Flags::NONE, base });
+        assert_eq!(world.busy.ids.len(), 2, "meanwhile it is looked for under neither id");
         world.end(&new);
-        assert!(world.touches(row));
+        assert!(world.touches(row) && world.busy.ids.is_empty());
     }
 }
