@@ -43,7 +43,10 @@ impl Extras {
 
     fn others(seed: u64) -> Self {
         match seed % EVERY_WITH_MORE {
-            1 => return Self { folders: true, slow: true, ..Self::default() },
+            1 => {
+                let ids = !(seed / EVERY_WITH_MORE).is_multiple_of(2);
+                return Self { folders: true, slow: true, ids, ..Self::default() };
+            }
             6 => return Self { slow: true, ..Self::default() },
             16 => return Self { scope: true, ids: (seed / EVERY_WITH_MORE).is_multiple_of(2), ..Self::default() },
             11 => return Self { mail: true, slow: true, uploads: Some(Upload::Import), ..Self::default() },

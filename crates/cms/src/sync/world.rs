@@ -541,6 +541,11 @@ impl World {
         }
     }
 
+    /// Notes that a file which isn't where its row has it was not deleted there.
+    pub(crate) fn forget_vanishing(&mut self, key: &FileKey) {
+        self.local.vanished.remove(key);
+    }
+
     /// Says that a Maildir can't be read any more: nothing that went from it lately was a deletion.
     pub(crate) fn lose_maildir(&mut self, maildir: MaildirId) {
         self.local.readable.remove(&maildir);

@@ -302,3 +302,26 @@ fn a_flag_that_the_cloud_gave_and_took_back_is_nobodys_wish_here_though_the_rena
         })
     });
 }
+
+#[test]
+fn a_message_taken_out_of_the_deleted_ones_and_removed_before_the_cloud_knows_is_not_deleted_for_good() {
+    // A machine with a Maildir of the deleted messages.
+    tell_in(13_190, |machine| {
+        Box::pin(async {
+            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
+            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
+            machine.cloud.inject(Fault::always("move", Action::ResetBefore));
+            fs::rename(file, &taken_out).unwrap();
+            wait(machine, 60).await;
+            fs::remove_file(taken_out).unwrap();
+            wait(machine, 60).await;
+            machine.cloud.clear_faults();
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&deleted.maildir));
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, deleted.folder);
+        })
+    });
+}

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::problem::with_causes;
-use crate::sync::driver::planning::deletes_there;
+use crate::sync::driver::planning::{deleted_mailbox, deletes_there};
 use crate::sync::driver::{CLOUD_STEPS, DeleteTarget, Driver, backoff};
 use crate::sync::journal::Reason;
 use crate::sync::tasks::{self, Change, Event};
@@ -50,6 +50,7 @@ impl Driver {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
                     self.unanswered.remove(&request.id);
                     self.world.begin_change(&request.id, &op);
+                    self.note_taking_out(&op);
                     self.writing.insert(request.id.clone());
                     let mut reason = self.reason(&op);
                     reason.request = Some(self.accounts[account].request_line(&request.change));
@@ -216,6 +217,17 @@ impl Driver {
             }
         }
         self.end_rounds();
+    }
+
+    /// Notes that a message is being taken out of the deleted ones. Should its file go before the cloud knows of that, it is
+    /// deleted where it was put, not for good: it is among the deleted ones still, and comes back there.
+    fn note_taking_out(&mut self, op: &Op) {
+        let Op::MoveInCloud { row, deletes: false, .. } = op else { return };
+        let Some(row) = self.world.synced.get(*row) else { return };
+        let (mailbox, file) = (row.mailbox, row.file.clone());
+        if deleted_mailbox(&self.mailboxes, mailbox) == Some(mailbox) {
+            self.world.forget_vanishing(&file);
+        }
     }
 
     /// Whether a message can't be moved to a folder although that was polled since this was first said.

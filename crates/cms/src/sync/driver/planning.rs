@@ -8,7 +8,7 @@ use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
-use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS};
+use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS, Mailbox};
 use crate::sync::journal::Reason;
 use crate::sync::{Start, SyncError};
 
@@ -21,6 +21,14 @@ const FILING_WINDOW: Duration = Duration::from_secs(3);
 /// How long ago that is at the most, in seconds. Two clocks may differ.
 const LATELY_SENT: i64 = 120;
 
+/// Which mailbox has the deleted messages of another one.
+pub(super) fn deleted_mailbox(all: &[Mailbox], mailbox: MailboxId) -> Option<MailboxId> {
+    let mailbox = all.iter().find(|known| known.id == mailbox)?;
+    let DeleteTarget::Folder(target) = &mailbox.delete_target else { return None };
+    let is_target = |other: &&Mailbox| other.account == mailbox.account && other.folder.as_ref() == Some(target);
+    all.iter().find(is_target).map(|other| other.id)
+}
+
 impl Driver {
     pub(super) fn plan(&mut self) -> Plan {
         self.end_cycles();
@@ -28,13 +36,7 @@ impl Driver {
         let mailboxes: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
         let capabilities = self.accounts.first().map(|account| account.capabilities());
         let all = &self.mailboxes;
-        let deleted_mailbox = |mailbox: MailboxId| {
-            let mailbox = all.iter().find(|known| known.id == mailbox)?;
-            let DeleteTarget::Folder(target) = &mailbox.delete_target else { return None };
-            all.iter()
-                .find(|other| other.account == mailbox.account && other.folder.as_ref() == Some(target))
-                .map(|other| other.id)
-        };
+        let deleted_mailbox = |mailbox: MailboxId| deleted_mailbox(all, mailbox);
         let same_account = |one: MailboxId, other: MailboxId| {
             let account = |id| all.iter().find(|known| known.id == id).map(|mailbox| mailbox.account);
             account(one) == account(other)
