@@ -12,6 +12,7 @@
 mod idle;
 mod initial;
 mod local_changes;
+mod plain;
 mod process;
 mod report;
 mod start;
