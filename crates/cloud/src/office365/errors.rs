@@ -42,9 +42,8 @@ impl Account {
     /// The same for a change to one message.
     pub(super) fn outcome(&self, failure: Failure) -> Outcome {
         match self.item_error(failure) {
-            CloudError::Gone => Outcome::Gone,
-            // One with another code or with none may be a proxy's, or pass: the message is asked for before anything is believed.
-            CloudError::Refused { status: 404, .. } => Outcome::Gone,
+            // A 404 with another code or with none may be a proxy's, or pass: the message is asked for before anything is believed.
+            CloudError::Gone | CloudError::Refused { status: 404, .. } => Outcome::Gone,
             // Not refused for good: somebody changes the message at the same time as we do, again and again.
             CloudError::Refused { status: 412, code, message, request_id } => {
                 let error = ServiceError { status: 412, code, message, request_id, ..ServiceError::default() };
