@@ -198,7 +198,7 @@ pub(crate) struct Driver {
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
     /// Changes that may have been made, by their messages.
-    unanswered: HashMap<RemoteId, Unanswered>,
+    unanswered: HashMap<RemoteId, Vec<Unanswered>>,
     setbacks: Setbacks,
     /// The messages that have waited for a file that a mail program may have filed of them.
     waited_for: HashSet<RemoteId>,

@@ -325,3 +325,63 @@ fn a_message_taken_out_of_the_deleted_ones_and_removed_before_the_cloud_knows_is
         })
     });
 }
+
+/// Gives the only file other flags, and another Maildir.
+fn refile(machine: &Machine, letters: &str, maildir: &Path) {
+    let file = only_file(machine);
+    let name = file.file_name().unwrap().to_str().unwrap().split(':').next().unwrap().to_owned();
+    fs::rename(file, maildir.join("cur").join(format!("{name}:2,{letters}"))).unwrap();
+}
+
+fn is_read(machine: &Machine) -> bool {
+    machine.cloud.state("").unwrap().messages().next().unwrap().is_read
+}
+
+#[test]
+fn what_is_done_in_the_cloud_is_not_taken_for_a_change_of_ours_that_was_never_made() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let maildir = machine.pairs[0].maildir.clone();
+            refile(machine, "S", &maildir);
+            wait(machine, 60).await;
+            let fault = machine.cloud.inject(Fault::always("patch", Action::ResetBefore));
+            refile(machine, "", &maildir);
+            wait(machine, 60).await;
+            refile(machine, "S", &maildir);
+            wait(machine, 1).await;
+            machine.cloud.remove_fault(fault);
+            wait(machine, 200).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.set_flags("", &id, FlagChange { is_read: Some(false), ..FlagChange::default() }).unwrap();
+            wait(machine, 200).await;
+            assert!(!is_read(machine) && !only_file(machine).to_string_lossy().ends_with('S'));
+        })
+    });
+}
+
+#[test]
+fn an_unheard_change_of_flags_is_still_known_once_its_message_was_moved() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let (inbox, other) = (machine.pairs[0].maildir.clone(), machine.pairs[1].maildir.clone());
+            refile(machine, "S", &inbox);
+            wait(machine, 60).await;
+            machine.cloud.inject(Fault::once("patch", Action::ResetAfter));
+            machine.cloud.inject(Fault::always("patch", Action::ResetBefore));
+            // What the cloud tells would say what was made.
+            machine.cloud.inject(Fault::always("delta", Action::ResetBefore));
+            machine.cloud.inject(Fault::always("batch*", Action::ResetBefore));
+            refile(machine, "", &inbox);
+            wait(machine, 5).await;
+            refile(machine, "S", &other);
+            wait(machine, 30).await;
+            machine.cloud.clear_faults();
+            wait(machine, 300).await;
+            assert!(is_read(machine) && only_file(machine).to_string_lossy().ends_with('S'));
+        })
+    });
+}

@@ -48,7 +48,7 @@ impl Driver {
             match self.request(&op) {
                 Some((account, request)) => {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
-                    self.unanswered.remove(&request.id);
+                    self.replace_unanswered(&request.id, &op);
                     self.world.begin_change(&request.id, &op);
                     self.note_taking_out(&op);
                     self.writing.insert(request.id.clone());
@@ -161,7 +161,10 @@ impl Driver {
                         continue;
                     }
                     self.setbacks.unmade.remove(&id);
+                    let now_called = new.clone().unwrap_or_else(|| id.clone());
                     self.done(&op, &id, new, now.as_ref(), &reason);
+                    // The answer to one change may tell what became of another.
+                    self.recognize_unanswered(&now_called);
                     self.note_crossing(&op);
                     if let Some(notice) = self.summary.count_cloud(&op) {
                         self.tell(&notice);

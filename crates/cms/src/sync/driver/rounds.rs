@@ -310,6 +310,7 @@ impl Driver {
             info!(mailbox = %name, "Listed");
             self.world.touch_everything();
         }
+        self.forget_what_was_not_made(id);
         self.after_round(id, found);
         // Changes of ours may have waited for this.
         self.plan_at.get_or_insert_with(Instant::now);

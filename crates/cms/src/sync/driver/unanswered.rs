@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cms_engine::{Answer, Op, RemoteId, Sides};
+use cms_engine::{Answer, MailboxId, Op, RemoteId, Sides};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -13,11 +13,22 @@ use crate::sync::journal::Reason;
 /// How long what the cloud tells may be taken for such a change. Afterwards it is more likely somebody else's.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// What changes is told late at times. A round that ends so long after a change, and isn't the first since, would have told it.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
+
 /// One such change.
 pub(super) struct Unanswered {
     op: Op,
     reason: Reason,
     since: Instant,
+    /// How many rounds of its mailbox have ended since.
+    rounds: u32,
+}
+
+impl Unanswered {
+    fn is_move(op: &Op) -> bool {
+        matches!(op, Op::MoveInCloud { .. })
+    }
 }
 
 impl Driver {
@@ -25,18 +36,53 @@ impl Driver {
     /// among the deleted ones.
     pub(super) fn note_unanswered(&mut self, id: &RemoteId, op: Op, reason: Reason) {
         if matches!(op, Op::SetCloudFlags { .. } | Op::MoveInCloud { deletes: false, .. }) {
-            self.unanswered.insert(id.clone(), Unanswered { op, reason, since: Instant::now() });
+            self.replace_unanswered(id, &op);
+            let unanswered = Unanswered { op, reason, since: Instant::now(), rounds: 0 };
+            self.unanswered.entry(id.clone()).or_default().push(unanswered);
+        }
+    }
+
+    /// Forgets a change that another one of its kind, of the flags or of the place, is made after.
+    pub(super) fn replace_unanswered(&mut self, id: &RemoteId, op: &Op) {
+        if let Some(all) = self.unanswered.get_mut(id) {
+            all.retain(|unanswered| Unanswered::is_move(&unanswered.op) != Unanswered::is_move(op));
         }
     }
 
     /// Forgets what nobody would take for our doing any more.
     pub(super) fn forget_unanswered(&mut self, now: Instant) {
-        self.unanswered.retain(|_, unanswered| now.duration_since(unanswered.since) < REMEMBERED);
+        self.unanswered.retain(|_, all| {
+            all.retain(|unanswered| now.duration_since(unanswered.since) < REMEMBERED);
+            !all.is_empty()
+        });
     }
 
-    /// Takes what the cloud says of a message by now for the change of ours, if it is what that would have made of it.
+    /// Forgets what a mailbox would have told by now, had it been made.
+    pub(super) fn forget_what_was_not_made(&mut self, mailbox: MailboxId) {
+        let now = Instant::now();
+        let synced = &self.world.synced;
+        for (id, all) in &mut self.unanswered {
+            let is_here =
+                synced.by_remote(id).and_then(|row| synced.get(row)).is_some_and(|row| row.mailbox == mailbox);
+            if is_here {
+                for unanswered in all.iter_mut() {
+                    unanswered.rounds += 1;
+                }
+                all.retain(|it| Unanswered::is_move(&it.op) || it.rounds < 2 || now < it.since + TOLD_WITHIN);
+            }
+        }
+    }
+
+    /// Takes what the cloud says of a message by now for a change of ours, if it is what that would have made of it.
     pub(super) fn recognize_unanswered(&mut self, id: &RemoteId) {
-        let Some(Unanswered { op, .. }) = self.unanswered.get(id) else { return };
+        let count = self.unanswered.get(id).map_or(0, Vec::len);
+        for at in (0..count).rev() {
+            self.recognize_one(id, at);
+        }
+    }
+
+    fn recognize_one(&mut self, id: &RemoteId, at: usize) {
+        let Some(Unanswered { op, .. }) = self.unanswered.get(id).and_then(|all| all.get(at)) else { return };
         let Some(message) = self.world.cloud.messages.get(id) else { return };
         let Some(row) = op.row().and_then(|row| self.world.synced.get(row)).filter(|row| row.remote == *id) else {
             return drop(self.unanswered.remove(id));
@@ -60,7 +106,7 @@ impl Driver {
             }
             _ => return,
         };
-        if let Some(Unanswered { reason, .. }) = self.unanswered.remove(id) {
+        if let Some(Unanswered { reason, .. }) = self.unanswered.get_mut(id).map(|all| all.remove(at)) {
             debug!(op = %made, "A change whose answer was lost was made");
             let flags = self.world.cloud.messages.get(id).map(|message| message.flags);
             self.world.confirm(&made, &Answer { flags, ..Answer::default() }, &reason);
