@@ -350,7 +350,7 @@ fn what_is_done_in_the_cloud_is_not_taken_for_a_change_of_ours_that_was_never_ma
             refile(machine, "", &maildir);
             wait(machine, 60).await;
             refile(machine, "S", &maildir);
-            wait(machine, 1).await;
+            wait(machine, 60).await;
             machine.cloud.remove_fault(fault);
             wait(machine, 200).await;
             let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
