@@ -194,7 +194,9 @@ fn a_damaged_stored_message_is_told_and_fetched_again() {
 fn f17_both_sides_are_not_called_the_same_while_a_message_is_missing() {
     let world = calm(5, &[]);
     let id = world.receive("Inbox", "missing");
-    world.cloud.inject(Fault { path: id, ..Fault::always("value", Action::status(404)) });
+    for kind in ["value", "batch-item:value"] {
+        world.cloud.inject(Fault { path: id.clone(), ..Fault::always(kind, Action::status(404)) });
+    }
     let finished = world.cms(&["sync"]);
     assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
     assert!(!finished.stderr.contains("both sides are the same"), "{}", finished.stderr);
