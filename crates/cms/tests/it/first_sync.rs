@@ -67,11 +67,17 @@ fn a_first_sync_brings_small_messages_together_and_the_newest_first() {
     let mut newest: Vec<_> = state.messages().map(|message| (message.received_seconds, message.id.clone())).collect();
     newest.sort_by(|a, b| b.cmp(a));
     // Eight requests are on their way at a time and none is waited for, so each message may come so much sooner or later.
-    for (rank, (_, id)) in newest.iter().enumerate() {
-        let place = order.iter().position(|other| other == id).unwrap();
+    let places: Vec<usize> = newest.iter().map(|(_, id)| order.iter().position(|other| other == id).unwrap()).collect();
+    for (rank, place) in places.iter().enumerate() {
         assert!(place.abs_diff(rank) <= 8 * 20, "number {rank} from above came as number {place}");
     }
-    assert!(newest.iter().take(20).any(|(_, id)| *id == order[0]));
+    let (newest, oldest): (usize, usize) = (places[..100].iter().sum(), places[200..].iter().sum());
+    assert!(
+        newest * 2 < oldest,
+        "the newest hundred came at {} on average, the oldest at {}",
+        newest / 100,
+        oldest / 100
+    );
 }
 
 #[test]
