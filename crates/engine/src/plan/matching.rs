@@ -80,7 +80,7 @@ pub(super) fn match_up<'a>(
     let mut strangers = files_without_row(local, synced, scope);
     strangers.retain(|file| !busy.has_file(file));
     let mut strangers = Strangers::new(strangers, local);
-    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, synced, busy);
+    let mut newcomers = Newcomers::new(messages_without_row(cloud, synced, policy, scope), cloud, synced, policy, busy);
 
     let mut matched = Matched::default();
     // The surest match first: a file under the very name that a message's delivery gives, left by a delivery that wasn't
@@ -306,7 +306,13 @@ struct Newcomers<'a> {
 }
 
 impl<'a> Newcomers<'a> {
-    fn new(mut ids: Vec<RemoteId>, cloud: &'a CloudTree, synced: &SyncedTree, busy: &Busy) -> Self {
+    fn new(
+        mut ids: Vec<RemoteId>,
+        cloud: &'a CloudTree,
+        synced: &SyncedTree,
+        policy: &Policy<'_>,
+        busy: &Busy,
+    ) -> Self {
         let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
         let mut newcomers = Self {
             cloud,
@@ -321,22 +327,24 @@ impl<'a> Newcomers<'a> {
             let Some(message) = cloud.messages.get(id) else { continue };
             match message.hash {
                 Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
-                None => newcomers.note_unread(message),
+                None => newcomers.note_unread(message, policy.brings(message)),
             }
         }
         // One that is being worked on isn't touched, and can't be told yet whose it is all the same.
         for id in busy.ids.iter().filter(|id| synced.by_remote(id).is_none()) {
             if let Some(message) = cloud.messages.get(id) {
-                newcomers.note_unread(message);
+                newcomers.note_unread(message, true);
             }
         }
         Self { free: ids.iter().cloned().collect(), order: ids, by_hash, ..newcomers }
     }
 
     /// Notes a message of which nobody can tell yet whose it is, because its content isn't known or is just being changed.
-    fn note_unread(&mut self, message: &CloudMessage) {
+    /// One that isn't to come here is never read.
+    fn note_unread(&mut self, message: &CloudMessage, is_to_come: bool) {
         self.unread_times.insert(message.received);
-        self.unread_draft |= message.flags.contains(Flags::DRAFT) && message.hash.is_none() && !message.blocked;
+        let is_read_soon = is_to_come && message.hash.is_none() && !message.blocked;
+        self.unread_draft |= message.flags.contains(Flags::DRAFT) && is_read_soon;
     }
 
     /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
