@@ -101,27 +101,27 @@ impl Making {
 
     /// Moves a message to where it belongs. One that can't be moved now is found again by the next attempt.
     async fn settle(&self, made: Seen, message_id: &str) -> Created {
-        match self.put_in_place(&made).await {
-            Some(Outcome::Done { id, now }) => Created::Made(self.in_place(&made, id, now)),
-            Some(Outcome::Later(error)) => Created::Unknown(error),
-            Some(Outcome::Gone) => match self.find_again(&made, message_id).await {
-                Ok(Some(again)) => match self.put_in_place(&again).await {
-                    Some(Outcome::Done { id, now }) => Created::Made(self.in_place(&again, id, now)),
-                    Some(Outcome::Outdated | Outcome::Refused(_)) => Created::Made(again),
-                    Some(Outcome::Later(error)) => Created::Unknown(error),
-                    Some(Outcome::Gone) | None => Created::Unknown(CloudError::Gone),
-                },
-                // Somebody has deleted it.
-                Ok(None) => Created::Made(made),
-                Err(error) => Created::Unknown(error),
-            },
-            Some(Outcome::Outdated | Outcome::Refused(_)) | None => Created::Made(made),
+        let lost = match self.put_in_place(made).await {
+            Ok(created) => return created,
+            Err(lost) => lost,
+        };
+        match self.find_again(&lost, message_id).await {
+            Ok(Some(again)) => self.put_in_place(again).await.unwrap_or(Created::Unknown(CloudError::Gone)),
+            // Somebody has deleted it.
+            Ok(None) => Created::Made(lost),
+            Err(error) => Created::Unknown(error),
         }
     }
 
-    async fn put_in_place(&self, message: &Seen) -> Option<Outcome> {
+    /// The message comes back if it isn't found any more.
+    async fn put_in_place(&self, message: Seen) -> Result<Created, Seen> {
         let request = CloudOp { id: message.id.clone(), change: CloudChange::Move { to: self.folder.clone() } };
-        self.account.apply(&[request]).await.pop()
+        match self.account.apply(&[request]).await.pop() {
+            Some(Outcome::Done { id, now }) => Ok(Created::Made(self.in_place(&message, id, now))),
+            Some(Outcome::Later(error)) => Ok(Created::Unknown(error)),
+            Some(Outcome::Gone) => Err(message),
+            Some(Outcome::Outdated | Outcome::Refused(_)) | None => Ok(Created::Made(message)),
+        }
     }
 
     /// What is known of a message that was moved to where it belongs.
