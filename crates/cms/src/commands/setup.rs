@@ -291,7 +291,11 @@ pub(super) fn open(setup: Setup) -> Result<Driver, Problem> {
 
 /// Tells what a run left for the user to look at, and how it ended.
 pub(super) fn conclude(context: &Context, summary: &Summary) -> super::Ended {
-    context.progress.finish(&summary.to_string());
+    if context.stop.is_requested() {
+        context.progress.finish(&format!("interrupted: {summary}; the next start goes on from here"));
+        return super::Ended::Interrupted;
+    }
+    context.progress.finish(&summary.in_the_end());
     for trouble in &summary.troubles {
         context.progress.println(&format!("not downloaded: {trouble}; it is tried again later"));
     }

@@ -14,7 +14,5 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     let setup = setup::setup(context, configuration, &accounts, Run { dry_run: false, listener: None });
     let ran = setup::open(setup)?.run(true, &context.stop).await;
     accounts.sign_ins.finish().await;
-    let summary = ran?;
-    let ended = setup::conclude(context, &summary);
-    Ok(if context.stop.is_requested() { Ended::Interrupted } else { ended })
+    Ok(setup::conclude(context, &ran?))
 }

@@ -61,6 +61,37 @@ impl Summary {
         self.missing_here == 0 && self.troubles.is_empty() && self.held.is_empty()
     }
 
+    /// What a run that came to its end says. Only such a run has looked at both sides.
+    pub(crate) fn in_the_end(&self) -> String {
+        if self.counts().is_empty() && self.is_same() {
+            "nothing to do: both sides are the same".to_owned()
+        } else {
+            self.to_string()
+        }
+    }
+
+    /// Such as `12 delivered, 3 flagged in the cloud`, or nothing.
+    fn counts(&self) -> String {
+        let counts = [
+            (self.downloaded, "downloaded"),
+            (self.delivered, "delivered"),
+            (self.renamed, "changed here"),
+            (self.removed, "removed here"),
+            (self.uploaded, "uploaded"),
+            (self.updated_there, "drafts updated in the cloud"),
+            (self.flagged_there, "flagged in the cloud"),
+            (self.moved_there, "moved in the cloud"),
+            (self.deleted_there, "deleted in the cloud"),
+            (self.local_only, "only here"),
+            (self.missing_here, "not here yet"),
+            (self.troubles.len() as u64, "not downloadable now"),
+            (self.refused.len() as u64, "refused by the cloud"),
+        ];
+        let told: Vec<String> =
+            counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        told.join(", ")
+    }
+
     /// Counts a local op that was done.
     pub(crate) fn count_local(&mut self, op: &Op) -> Option<Notice> {
         match op {
@@ -86,30 +117,10 @@ impl Summary {
     }
 }
 
-/// One line such as `12 delivered, 3 flag changes sent; nothing left to do`.
+/// What was done and what is left, in one line.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = [
-            (self.downloaded, "downloaded"),
-            (self.delivered, "delivered"),
-            (self.renamed, "changed here"),
-            (self.removed, "removed here"),
-            (self.uploaded, "uploaded"),
-            (self.updated_there, "drafts updated in the cloud"),
-            (self.flagged_there, "flagged in the cloud"),
-            (self.moved_there, "moved in the cloud"),
-            (self.deleted_there, "deleted in the cloud"),
-            (self.local_only, "only here"),
-            (self.missing_here, "not here yet"),
-            (self.troubles.len() as u64, "not downloadable now"),
-            (self.refused.len() as u64, "refused by the cloud"),
-        ];
-        let mut any = false;
-        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-            let comma = if any { ", " } else { "" };
-            write!(f, "{comma}{count} {what}")?;
-            any = true;
-        }
-        if any { Ok(()) } else { f.write_str("nothing to do: both sides are the same") }
+        let counts = self.counts();
+        f.write_str(if counts.is_empty() { "nothing was changed" } else { &counts })
     }
 }

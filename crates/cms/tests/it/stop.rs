@@ -204,6 +204,18 @@ fn a_terminal_that_goes_away_does_not_end_a_sync() {
     world.assert_lawful();
 }
 
+#[test]
+fn who_ends_a_sync_is_not_told_that_all_is_done() {
+    let world = World::new(3);
+    world.cloud.inject(Fault::always("delta", Action::Hang));
+    let running = world.start(&["sync"]);
+    wait_for("it asks", || world.cloud.faults().iter().any(|rule| rule.fired > 0));
+    let finished = end_with(running, Signal::INT);
+    assert_eq!(finished.status.code(), Some(130), "{}", finished.stderr);
+    assert!(finished.stderr.contains("interrupted: nothing was changed"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("both sides are the same"), "{}", finished.stderr);
+}
+
 /// A world with something to do in every direction.
 fn with_things_to_do() -> World {
     let world = World::with(Options { messages: 20, size_scale: 0.2, ..Options::default() });
