@@ -6,6 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cms_engine::{Flags, RemoteId, UnixSeconds};
 
+pub use self::tree::{Purpose, Tree, TreeFolder, TreeNews};
+
+mod tree;
+
 /// One signed-in account in some cloud. Asked the same thing twice, it answers as if asked once.
 ///
 /// Waiting that the service asks for (Retry-After, back-off after failures) happens inside: an error that comes
@@ -86,6 +90,22 @@ pub trait CloudAccount: Send + Sync {
     /// Who deletes a message that is in the folder [`DeleteAction::Trash`] leads to must ask for
     /// [`DeleteAction::Purge`]: no cloud can move a message to where it is.
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError>;
+
+    /// All folders that people see and that may hold mail. Of those of `known` that aren't among them it is found out whether
+    /// they are gone.
+    async fn tree(&self, known: &[FolderId]) -> Result<Tree, CloudError>;
+
+    /// Asks whether folders were made, renamed, moved or deleted since; with nothing to begin at, whence to ask later.
+    async fn tree_news(&self, since: Option<&Cursor>) -> Result<TreeNews, CloudError>;
+
+    /// Makes a folder below another one, or at the top. Where there is one of that name already, it is that one.
+    async fn create_folder(&self, parent: Option<&FolderId>, name: &str) -> Result<FolderId, CloudError>;
+
+    /// Gives a folder another name. [`CloudError::Gone`] if it isn't there.
+    async fn rename_folder(&self, folder: &FolderId, name: &str) -> Result<(), CloudError>;
+
+    /// Moves a folder, with all that is in it, below another one, or to the top. [`CloudError::Gone`] if one isn't there.
+    async fn move_folder(&self, folder: &FolderId, parent: Option<&FolderId>) -> Result<(), CloudError>;
 }
 
 /// A service that tells of changes by itself, beside being asked for them.

@@ -21,6 +21,7 @@ mod host;
 mod mark;
 mod rename;
 mod scan;
+mod tree;
 mod watch;
 
 pub use deliver::{Delivered, How};
@@ -31,4 +32,5 @@ pub use hearing::Hearing;
 pub use host::host_name;
 pub use rename::Removal;
 pub use scan::{Entry, Scan};
+pub use tree::{Below, maildirs_below, move_directory, remove_empty_directories, remove_empty_maildir};
 pub use watch::{WatchEvent, Watcher};

@@ -9,7 +9,7 @@ use crate::directory::facts_of;
 use crate::{Maildir, MaildirError, Place};
 
 /// The file's name.
-const NAME: &str = ".cms-maildir";
+pub(crate) const NAME: &str = ".cms-maildir";
 
 /// The longest id that is read.
 const LONGEST: usize = 64;

@@ -437,9 +437,18 @@ impl Cloud {
     pub fn rename_folder(&self, user: &str, path: &str, name: &str) -> Result<(), AdminError> {
         let mut mailbox = self.mailbox(user)?;
         let key = self.folder(&mailbox, path)?;
-        if let Some(folder) = mailbox.folders.get_mut(key as usize) {
-            name.clone_into(&mut folder.name);
-        }
+        let parent = mailbox.folder(key).map_or(crate::well_known::ROOT, |folder| folder.parent);
+        mailbox.put_folder(key, parent, name, &self.locale());
+        Ok(())
+    }
+
+    /// Moves a folder with all in it below another one; its id stays.
+    pub fn move_folder(&self, user: &str, path: &str, to: &str) -> Result<(), AdminError> {
+        let mut mailbox = self.mailbox(user)?;
+        let key = self.folder(&mailbox, path)?;
+        let parent = self.folder(&mailbox, to)?;
+        let name = mailbox.folder(key).map(|folder| folder.name.clone()).unwrap_or_default();
+        mailbox.put_folder(key, parent, &name, &self.locale());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::well_known;
 const PROPERTIES: [&str; 7] =
     ["id", "displayName", "parentFolderId", "childFolderCount", "unreadItemCount", "totalItemCount", "isHidden"];
 
-fn describe(desk: &Desk<'_>, folder: &Folder, select: &[&str]) -> Value {
+pub(crate) fn describe(desk: &Desk<'_>, folder: &Folder, select: &[&str]) -> Value {
     let ids = &desk.mailbox.ids;
     let mut map = Map::new();
     for name in PROPERTIES {
@@ -32,7 +32,7 @@ fn describe(desk: &Desk<'_>, folder: &Folder, select: &[&str]) -> Value {
     Value::Object(map)
 }
 
-fn selection(call: &Call) -> Result<Vec<&str>, Answer> {
+pub(crate) fn selection(call: &Call) -> Result<Vec<&str>, Answer> {
     let names: Vec<&str> = call
         .query
         .get("$select")

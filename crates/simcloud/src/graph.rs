@@ -8,7 +8,7 @@ use crate::knobs::Knobs;
 use crate::mailbox::{AccountMode, Mailbox};
 use crate::odata::Query;
 use crate::reply::Answer;
-use crate::{delta, folders, me, messages, odata, writes};
+use crate::{delta, folder_tree, folders, me, messages, odata, writes};
 
 /// One request, alone or out of a batch.
 pub(crate) struct Call {
@@ -92,6 +92,12 @@ pub(crate) enum Route {
     Folder {
         id: String,
     },
+    /// What changed in the tree of folders.
+    FolderDelta,
+    /// Another place for a folder.
+    FolderMove {
+        id: String,
+    },
     List {
         folder: Option<String>,
     },
@@ -140,6 +146,8 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         [] => Route::Me,
         ["translateexchangeids"] => Route::Translate,
         ["mailfolders"] => Route::Folders { parent: None },
+        ["mailfolders", "delta" | "microsoft.graph.delta"] => Route::FolderDelta,
+        ["mailfolders", _, "move" | "microsoft.graph.move"] => Route::FolderMove { id: key(1) },
         ["mailfolders", _] => Route::Folder { id: key(1) },
         ["mailfolders", _, "childfolders"] => Route::Folders { parent: some(1) },
         ["mailfolders", _, "importmime" | "microsoft.graph.importmime"] => Route::Import { folder: key(1) },
@@ -164,6 +172,9 @@ pub(crate) fn kind(method: &str, route: &Route) -> &'static str {
     match (route, method) {
         (Route::Me, _) => "me",
         (Route::Folders { .. }, _) => "folders",
+        (Route::FolderDelta, _) => "folder-delta",
+        (Route::FolderMove { .. }, _) => "folder-move",
+        (Route::Folder { .. }, "PATCH") => "folder-rename",
         (Route::Folder { .. }, _) => "folder",
         (Route::List { .. }, "POST") => "create",
         (Route::List { .. }, _) => "list",
@@ -229,7 +240,9 @@ pub(crate) fn mode_refusal(mode: AccountMode, delta: bool) -> Option<Answer> {
 }
 
 fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
-    if let Some(refusal) = mode_refusal(desk.mailbox.mode, matches!(call.route, Route::Delta { .. })) {
+    if let Some(refusal) =
+        mode_refusal(desk.mailbox.mode, matches!(call.route, Route::Delta { .. } | Route::FolderDelta))
+    {
         return Err(refusal);
     }
     match (&call.route, call.method.as_str()) {
@@ -238,6 +251,9 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
         (Route::Folders { parent }, "GET") => folders::list(desk, call, parent.as_deref()),
         (Route::Folders { parent }, "POST") => folders::create(desk, call, parent.as_deref()),
         (Route::Folder { id }, "GET") => folders::get(desk, call, id),
+        (Route::Folder { id }, "PATCH") => folder_tree::rename(desk, call, id),
+        (Route::FolderMove { id }, "POST") => folder_tree::relocate(desk, call, id),
+        (Route::FolderDelta, "GET") => folder_tree::delta(desk, call),
         (Route::List { folder }, "GET") => messages::list(desk, call, folder.as_deref()),
         (Route::List { folder }, "POST") => writes::create(desk, call, folder.as_deref()),
         (Route::Import { folder }, "POST") => writes::import(desk, call, folder),

@@ -30,6 +30,7 @@ mod counters;
 mod delta;
 mod entra;
 mod faults;
+mod folder_tree;
 mod folders;
 mod google;
 mod graph;

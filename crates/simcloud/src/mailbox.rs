@@ -166,6 +166,8 @@ pub(crate) struct Mailbox {
     pub(crate) delegates: Vec<String>,
     pub(crate) messages: Vec<Option<Message>>,
     pub(crate) folders: Vec<Folder>,
+    /// The folders that were made, renamed, moved or deleted, in that order.
+    pub(crate) folder_log: Vec<u32>,
     pub(crate) chains: Chains,
     pub(crate) random: ChaCha8Rng,
     /// Counts events; the number of the newest.
@@ -190,6 +192,7 @@ impl Mailbox {
             delegates: Vec::new(),
             messages: Vec::new(),
             folders: Vec::new(),
+            folder_log: Vec::new(),
             chains: Chains::default(),
             random,
             sequence: 0,
@@ -220,6 +223,7 @@ impl Mailbox {
             log: Vec::new(),
             latest: HashMap::new(),
         });
+        self.folder_log.push(key);
         key
     }
 
@@ -242,6 +246,20 @@ impl Mailbox {
             return None;
         }
         Some(self.push_folder(parent, name.to_owned(), hidden))
+    }
+
+    /// Gives a folder a parent and a name; false if the parent has another one of that name.
+    pub(crate) fn put_folder(&mut self, key: u32, parent: u32, name: &str, locale: &str) -> bool {
+        let lower = name.to_lowercase();
+        if self.children(parent).any(|one| one.key != key && one.title(locale).to_lowercase() == lower) {
+            return false;
+        }
+        if let Some(folder) = self.folders.get_mut(key as usize) {
+            folder.parent = parent;
+            name.clone_into(&mut folder.name);
+            self.folder_log.push(key);
+        }
+        true
     }
 
     /// The folder at a path such as `Inbox/Lists/rust`: the first part may be a well-known name or a folder's id.
@@ -472,6 +490,7 @@ impl Mailbox {
             self.relocate(message, well_known::RECOVERABLE, true);
         }
         self.folders.get_mut(key as usize)?.gone = true;
+        self.folder_log.push(key);
         Some(())
     }
 }

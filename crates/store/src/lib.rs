@@ -24,7 +24,7 @@ mod prune;
 
 pub use database::{
     After, Change, CloudRecord, Database, Deed, DeletedNote, Ended, Heard, JournalEntry, JournalPart, JournalRecord,
-    MailboxRecord, ReportedNote, Standing, SyncedRecord, Wanted,
+    MailboxRecord, ReportedNote, Standing, SyncedRecord, TreeFolderRecord, TreePlace, TreeStanding, Wanted,
 };
 pub use error::StoreError;
 pub use incoming::{Incoming, Stored};

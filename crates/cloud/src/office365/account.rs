@@ -15,7 +15,7 @@ use super::fetch_together::Downloads;
 use super::polls::Polls;
 use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Wanted, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
 };
 use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport, service_root};
 
@@ -295,6 +295,26 @@ impl CloudAccount for Account {
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
         self.target_of(action).await
+    }
+
+    async fn tree(&self, known: &[FolderId]) -> Result<Tree, CloudError> {
+        self.whole_tree(known).await
+    }
+
+    async fn tree_news(&self, since: Option<&Cursor>) -> Result<TreeNews, CloudError> {
+        self.folder_news(since).await
+    }
+
+    async fn create_folder(&self, parent: Option<&FolderId>, name: &str) -> Result<FolderId, CloudError> {
+        self.make_folder(parent, name).await
+    }
+
+    async fn rename_folder(&self, folder: &FolderId, name: &str) -> Result<(), CloudError> {
+        self.name_folder(folder, name).await
+    }
+
+    async fn move_folder(&self, folder: &FolderId, parent: Option<&FolderId>) -> Result<(), CloudError> {
+        self.place_folder(folder, parent).await
     }
 }
 

@@ -31,9 +31,9 @@ const WELL_KNOWN: [&str; 17] = [
     "syncissues",
 ];
 
-const SELECT: &str = "$select=id,displayName,parentFolderId,childFolderCount,totalItemCount,unreadItemCount";
+pub(super) const SELECT: &str = "$select=id,displayName,parentFolderId,childFolderCount,totalItemCount,unreadItemCount";
 /// A mailbox with more folders than this is listed no further.
-const MOST_FOLDERS: usize = 2_000;
+pub(super) const MOST_FOLDERS: usize = 2_000;
 /// How many names are offered in place of one that isn't there.
 const MOST_SUGGESTIONS: usize = 3;
 /// Names less alike than this are no help.
@@ -41,12 +41,14 @@ const ALIKE: f64 = 0.6;
 
 /// A folder as the service tells it.
 #[derive(Clone, Debug)]
-struct Found {
-    id: String,
-    name: String,
-    children: u64,
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) children: u64,
     total: u64,
     unread: u64,
+    /// Whether it only shows what other folders hold.
+    pub(super) is_search: bool,
 }
 
 impl Found {
@@ -166,7 +168,7 @@ impl Account {
         }
     }
 
-    async fn by_display_name(&self, level: &[String], name: &str) -> Result<Option<Found>, CloudError> {
+    pub(super) async fn by_display_name(&self, level: &[String], name: &str) -> Result<Option<Found>, CloudError> {
         let literal =
             percent_encoding::utf8_percent_encode(&name.replace('\'', "''"), percent_encoding::NON_ALPHANUMERIC)
                 .to_string();
@@ -179,7 +181,7 @@ impl Account {
     }
 
     /// A list of folders, all its pages. A folder that has gone meanwhile has no children.
-    async fn list(&self, first: Url) -> Result<Vec<Found>, CloudError> {
+    pub(super) async fn list(&self, first: Url) -> Result<Vec<Found>, CloudError> {
         let mut folders = Vec::new();
         let mut next = Some(first);
         while let Some(url) = next {
@@ -213,7 +215,7 @@ impl Account {
     }
 }
 
-fn children_of(id: &str) -> Vec<String> {
+pub(super) fn children_of(id: &str) -> Vec<String> {
     ["mailFolders", id, "childFolders"].map(str::to_owned).to_vec()
 }
 
@@ -221,13 +223,14 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
-fn read_folder(item: &Value) -> Option<Found> {
+pub(super) fn read_folder(item: &Value) -> Option<Found> {
     Some(Found {
         id: item["id"].as_str()?.to_owned(),
         name: item["displayName"].as_str().unwrap_or_default().to_owned(),
         children: item["childFolderCount"].as_u64().unwrap_or_default(),
         total: item["totalItemCount"].as_u64().unwrap_or_default(),
         unread: item["unreadItemCount"].as_u64().unwrap_or_default(),
+        is_search: item["@odata.type"].as_str().is_some_and(|kind| kind.ends_with("mailSearchFolder")),
     })
 }
 

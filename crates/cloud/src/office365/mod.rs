@@ -12,6 +12,7 @@ mod cursor;
 mod errors;
 mod fetch;
 mod fetch_together;
+mod folder_tree;
 mod folders;
 mod look_up;
 mod message;

@@ -1,6 +1,6 @@
 //! Folders by the names people use.
 
-use cms_cloud::contract::{CloudAccount, CloudError, DeleteAction};
+use cms_cloud::contract::{CloudAccount, CloudError, Cursor, DeleteAction, FolderId, Purpose, Tree};
 use simcloud::{Action, Fault};
 
 use crate::support::world;
@@ -90,4 +90,66 @@ async fn an_account_without_a_mailbox_is_refused_and_not_empty() {
         Err(CloudError::Refused { status: 404, code, .. }) => assert_eq!(code, "MailboxNotEnabledForRESTAPI"),
         other => panic!("{other:?}"),
     }
+}
+
+fn names(tree: &Tree) -> Vec<(String, Option<Purpose>)> {
+    let mut names: Vec<_> = tree.folders.iter().map(|folder| (folder.name.clone(), folder.purpose)).collect();
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    names
+}
+
+#[tokio::test]
+async fn a_tree_has_every_folder_and_says_what_it_is_for_in_any_language() {
+    let world = world(1).await;
+    world.cloud().turn(|knobs| knobs.locale = "de".to_owned());
+    for n in 0..25 {
+        world.cloud().create_folder("", &format!("inbox/Listen/liste {n}"), false).unwrap();
+    }
+    world.cloud().create_folder("", "inbox/verborgen", true).unwrap();
+    let tree = world.account.tree(&[]).await.unwrap();
+    let names = names(&tree);
+    assert!(names.contains(&("Posteingang".to_owned(), Some(Purpose::Inbox))));
+    assert!(names.contains(&("Gelöschte Elemente".to_owned(), Some(Purpose::Deleted))));
+    assert!(names.contains(&("liste 24".to_owned(), None)));
+    assert!(!names.iter().any(|(name, _)| name == "verborgen"));
+    let list = tree.folders.iter().find(|folder| folder.name == "liste 3").unwrap();
+    assert_eq!(list.parent.as_ref().unwrap().0, world.cloud().folder_id("", "inbox/Listen").unwrap());
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn f35_only_a_folder_that_the_cloud_does_not_find_by_its_id_is_gone() {
+    let world = world(1).await;
+    let ids = ["A", "B", "C"].map(|name| FolderId(world.cloud().create_folder("", name, name == "C").unwrap()));
+    world.cloud().delete_folder("", "B").unwrap();
+    let tree = world.account.tree(&ids).await.unwrap();
+    // The third one is hidden: in no list, and there.
+    assert_eq!(tree.gone, [ids[1].clone()]);
+    assert!(tree.folders.iter().any(|folder| folder.id == ids[0]));
+}
+
+#[tokio::test]
+async fn whether_folders_changed_costs_one_request() {
+    let world = world(1).await;
+    let first = world.account.tree_news(None).await.unwrap();
+    assert!(first.changed);
+    let quiet = world.account.tree_news(first.cursor.as_ref()).await.unwrap();
+    assert!(!quiet.changed);
+    let before = world.cloud().counters().requests["folder-delta"];
+    let id = world.account.create_folder(None, "A").await.unwrap();
+    assert_eq!(world.account.create_folder(None, "a").await.unwrap(), id, "a folder that is there is that one");
+    let told = world.account.tree_news(quiet.cursor.as_ref()).await.unwrap();
+    assert!(told.changed);
+    assert_eq!(world.cloud().counters().requests["folder-delta"], before + 1);
+    // A cursor that is forgotten, and a mailbox that is full, say nothing.
+    let link = told.cursor.unwrap().0;
+    let lost = Cursor(format!("{link}x"));
+    let told = world.account.tree_news(Some(&lost)).await.unwrap();
+    assert!(told.changed && told.cursor.is_none());
+    let inside = world.account.create_folder(Some(&id), "B").await.unwrap();
+    world.account.rename_folder(&inside, "C").await.unwrap();
+    world.account.move_folder(&inside, None).await.unwrap();
+    assert_eq!(world.cloud().folder_id("", "C").unwrap(), inside.0);
+    world.cloud().delete_folder("", "C").unwrap();
+    assert!(matches!(world.account.rename_folder(&inside, "D").await, Err(CloudError::Gone)));
 }

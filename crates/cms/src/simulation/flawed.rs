@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use cms_cloud::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Wanted, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
 };
 use cms_engine::RemoteId;
 
@@ -113,5 +113,25 @@ impl CloudAccount for Flawed {
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
         self.account.delete_target(action).await
+    }
+
+    async fn tree(&self, known: &[FolderId]) -> Result<Tree, CloudError> {
+        self.account.tree(known).await
+    }
+
+    async fn tree_news(&self, since: Option<&Cursor>) -> Result<TreeNews, CloudError> {
+        self.account.tree_news(since).await
+    }
+
+    async fn create_folder(&self, parent: Option<&FolderId>, name: &str) -> Result<FolderId, CloudError> {
+        self.account.create_folder(parent, name).await
+    }
+
+    async fn rename_folder(&self, folder: &FolderId, name: &str) -> Result<(), CloudError> {
+        self.account.rename_folder(folder, name).await
+    }
+
+    async fn move_folder(&self, folder: &FolderId, parent: Option<&FolderId>) -> Result<(), CloudError> {
+        self.account.move_folder(folder, parent).await
     }
 }

@@ -60,3 +60,33 @@ async fn folders_are_made_once_and_the_archive_may_be_missing() {
     let names = it.get("/me/mailFolders").await.json().to_string();
     assert!(!names.contains("\"Archive\""));
 }
+
+#[tokio::test]
+async fn folder_delta_tells_what_changed_in_the_tree() {
+    let it = Fixture::calm(0).await;
+    it.cloud.create_folder("", "A", false).unwrap();
+    let (mut at, mut ids) = ("/me/mailFolders/delta?$select=displayName".to_owned(), Vec::new());
+    let link = loop {
+        let page = it.get(&at).await.json();
+        ids.extend(page["value"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+        match page["@odata.nextLink"].as_str() {
+            Some(next) => next.clone_into(&mut at),
+            None => break page["@odata.deltaLink"].as_str().unwrap().to_owned(),
+        }
+    };
+    let a = it.cloud.folder_id("", "A").unwrap();
+    assert!(ids.len() > 8 && ids.contains(&a));
+    let quiet = it.get(&link).await.json();
+    assert_eq!(quiet["value"], json!([]));
+    let link = quiet["@odata.deltaLink"].as_str().unwrap().to_owned();
+    it.cloud.create_folder("", "B", false).unwrap();
+    it.cloud.move_folder("", "A", "B").unwrap();
+    it.cloud.rename_folder("", "B/A", "C").unwrap();
+    let page = it.get(&link).await.json();
+    let told = page["value"].as_array().unwrap();
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().any(|one| one["id"] == a.as_str() && one["displayName"] == "C"));
+    it.cloud.delete_folder("", "B/C").unwrap();
+    let gone = it.get(page["@odata.deltaLink"].as_str().unwrap()).await.json();
+    assert_eq!(gone["value"], json!([{ "id": a, "@removed": { "reason": "deleted" } }]));
+}

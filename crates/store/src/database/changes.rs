@@ -54,6 +54,9 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> 
             "UPDATE mailboxes SET cursor = ?2, complete = ?3 WHERE id = ?1",
             params![mailbox.0, cursor, complete],
         ),
+        Change::SetTreeStanding { mailbox, standing } => {
+            execute("UPDATE tree_folders SET standing = ?2 WHERE mailbox = ?1", params![mailbox.0, standing.number()])
+        }
         Change::SetMeta { key, value } => execute(
             "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
             params![key, value],

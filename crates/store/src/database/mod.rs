@@ -6,6 +6,7 @@ mod load;
 mod names;
 mod records;
 mod schema;
+mod trees;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use journal::{After, Deed, Ended, Heard, JournalEntry, JournalPart, JournalRecord, Standing, Wanted};
 pub use records::{Change, CloudRecord, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
+pub use trees::{TreeFolderRecord, TreePlace, TreeStanding};
 
 use crate::StoreError;
 use crate::messages::create_private;

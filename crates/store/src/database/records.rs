@@ -4,7 +4,7 @@ use cms_engine::{
     BaseName, CloudBytes, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word,
 };
 
-use super::JournalEntry;
+use super::{JournalEntry, TreeStanding};
 
 /// One mailbox of one account, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,6 +118,13 @@ pub enum Change {
         mailbox: MailboxId,
         /// The cloud's id.
         folder: String,
+    },
+    /// Says how a folder of a tree stands.
+    SetTreeStanding {
+        /// Its mailbox.
+        mailbox: MailboxId,
+        /// How it stands.
+        standing: TreeStanding,
     },
     /// Stores where a mailbox's listing goes on.
     SetCursor {

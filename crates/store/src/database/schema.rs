@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// Brings the database to the newest version; whether there was none before comes back.
@@ -49,9 +50,19 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<u32, Store
 
 /// Looks whether all tables are there and can be counted.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    for table in
-        ["meta", "mailboxes", "maildirs", "cloud", "synced", "reported", "released", "deleted", "words", "journal"]
-    {
+    for table in [
+        "meta",
+        "mailboxes",
+        "maildirs",
+        "cloud",
+        "synced",
+        "reported",
+        "released",
+        "deleted",
+        "words",
+        "journal",
+        "tree_folders",
+    ] {
         let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
         match count {
             Ok(_) => {}

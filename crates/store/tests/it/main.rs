@@ -11,6 +11,7 @@ mod lock;
 mod measure;
 mod messages;
 mod prune;
+mod trees;
 
 use std::fs;
 use std::path::{Path, PathBuf};
