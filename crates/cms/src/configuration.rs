@@ -16,6 +16,7 @@ pub(crate) use self::header::value as header_value;
 pub use self::locate::locate;
 use self::router::Router;
 pub use self::since::Since;
+pub use self::tree::TreeConfig;
 
 mod arguments;
 mod check;
@@ -32,18 +33,21 @@ mod router;
 mod since;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 /// A loaded and checked configuration.
 #[derive(Debug)]
 pub struct Configuration {
     /// The file it was read from, as the user named it.
     pub file: PathBuf,
-    /// The local mailboxes, in the order of the file. Never empty.
+    /// The local mailboxes, in the order of the file. Empty only where there is nothing but trees.
     pub maildirs: Vec<MaildirConfig>,
     /// The accounts that the mailboxes are in.
     pub accounts: Vec<Office365AccountConfig>,
-    /// The cloud mailboxes, in the order of the file. Never empty.
+    /// The cloud mailboxes, in the order of the file. Empty only where there is nothing but trees.
     pub mailboxes: Vec<MailboxConfig>,
+    /// The accounts that are kept as a whole.
+    pub trees: Vec<TreeConfig>,
     /// Where the messages' store and the database are.
     pub state_dir: PathBuf,
     /// Where the page listens; always a loopback address.

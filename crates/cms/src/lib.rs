@@ -33,6 +33,7 @@ mod sign_in;
 mod simulation;
 pub mod stop;
 mod sync;
+mod tree;
 mod webhook;
 
 /// Runs the program with these arguments, the first of which is its own name, and returns its exit status.

@@ -14,6 +14,7 @@ use crate::configuration::{Configuration, MailboxConfig};
 use crate::logging::utc;
 use crate::output;
 use crate::problem::Problem;
+use crate::tree::taken_in;
 
 /// Looks at everything that a run rests on, and changes nothing; but a sign-in that it takes is kept.
 pub async fn run(context: &Context) -> Result<Ended, Problem> {
@@ -70,6 +71,26 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
                 }),
             };
             note(&mut worst, finding)?;
+        }
+        for tree in setup::trees(&configuration).iter().filter(|tree| tree.account == index) {
+            let root = tree.root.display();
+            note(
+                &mut worst,
+                match accounts.clients[tree.client].tree(&[]).await {
+                    Ok(listed) => {
+                        let taken_in = taken_in(tree, &listed, &[]).len();
+                        Ok(format!(
+                            "tree: `{root}` takes in {taken_in} of the {} folders of {name}",
+                            listed.folders.len()
+                        ))
+                    }
+                    Err(error) => Err(Finding {
+                        what: format!("tree: the folders of {name}: {}", crate::problem::with_causes(&error)),
+                        hint: "check the network and the account, then run `cms check` again".to_owned(),
+                        ended: Ended::Failed,
+                    }),
+                },
+            )?;
         }
     }
     super::webhooks::check(&configuration).await?;

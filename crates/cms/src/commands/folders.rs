@@ -1,7 +1,7 @@
 //! `cms folders`: what there is to sync.
 
 use cms_auth::Patience;
-use cms_cloud::contract::{CloudAccount, CloudError, Folder};
+use cms_cloud::contract::{CloudAccount, CloudError, Folder, FolderId};
 use cms_engine::HashMap;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::configuration::{Configuration, MailboxConfig};
 use crate::output;
 use crate::problem::Problem;
 use crate::sync::SyncError;
+use crate::tree::{Named, taken_in};
 
 /// A folder, as programs read it.
 #[derive(Serialize)]
@@ -60,6 +61,16 @@ async fn list_account(
             Err(error) => result = Err(SyncError::Cloud(error).into()),
         }
     }
+    let mut in_tree = HashMap::default();
+    for tree in setup::trees(configuration).iter().filter(|tree| tree.account == account) {
+        let listed = accounts.clients[tree.client].tree(&[]).await.map_err(SyncError::Cloud)?;
+        let named: Vec<Named> = synced
+            .iter()
+            .map(|(id, name)| Named { folder: Some(FolderId(id.clone())), name: (*name).to_owned() })
+            .collect();
+        in_tree.extend(taken_in(tree, &listed, &named).into_iter().map(|(id, name)| (id.0, name)));
+    }
+    synced.extend(in_tree.iter().map(|(id, name)| (id.clone(), name.as_str())));
     tell(accounts.sources[account].name(), &folders, &synced, json)?;
     result
 }

@@ -6,14 +6,20 @@ use crate::arguments::HeldWord;
 use crate::control::{HeldReport, Reply, Request, Which};
 use crate::output;
 use crate::problem::Problem;
+use crate::tree;
 
 /// Lists what is held, or takes the user's word on it.
 pub async fn run(context: &Context, word: Option<HeldWord>) -> Result<Ended, Problem> {
     let which = |mailbox: Option<String>| mailbox.map_or(Which::All, Which::Mailbox);
     let configuration = context.configuration()?;
+    let folders = tree::known(&configuration.state_dir, &setup::trees(&configuration))
+        .map_err(|error| Problem::from_error("could not read the state", error))?;
+    let maildirs = || configuration.maildirs.iter().map(|maildir| &maildir.path);
     // A Maildir goes by its whole path.
     let whole = |name: String| match std::path::absolute(&name) {
-        Ok(path) if configuration.maildirs.iter().any(|maildir| maildir.path == path) => path.display().to_string(),
+        Ok(path) if maildirs().chain(folders.iter().map(|folder| &folder.path)).any(|known| *known == path) => {
+            path.display().to_string()
+        }
         _ => name,
     };
     match word {

@@ -8,7 +8,7 @@ use tracing::warn;
 use url::Url;
 
 use super::setup::{Accounts, account_name, could_not_set_up};
-use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Push};
+use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Push, TreeConfig};
 use crate::problem::Problem;
 use crate::sync::PushSetup;
 
@@ -29,8 +29,14 @@ pub(super) fn mailboxes(configuration: &Configuration, account: usize) -> impl I
     configuration.mailboxes.iter().filter(move |mailbox| mailbox.account == account && told(mailbox))
 }
 
+/// The account's tree, if it is to be told of.
+pub(super) fn tree(configuration: &Configuration, account: usize) -> Option<&TreeConfig> {
+    configuration.trees.iter().find(|tree| tree.account == account && tree.push != Push::Poll)
+}
+
 fn insists(configuration: &Configuration, account: usize) -> bool {
-    mailboxes(configuration, account).any(|mailbox| mailbox.push == Push::Stream)
+    tree(configuration, account).is_some_and(|tree| tree.push == Push::Stream)
+        || mailboxes(configuration, account).any(|mailbox| mailbox.push == Push::Stream)
 }
 
 /// What the user is asked to consent to for the notifications: nothing, unless they are wanted in any case. For what most
@@ -48,8 +54,9 @@ pub(super) fn sources(configuration: &Configuration, accounts: &Accounts) -> Res
     let mut sources = Vec::new();
     for (at, (account, source)) in configuration.accounts.iter().zip(&accounts.sources).enumerate() {
         let names: Vec<String> = mailboxes(configuration, at).map(|mailbox| mailbox.name.clone()).collect();
+        let tree = tree(configuration, at).is_some();
         let (account_name, insists) = (account_name(account), insists(configuration, at));
-        let Some(url) = owa_url(account).filter(|_| !names.is_empty()) else {
+        let Some(url) = owa_url(account).filter(|_| tree || !names.is_empty()) else {
             if insists {
                 warn!(
                     "{account_name}: nobody knows where notifications of changes come from here; `owa_url` may say so"
@@ -59,7 +66,14 @@ pub(super) fn sources(configuration: &Configuration, accounts: &Accounts) -> Res
         };
         let tokens = source.beside(vec![NOTIFICATIONS_SCOPE.to_owned()]);
         let notifier = StreamingNotifier::new(NotifierOptions::new(url), tokens).map_err(could_not_set_up)?;
-        sources.push(PushSetup { account: at, account_name, mailboxes: names, notifier: Arc::new(notifier), insists });
+        sources.push(PushSetup {
+            account: at,
+            account_name,
+            mailboxes: names,
+            tree,
+            notifier: Arc::new(notifier),
+            insists,
+        });
     }
     Ok(sources)
 }

@@ -9,10 +9,11 @@ use cms_cloud::office365;
 use cms_engine::Flags;
 
 use super::{Context, pushing};
-use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, Upload};
+use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, TreeConfig, Upload};
 use crate::problem::{ExitStatus, Problem};
 use crate::sign_in::{Invitation, SignInOptions, SignIns};
 use crate::sync::{Driver, Listener, MailboxSetup, QUICK_POLL_INTERVAL, Route, Setup, Start, Summary, Surroundings};
+use crate::tree::{Filter, Shape, TreeSetup};
 
 /// How long somebody may take to sign in, where something waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -160,7 +161,10 @@ impl Wants {
         let its = |mailbox: &&MailboxConfig| configuration.accounts.get(mailbox.account) == Some(account);
         let mailboxes = || configuration.mailboxes.iter().filter(its);
         Self {
-            imports: mailboxes().any(|mailbox| mailbox.upload == Upload::Import),
+            imports: mailboxes().any(|mailbox| mailbox.upload == Upload::Import)
+                || configuration.trees.iter().any(|tree| {
+                    configuration.accounts.get(tree.account) == Some(account) && tree.upload == Upload::Import
+                }),
             others: mailboxes().any(|mailbox| mailbox.owner.is_some()),
         }
     }
@@ -246,6 +250,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         accounts: accounts.clients.clone(),
         account_names,
         mailboxes,
+        trees: trees(&configuration),
         maildirs: configuration.maildirs.iter().map(|maildir| maildir.path.clone()).collect(),
         poll_interval: configuration.poll_interval,
         quick_poll_interval: QUICK_POLL_INTERVAL,
@@ -262,6 +267,22 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         push: Vec::new(),
         route: route(configuration),
     }
+}
+
+/// The accounts that are kept as a whole.
+pub(super) fn trees(configuration: &Configuration) -> Vec<TreeSetup> {
+    let tree = |tree: &TreeConfig| TreeSetup {
+        account: tree.account,
+        account_name: account_name(&configuration.accounts[tree.account]),
+        client: tree.account,
+        root: tree.root.clone(),
+        shape: Shape { layout: tree.layout, filter: Filter::new(&tree.include, &tree.exclude) },
+        position: tree.position.as_ref().map(ToString::to_string),
+        delete_action: tree.delete_action,
+        upload: tree.upload,
+        listed: None,
+    };
+    configuration.trees.iter().map(tree).collect()
 }
 
 /// What the account is called in the state: the user, where it was told, and the place where the mail is.

@@ -13,6 +13,7 @@ use crate::page::{Activity, SignInStatus};
 use crate::problem::Problem;
 use crate::progress::duration;
 use crate::sync::{complete_at_rest, unknown_mailbox};
+use crate::tree;
 
 /// Tells how everything stands: from the process that runs, or from what the last one wrote down.
 pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
@@ -60,6 +61,14 @@ pub(super) async fn at_rest(configuration: &Configuration) -> Result<Report, Pro
             local_only: 0,
         })
         .collect();
+    let trees = setup::trees(configuration);
+    let folders = tree::known(&configuration.state_dir, &trees)
+        .map_err(|error| Problem::from_error("could not read the state", error))?;
+    for folder in folders {
+        report.accounts[trees[folder.tree].account].mailboxes.push(unknown_mailbox(&folder.name));
+        let path = folder.path.display().to_string();
+        report.maildirs.push(MaildirReport { path, state: MaildirState::New, local_only: 0 });
+    }
     let names: Vec<String> = configuration.accounts.iter().map(setup::account_name).collect();
     complete_at_rest(&mut report, &configuration.state_dir, &names)
         .map_err(|error| Problem::from_error("could not read the state", error))?;

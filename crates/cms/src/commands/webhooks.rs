@@ -8,7 +8,7 @@ use cms_cloud::office365::{Webhook, WebhookNotifier, WebhookOptions};
 use tracing::{info, warn};
 use url::Url;
 
-use super::pushing::mailboxes;
+use super::pushing::{mailboxes, tree};
 use super::setup::{Accounts, account_name};
 use crate::configuration::Configuration;
 use crate::output;
@@ -35,13 +35,15 @@ impl Webhooks {
         let mut sources = Vec::new();
         for (account, its) in configuration.accounts.iter().enumerate() {
             let names: Vec<String> = mailboxes(configuration, account).map(|mailbox| mailbox.name.clone()).collect();
-            let Some(client) = accounts.graph.get(account).filter(|_| !names.is_empty()) else { continue };
+            let tree = tree(configuration, account).is_some();
+            let Some(client) = accounts.graph.get(account).filter(|_| tree || !names.is_empty()) else { continue };
             let notifier = WebhookNotifier::new(Arc::clone(client), webhook.clone(), WebhookOptions::default());
             all.notifiers.push(notifier.clone());
             sources.push(PushSetup {
                 account,
                 account_name: account_name(its),
                 mailboxes: names,
+                tree,
                 notifier: Arc::new(notifier),
                 insists: true,
             });

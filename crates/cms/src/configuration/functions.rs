@@ -20,6 +20,7 @@ use super::language::position;
 use super::parse;
 use super::paths::{Surroundings, identity};
 use super::since;
+use super::tree::{self, TreeConfig, TreeHandle};
 use super::{MailboxConfig, MaildirConfig, Office365AccountConfig, Push, Upload};
 
 /// What the calls in the file have declared so far.
@@ -29,12 +30,20 @@ pub(super) struct Draft {
     pub(super) maildirs: Vec<MaildirConfig>,
     pub(super) accounts: Vec<Office365AccountConfig>,
     pub(super) mailboxes: Vec<MailboxConfig>,
+    pub(super) trees: Vec<TreeConfig>,
     identities: Vec<PathBuf>,
 }
 
 impl Draft {
     pub(super) fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings, maildirs: Vec::new(), accounts: Vec::new(), mailboxes: Vec::new(), identities: Vec::new() }
+        Self {
+            surroundings,
+            maildirs: Vec::new(),
+            accounts: Vec::new(),
+            mailboxes: Vec::new(),
+            trees: Vec::new(),
+            identities: Vec::new(),
+        }
     }
 }
 
@@ -42,7 +51,8 @@ impl Draft {
 pub(super) type SharedDraft = StarlarkAny<Mutex<Draft>>;
 
 /// The functions that a file may call, besides Starlark's own.
-pub(super) const FUNCTIONS: [&str; 5] = ["MailDir", "Office365", "Office365_Account", "GMail", "GMail_Account"];
+pub(super) const FUNCTIONS: [&str; 6] =
+    ["MailDir", "Office365", "Office365_Account", "Office365_Tree", "GMail", "GMail_Account"];
 
 const MAILDIR: Signature =
     Signature { function: "MailDir", positional: &["path"], named: &[], example: "MailDir(\"~/mail/INBOX\")" };
@@ -83,8 +93,8 @@ starlark::register_starlark_any!(MaildirHandle);
 
 /// What `Office365_Account(…)` returns.
 #[derive(StarlarkPagablePanic)]
-struct AccountHandle {
-    index: usize,
+pub(super) struct AccountHandle {
+    pub(super) index: usize,
     user: Option<String>,
 }
 starlark::register_starlark_any!(AccountHandle);
@@ -136,6 +146,9 @@ pub(super) fn describe(value: Value<'_>) -> String {
     if StarlarkAny::<MailboxHandle>::get(value).is_some() {
         return "an `Office365`".to_owned();
     }
+    if StarlarkAny::<TreeHandle>::get(value).is_some() {
+        return "an `Office365_Tree`".to_owned();
+    }
     match value.get_type() {
         "NoneType" => "`None`".to_owned(),
         "string" => "a string".to_owned(),
@@ -178,6 +191,14 @@ pub(super) fn register(globals: &mut GlobalsBuilder) {
         eval: &mut Evaluator<'v, '_, '_>,
     ) -> starlark::Result<StarlarkAny<MailboxHandle>> {
         Ok(StarlarkAny::new(with_draft(eval, |draft| mailbox(draft, positional, &named, place_of_call(eval)))?))
+    }
+
+    fn Office365_Tree<'v>(
+        #[starlark(args)] positional: Positional<'v>,
+        #[starlark(kwargs)] named: Named<'v>,
+        eval: &mut Evaluator<'v, '_, '_>,
+    ) -> starlark::Result<StarlarkAny<TreeHandle>> {
+        Ok(StarlarkAny::new(with_draft(eval, |draft| tree::tree(draft, positional, &named, place_of_call(eval)))?))
     }
 
     fn GMail_Account<'v>(

@@ -222,6 +222,7 @@ impl Machine {
             accounts: vec![Arc::clone(&self.account)],
             account_names: vec!["simulated".to_owned()],
             mailboxes: mailboxes.collect(),
+            trees: Vec::new(),
             maildirs: self.pairs.iter().map(|pair| pair.maildir.clone()).collect(),
             route: Some(Arc::new(|mailbox, _: &[u8], _: Flags| Ok(mailbox))),
             poll_interval: Duration::from_secs(60),

@@ -16,6 +16,7 @@ mod pushing;
 mod rounds;
 mod showing;
 mod taking_back;
+pub(super) mod trees;
 mod unanswered;
 pub(crate) mod uploading;
 mod verifying;
@@ -46,6 +47,7 @@ use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::pushing::Pushing;
+use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::Unanswered;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
@@ -96,6 +98,12 @@ struct Mailbox {
     /// The account that signs in for it, under which it is shown.
     sign_in: usize,
     name: String,
+    /// The tree that it is in, as an index.
+    tree: Option<usize>,
+    /// The Maildir that all its messages are in, where it is in a tree.
+    home: Option<MaildirId>,
+    /// Whether the cloud doesn't have it any more, though its messages may still be here.
+    is_gone: bool,
     position: Option<String>,
     delete_action: DeleteAction,
     upload: Upload,
@@ -165,7 +173,7 @@ pub(crate) struct Driver {
     /// Where commands ask. It goes before the lock does, for after that it may be another process'.
     listening: Option<Listening>,
     /// Held until the end, so that no second process works on the same state.
-    _lock: Lock,
+    lock: Option<Lock>,
     accounts: Vec<Arc<dyn CloudAccount>>,
     mailboxes: Vec<Mailbox>,
     routing: Routing,
@@ -266,6 +274,9 @@ pub(crate) struct Driver {
     board: Option<Board>,
     door: Option<Door>,
     pushing: Pushing,
+    /// What the state is opened with when the folders have changed.
+    setup: Setup,
+    trees: Trees,
     /// When the page was last told.
     shown_at: Option<Instant>,
 }
@@ -278,6 +289,16 @@ impl Driver {
 
     /// Keeps both sides the same until `stop`, or until nothing is left to do if `once`.
     pub(crate) async fn run(&mut self, once: bool, stop: &Stop) -> Result<Summary, SyncError> {
+        loop {
+            if let Some(summary) = self.run_with_these_folders(once, stop).await? {
+                return Ok(summary);
+            }
+            self.renew().await?;
+        }
+    }
+
+    /// The same, until it turns out that the folders of a tree are others; then nothing comes back.
+    async fn run_with_these_folders(&mut self, once: bool, stop: &Stop) -> Result<Option<Summary>, SyncError> {
         self.watching = !once;
         self.must_have_maildirs()?;
         if self.watching {
@@ -297,12 +318,13 @@ impl Driver {
         self.show_on_page(false);
         loop {
             self.look_after_pushing();
+            self.look_at_folders();
             self.poll_due();
             self.start_downloads();
             let wake_at = self.next_deadline();
             tokio::select! {
                 biased;
-                () = stop.requested() => return self.finish_up().await,
+                () = stop.requested() => return self.finish_up().await.map(Some),
                 Some(event) = self.events.1.recv() => self.handle(event),
                 () = sleep_until(wake_at) => {}
             }
@@ -326,15 +348,20 @@ impl Driver {
             if !self.is_gathering() {
                 self.write_down()?;
             }
+            if self.must_renew() {
+                return Ok(None);
+            }
             self.show_progress();
             let settled = self.is_settled();
             if settled {
                 self.settle_held();
+                self.look_for_empty_folders();
             }
+            let settled = settled && self.is_settled();
             let settled = self.look_after_errands(settled) && self.is_settled();
             self.show_on_page(settled);
             if once && (self.fatal.is_some() || settled) {
-                return self.finish_up().await;
+                return self.finish_up().await.map(Some);
             }
             if settled && !self.world.troubles.values().any(|trouble| trouble.is_ours) {
                 self.disk_is_well();
@@ -350,7 +377,7 @@ impl Driver {
                 }
             }
             if let Some(SyncError::Configuration { .. }) = self.fatal {
-                return self.finish_up().await;
+                return self.finish_up().await.map(Some);
             }
         }
     }
@@ -362,7 +389,8 @@ impl Driver {
         self.apply_start_policy();
         self.world.touch_everything();
         let waits = |mailbox: &Mailbox| !mailbox.polled && mailbox.left_out.is_none();
-        while self.mailboxes.iter().any(waits) && self.fatal.is_none() {
+        while (self.mailboxes.iter().any(waits) || !self.trees.are_listed()) && self.fatal.is_none() {
+            self.look_at_folders();
             self.poll_due();
             let wake_at = self.next_deadline();
             tokio::select! {
@@ -389,12 +417,9 @@ impl Driver {
         self.tasks.shutdown().await;
         self.world.touch_everything();
         let plan = self.plan();
-        let mut lines: Vec<String> = plan
-            .ops
-            .iter()
-            .filter(|op| !matches!(op, Op::Record { .. } | Op::Forget { .. }))
-            .map(ToString::to_string)
-            .collect();
+        let mut lines = self.folder_steps()?;
+        let ops = plan.ops.iter().filter(|op| !matches!(op, Op::Record { .. } | Op::Forget { .. }));
+        lines.extend(ops.map(ToString::to_string));
         self.note_held(&plan);
         lines.extend(self.summary.held.iter().map(|held| format!("held: {held}")));
         Ok(lines)
@@ -403,6 +428,8 @@ impl Driver {
     fn handle(&mut self, event: Event) {
         self.world.hear(self.how_heard(&event));
         match event {
+            Event::Folders { tree, result } => self.looked_at_folders(tree, result),
+            Event::MadeFolders { result } => self.made_folders(result),
             Event::Opened { mailbox, folder } => self.opened(mailbox, folder),
             Event::DeleteTarget { mailbox, target } => {
                 if let Some(mailbox) = self.mailbox_mut(mailbox) {
@@ -552,6 +579,7 @@ impl Driver {
             self.next_upload(),
             self.paused_roles_until,
             self.pushing.due(),
+            self.trees.due().filter(|_| self.watching || !self.trees.are_known()),
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
@@ -609,6 +637,7 @@ impl Driver {
     /// Whether there is nothing left to do or to wait for.
     fn is_settled(&self) -> bool {
         self.mailboxes.iter().all(|mailbox| (mailbox.polled || mailbox.left_out.is_some()) && mailbox.round.is_none())
+            && self.trees.are_known()
             && self.nothing_under_way()
             && self.asking == 0
             && self.postponed.is_empty()

@@ -40,17 +40,19 @@ use crate::configuration::{Since, Upload};
 use crate::control::Door;
 use crate::page::Board;
 use crate::progress::Progress;
+use crate::tree::TreeSetup;
 
 pub(crate) use at_rest::{complete as complete_at_rest, unknown_mailbox};
 pub(crate) use driver::Driver;
 pub(crate) use errand::{Errand, ErrandReport, Undone};
-pub(crate) use local::LocalError;
+pub(crate) use local::{LocalError, mark_key};
 pub(crate) use report::{Listener, Notice, Summary};
 pub(crate) use routing::Route;
 pub(crate) use surroundings::Surroundings;
 pub(crate) use verification::{MailboxCounts, MaildirCounts};
 
 /// What a run needs to know.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) state_dir: PathBuf,
     /// Signed in, or signing in when they are first asked: one for each that signs in, then those that reach mailboxes of
@@ -59,6 +61,8 @@ pub(crate) struct Setup {
     /// What the accounts that sign in are called in the database; stable across runs.
     pub(crate) account_names: Vec<String>,
     pub(crate) mailboxes: Vec<MailboxSetup>,
+    /// The accounts that are kept as a whole.
+    pub(crate) trees: Vec<TreeSetup>,
     pub(crate) maildirs: Vec<PathBuf>,
     /// Nothing where every message goes to the first Maildir.
     pub(crate) route: Option<Arc<Route>>,
@@ -84,6 +88,7 @@ pub(crate) struct Setup {
 }
 
 /// What tells of changes in mailboxes of one account.
+#[derive(Clone)]
 pub(crate) struct PushSetup {
     /// The account, as an index.
     pub(crate) account: usize,
@@ -91,6 +96,8 @@ pub(crate) struct PushSetup {
     pub(crate) account_name: String,
     /// The configured names of the mailboxes.
     pub(crate) mailboxes: Vec<String>,
+    /// Whether it tells of the folders of the account's tree as well.
+    pub(crate) tree: bool,
     pub(crate) notifier: Arc<dyn Notifier>,
     /// Whether it is tried again and again where it isn't there, instead of once a day.
     pub(crate) insists: bool,
@@ -100,6 +107,7 @@ pub(crate) struct PushSetup {
 pub(crate) const QUICK_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One configured mailbox.
+#[derive(Clone)]
 pub(crate) struct MailboxSetup {
     /// The account that signs in for it, as an index.
     pub(crate) account: usize,

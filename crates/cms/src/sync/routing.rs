@@ -19,6 +19,9 @@ pub(crate) struct Routing {
     store: Arc<Store>,
     mailboxes: Vec<MailboxId>,
     maildirs: Vec<MaildirId>,
+    /// The Maildirs of mailboxes that have one of their own, whatever the configuration says of others; nothing where nobody
+    /// looks at any.
+    homes: HashMap<MailboxId, Option<MaildirId>>,
     /// A stored message never changes, so that one answer holds for good.
     known: RefCell<HashMap<(MailboxId, ContentHash, Flags), Option<MaildirId>>>,
     /// Whether a question went unanswered since somebody last asked.
@@ -36,12 +39,14 @@ impl Routing {
         store: Arc<Store>,
         mailboxes: Vec<MailboxId>,
         maildirs: Vec<MaildirId>,
+        homes: HashMap<MailboxId, Option<MaildirId>>,
     ) -> Self {
         Self {
             route,
             store,
             mailboxes,
             maildirs,
+            homes,
             known: RefCell::default(),
             failed: Cell::new(false),
             missing: RefCell::default(),
@@ -83,6 +88,9 @@ impl Routing {
 
 impl Router for Routing {
     fn maildir_for(&self, mailbox: MailboxId, content: &ContentHash, flags: Flags) -> Option<MaildirId> {
+        if let Some(home) = self.homes.get(&mailbox) {
+            return *home;
+        }
         let Some(route) = &self.route else { return self.maildirs.first().copied() };
         let question = (mailbox, *content, flags);
         if let Some(answer) = self.known.borrow().get(&question) {

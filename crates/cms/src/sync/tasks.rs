@@ -22,11 +22,16 @@ use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
 use crate::sync::Surroundings;
 use crate::sync::alarms::Alarm;
+use crate::sync::driver::trees::Looked;
 use crate::sync::driver::uploading::Underway;
 use crate::sync::fetching::Download;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
 pub(crate) enum Event {
+    /// The folders of a tree were looked at.
+    Folders { tree: usize, result: Result<Looked, CloudError> },
+    /// Folders that were gone were made again.
+    MadeFolders { result: Result<Vec<(MailboxId, FolderId)>, CloudError> },
     /// A mailbox's folder was found.
     Opened { mailbox: MailboxId, folder: Folder },
     /// Where deleted messages of a mailbox go.

@@ -44,6 +44,7 @@ mod start_policies;
 mod status;
 mod stop;
 mod stories;
+mod tree;
 mod undo;
 mod uploads;
 mod verify;

@@ -280,12 +280,13 @@ impl Driver {
             rows.iter().filter_map(|row| self.world.synced.get(*row)).map(|row| row.remote.clone()).collect();
         let Some(known) = self.mailbox(mailbox) else { return };
         let (account, Some(folder)) = (known.account, known.folder.clone()) else {
-            // It is being looked for.
+            // It is being looked for, or made again.
             for id in &ids {
                 self.world.begin(id);
             }
             self.holding.to_bring_back.extend(ids);
             self.holding.bring_back_at = Some(Instant::now() + backoff(0));
+            self.make_folder_again(mailbox);
             return;
         };
         for some in ids.chunks(BROUGHT_BACK) {

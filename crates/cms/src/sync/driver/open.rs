@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{Cursor, FolderId};
-use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Router as _, Row, RowId, UnixSeconds};
+use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MailboxId, MaildirId, Router as _, Row, RowId, UnixSeconds};
 use cms_maildir::MaildirError;
 use cms_store::{Database, Lock, Store, StoreError};
-use tokio::sync::mpsc::channel;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::configuration::Upload;
 use crate::sync::age::Age;
 use crate::sync::driver::changes::Setbacks;
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::holding::Holding;
+use crate::sync::driver::trees::Trees;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
@@ -26,27 +28,35 @@ use crate::sync::queue::Queue;
 use crate::sync::report::Summary;
 use crate::sync::routing::Routing;
 use crate::sync::scope::Scope;
+use crate::sync::tasks::Event;
 use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
 use crate::sync::{MailboxSetup, Setup, Surroundings, SyncError};
+use crate::tree::{Expanded, expand};
 
 /// Events that may wait for the loop; a page of a listing is one.
 const EVENTS: usize = 64;
 
+/// What of a driver goes on when the state is opened anew.
+pub(super) type Carried = (Lock, (Sender<Event>, Receiver<Event>));
+
 pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
-    let lock = Lock::acquire(&setup.state_dir).map_err(SyncError::Store)?;
-    let store = Store::open(&setup.state_dir).map_err(SyncError::Store)?;
-    store.recover(&lock).map_err(SyncError::Store)?;
-    let Loaded { mut database, maildirs, mailboxes, mut world } = load_what_is_sound(&setup)?;
+    open_with(setup, None)
+}
+
+/// Opens the state, or does so again with the lock that is held.
+pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver, SyncError> {
+    let again = setup.clone();
+    let (lock, events) = carried.map_or_else(|| begin(&setup), Ok)?;
+    let store = open_store(&setup.state_dir, &lock).map_err(SyncError::Store)?;
+    let Loaded { mut database, maildirs, mailboxes, homes, mut world } = load_what_is_sound(&setup)?;
     let holding = Holding::load(&database, &world, &mailboxes).map_err(SyncError::Store)?;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
-    debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
 
     let mut age = Age::open(&database, &setup.surroundings).map_err(SyncError::Store)?;
     let local = open_maildirs(&setup, &store, &database, &mut world, &maildirs)?;
     let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
-    let mailbox_ids = mailboxes.iter().map(|mailbox| mailbox.id).collect();
-    let routing = Routing::new(setup.route, Arc::new(store.clone()), mailbox_ids, maildir_ids.clone());
+    let routing = routing(&setup, &store, &maildir_ids, &mailboxes, homes);
     rehome(&mut world, &routing, &maildir_ids);
 
     write_down_maildirs(&mut world, &mut database);
@@ -61,7 +71,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         database,
         state_dir: setup.state_dir,
         listening: None,
-        _lock: lock,
+        lock: Some(lock),
         host: setup.surroundings.host.clone(),
         surroundings: setup.surroundings,
         accounts: setup.accounts,
@@ -74,7 +84,7 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         active_at: Instant::now(),
         on_change: setup.on_change,
         watching: false,
-        events: channel(EVENTS),
+        events,
         tasks: JoinSet::new(),
         watch_task: None,
         downloads: Queue::default(),
@@ -134,6 +144,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
         board: setup.board,
         door: setup.door,
         pushing,
+        trees: Trees::new(setup.trees, setup.mailboxes),
+        setup: again,
         shown_at: None,
         store,
     })
@@ -150,6 +162,29 @@ fn set_scopes(setup: &Setup, database: &Database, mailboxes: &[Mailbox], world: 
     };
     let scopes: Vec<Scope> = mailboxes.iter().filter_map(scope).collect();
     world.set_scopes(&scopes, database).map_err(SyncError::Store)
+}
+
+fn begin(setup: &Setup) -> Result<Carried, SyncError> {
+    Ok((Lock::acquire(&setup.state_dir).map_err(SyncError::Store)?, channel(EVENTS)))
+}
+
+fn open_store(state_dir: &Path, lock: &Lock) -> Result<Store, StoreError> {
+    let store = Store::open(state_dir)?;
+    store.recover(lock)?;
+    Ok(store)
+}
+
+fn routing(
+    setup: &Setup,
+    store: &Store,
+    maildirs: &[MaildirId],
+    mailboxes: &[Mailbox],
+    homes: HashMap<MailboxId, Option<MaildirId>>,
+) -> Routing {
+    // The configuration routes to those that it names, which come first.
+    let routed = maildirs.iter().take(setup.maildirs.len()).copied().collect();
+    let mailboxes = mailboxes.iter().map(|mailbox| mailbox.id).collect();
+    Routing::new(setup.route.clone(), Arc::new(store.clone()), mailboxes, routed, homes)
 }
 
 fn load_what_is_sound(setup: &Setup) -> Result<Loaded, SyncError> {
@@ -289,25 +324,31 @@ pub(super) fn shorten_journal(database: &mut Database, age: UnixSeconds, keep_de
 }
 
 /// Finds the configured mailboxes in the state, or makes them there, and says which were listed to the end.
-fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> Result<Vec<Mailbox>, SyncError> {
+fn open_mailboxes(
+    setup: &Setup,
+    expanded: &[Expanded],
+    database: &mut Database,
+    world: &mut World,
+) -> Result<Vec<Mailbox>, SyncError> {
     let mut configured_ids = Vec::new();
     for configured in &setup.mailboxes {
         let account = setup.account_names.get(configured.account).cloned().unwrap_or_default();
         configured_ids.push(database.mailbox_id(&account, &configured.name).map_err(SyncError::Store)?);
     }
     let known = database.mailboxes().map_err(SyncError::Store)?;
-    let mut mailboxes = Vec::new();
-    let now = Instant::now();
-    for (configured, id) in setup.mailboxes.iter().zip(configured_ids) {
-        let Some(stored) = known.iter().find(|known| known.id == id).cloned() else { continue };
+    let mut open = |id: MailboxId, configured: &MailboxSetup| {
+        let stored = known.iter().find(|known| known.id == id).cloned()?;
         if stored.complete {
             world.cloud.complete.insert(stored.id);
         }
-        mailboxes.push(Mailbox {
+        Some(Mailbox {
             id: stored.id,
             account: configured.client,
             sign_in: configured.account,
             name: configured.name.clone(),
+            tree: None,
+            home: None,
+            is_gone: false,
             position: configured.position.clone(),
             delete_action: configured.delete_action,
             upload: configured.upload,
@@ -319,16 +360,55 @@ fn open_mailboxes(setup: &Setup, database: &mut Database, world: &mut World) -> 
             cursor: stored.cursor.map(Cursor),
             delete_target: DeleteTarget::Unknown,
             round: None,
-            next_poll: now,
+            next_poll: Instant::now(),
             failures: 0,
             polled: false,
             left_out: None,
             polled_at: None,
             synced_at: None,
             trouble: None,
-        });
+        })
+    };
+    let mut mailboxes: Vec<Mailbox> =
+        setup.mailboxes.iter().zip(configured_ids).filter_map(|(configured, id)| open(id, configured)).collect();
+    for folder in expanded {
+        let tree = &setup.trees[folder.tree];
+        let configured = MailboxSetup {
+            account: tree.account,
+            client: tree.client,
+            name: folder.name.clone(),
+            position: tree.position.clone(),
+            delete_action: tree.delete_action,
+            // Nothing can go to a folder that isn't there.
+            upload: if folder.gone { Upload::None } else { tree.upload },
+            since: None,
+            keep: false,
+        };
+        mailboxes.extend(open(folder.mailbox, &configured).map(|mailbox| Mailbox {
+            tree: Some(folder.tree),
+            home: Some(folder.maildir),
+            is_gone: folder.gone,
+            folder: (!folder.gone).then(|| folder.folder.clone()),
+            ..mailbox
+        }));
     }
     Ok(mailboxes)
+}
+
+/// Where the messages of the folders of trees are. Those of one that is gone have no place any more, and those of one that
+/// isn't kept the same aren't looked at.
+fn homes(database: &Database, mailboxes: &[Mailbox]) -> Result<HashMap<MailboxId, Option<MaildirId>>, SyncError> {
+    let named = |id| mailboxes.iter().any(|mailbox| mailbox.id == id && mailbox.tree.is_none());
+    let mut homes: HashMap<MailboxId, Option<MaildirId>> = HashMap::default();
+    for folder in database.tree_folders().map_err(SyncError::Store)? {
+        if !named(folder.mailbox) {
+            homes.insert(folder.mailbox, None);
+        }
+    }
+    for mailbox in mailboxes.iter().filter(|mailbox| mailbox.tree.is_some()) {
+        homes.insert(mailbox.id, mailbox.home.filter(|_| !mailbox.is_gone));
+    }
+    Ok(homes)
 }
 
 /// What the database held.
@@ -336,6 +416,8 @@ struct Loaded {
     database: Database,
     maildirs: Vec<(MaildirId, PathBuf)>,
     mailboxes: Vec<Mailbox>,
+    /// Where the messages of the mailboxes are that have a Maildir of their own; nothing where none is looked at.
+    homes: HashMap<MailboxId, Option<MaildirId>>,
     world: World,
 }
 
@@ -346,7 +428,10 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
         maildirs.push((database.maildir_id(path).map_err(SyncError::Store)?, path.clone()));
     }
     let mut world = World::default();
-    let mailboxes = open_mailboxes(setup, &mut database, &mut world)?;
+    let expanded = expand(&mut database, &setup.trees, &setup.mailboxes, !setup.dry_run)?;
+    maildirs.extend(expanded.iter().map(|folder| (folder.maildir, folder.path.clone())));
+    let mailboxes = open_mailboxes(setup, &expanded, &mut database, &mut world)?;
+    let homes = homes(&database, &mailboxes)?;
     let (messages, rows) = database.tree_sizes().map_err(SyncError::Store)?;
     world.cloud.messages.reserve(messages);
     world.synced.reserve(rows);
@@ -357,7 +442,8 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
         world.load_reported(note);
     }
     set_scopes(setup, &database, &mailboxes, &mut world)?;
-    Ok(Loaded { database, maildirs, mailboxes, world })
+    debug!(messages = world.cloud.messages.len(), rows = world.synced.len(), "Loaded the state");
+    Ok(Loaded { database, maildirs, mailboxes, homes, world })
 }
 
 /// Keeps a damaged database aside. A new one is filled by looking at both sides again: without a base nothing is

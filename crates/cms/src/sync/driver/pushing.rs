@@ -211,6 +211,11 @@ impl Driver {
 
 impl PushSetup {
     fn is_for(&self, mailbox: &Mailbox) -> bool {
-        mailbox.account == self.account && self.mailboxes.contains(&mailbox.name)
+        mailbox.account == self.account
+            && if mailbox.tree.is_some() {
+                self.tree && !mailbox.is_gone
+            } else {
+                self.mailboxes.contains(&mailbox.name)
+            }
     }
 }

@@ -30,6 +30,7 @@ impl Driver {
                 until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
             }
         }
+        let mut gone = Vec::new();
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
             let mailbox = &mut self.mailboxes[at];
@@ -39,6 +40,10 @@ impl Driver {
                 continue;
             }
             mailbox.round = Some(Round::default());
+            if mailbox.is_gone {
+                gone.push(mailbox.id);
+                continue;
+            }
             let ask_delete_target = (siblings > 1 && matches!(mailbox.delete_target, DeleteTarget::Unknown))
                 .then_some(mailbox.delete_action);
             let poll = Poll {
@@ -51,6 +56,7 @@ impl Driver {
             };
             self.tasks.spawn(poll.run(self.events.0.clone()));
         }
+        self.poll_gone(gone);
     }
 
     pub(super) fn opened(&mut self, id: MailboxId, folder: Folder) {
@@ -58,9 +64,13 @@ impl Driver {
             .mailboxes
             .iter()
             .find(|other| other.id != id && other.folder.as_ref() == Some(&folder.id))
-            .map(|other| other.name.clone());
+            .map(|other| (other.name.clone(), other.tree));
+        if let Some((_, Some(_))) = twin {
+            // What is named by itself isn't the tree's.
+            self.folders_have_changed();
+        }
         let Some(mailbox) = self.mailbox_mut(id) else { return };
-        if let Some(twin) = twin {
+        if let Some((twin, None)) = twin {
             let what = format!("`{}` and `{twin}` are the same folder of the account", mailbox.name);
             self.fatal = Some(self.wrong(id, &what, "name it once in cms.cfg".to_owned()));
             return;
@@ -330,6 +340,9 @@ impl Driver {
     /// Looks for a mailbox by its name again: the folder behind the stored id is gone, and there may be a new one. A round
     /// under way finds that out by itself.
     pub(super) fn look_for_folder(&mut self, id: MailboxId) {
+        if self.is_missing_in_tree(id) {
+            return;
+        }
         let Some(mailbox) = self.mailbox_mut(id).filter(|mailbox| mailbox.folder.is_some() && mailbox.round.is_none())
         else {
             return;
@@ -344,10 +357,26 @@ impl Driver {
         let watching = self.watching;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         let opened_now = mailbox.round.as_ref().is_some_and(|round| round.opened);
-        if matches!(error, CloudError::NoSuchFolder { .. }) && mailbox.folder.is_some() && !opened_now {
+        if mailbox.tree.is_none()
+            && matches!(error, CloudError::NoSuchFolder { .. })
+            && mailbox.folder.is_some()
+            && !opened_now
+        {
             mailbox.round = None;
             return self.look_for_folder(id);
         }
+        let is_missing = matches!(
+            error,
+            CloudError::NoSuchFolder { .. } | CloudError::Gone | CloudError::Refused { status: 404, .. }
+        );
+        if is_missing && mailbox.tree.is_some() && mailbox.round.as_ref().is_none_or(|round| round.open_questions == 0)
+        {
+            mailbox.round = None;
+            if self.is_missing_in_tree(id) {
+                return;
+            }
+        }
+        let Some(mailbox) = self.mailbox_mut(id) else { return };
         let failures = mailbox.failures;
         mailbox.failures += 1;
         mailbox.next_poll =
@@ -362,7 +391,7 @@ impl Driver {
             }
         }
         let name = mailbox.name.clone();
-        if matches!(error, CloudError::Gone | CloudError::Refused { status: 404, .. }) {
+        if mailbox.tree.is_none() && matches!(error, CloudError::Gone | CloudError::Refused { status: 404, .. }) {
             // The folder behind the stored id is gone; there may be a new one of that name.
             mailbox.folder = None;
             mailbox.cursor = None;

@@ -1,0 +1,378 @@
+//! Whole accounts: whether their folders are as they were, and what follows if they aren't.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
+use cms_engine::MailboxId;
+use cms_store::{Change, TreeStanding};
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::problem::with_causes;
+use crate::sync::driver::{Driver, backoff, open};
+use crate::sync::tasks::Event;
+use crate::sync::{MailboxSetup, Start, SyncError};
+use crate::tree::{TreeSetup, is_as_arranged, steps};
+
+/// How long what is under way may take until the state is opened anew all the same: everything is begun again then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long changes on their way get to be confirmed.
+const CONFIRMATION: Duration = Duration::from_secs(10);
+
+/// How many times more seldom folders are listed where the cloud can't say whether they changed.
+const SELDOM: u32 = 10;
+
+/// How often a folder of a tree may be missing where the list says that it is there.
+const CONTRADICTIONS: u32 = 3;
+
+/// The trees, and how far the looks at them are.
+pub(super) struct Trees {
+    looks: Vec<Look>,
+    /// What the configuration names by itself.
+    mailboxes: Vec<MailboxSetup>,
+    /// Whether a folder that is gone is being made again.
+    making: bool,
+    /// Since when it is known that the folders are other than the state has.
+    changed_at: Option<Instant>,
+}
+
+/// How the folders of one tree are looked at.
+struct Look {
+    tree: TreeSetup,
+    cursor: Option<Cursor>,
+    /// Whether they were listed since the state was opened, or just before.
+    listed: bool,
+    under_way: bool,
+    next: Instant,
+    failures: u32,
+}
+
+/// What a look at the folders of a tree found.
+pub(crate) struct Looked {
+    /// The folders; nothing where they are as they were.
+    tree: Option<Tree>,
+    cursor: Option<Cursor>,
+}
+
+impl Trees {
+    pub(super) fn new(trees: Vec<TreeSetup>, mailboxes: Vec<MailboxSetup>) -> Self {
+        let now = Instant::now();
+        let look = |tree: TreeSetup| {
+            let listed = tree.listed.is_some();
+            Look { tree, cursor: None, listed, under_way: false, next: now, failures: 0 }
+        };
+        Self { looks: trees.into_iter().map(look).collect(), mailboxes, making: false, changed_at: None }
+    }
+
+    /// When one is looked at again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let looks = self.looks.iter().filter(|look| !look.under_way).map(|look| look.next);
+        looks.chain(self.changed_at.map(|at| at + PATIENCE)).min()
+    }
+
+    /// Whether it is known which folders there are.
+    pub(super) fn are_known(&self) -> bool {
+        self.changed_at.is_none() && self.looks.iter().all(|look| look.listed)
+    }
+
+    /// Whether it was looked which folders there are.
+    pub(super) fn are_listed(&self) -> bool {
+        self.looks.iter().all(|look| look.listed)
+    }
+
+    /// Takes over how far the looks were before the state was opened anew.
+    fn go_on_from(&mut self, before: Self) {
+        for (look, before) in self.looks.iter_mut().zip(before.looks) {
+            look.cursor = before.cursor;
+            look.next = before.next;
+        }
+    }
+}
+
+impl Driver {
+    /// Looks at the folders of every tree whose time has come.
+    pub(super) fn look_at_folders(&mut self) {
+        let now = Instant::now();
+        let known: Vec<(usize, FolderId)> =
+            self.mailboxes.iter().filter_map(|mailbox| Some((mailbox.tree?, mailbox.last_folder.clone()?))).collect();
+        for (at, look) in self.trees.looks.iter_mut().enumerate() {
+            let enough = !self.watching && look.listed;
+            if look.under_way || look.next > now || enough {
+                continue;
+            }
+            look.under_way = true;
+            let known = known.iter().filter(|(tree, _)| *tree == at).map(|(_, folder)| folder.clone()).collect();
+            let account = self.accounts[look.tree.client].clone();
+            let (listed, since) = (look.tree.listed.is_some(), look.cursor.clone());
+            self.tasks.spawn(run_look(at, account, listed, since, known, self.events.0.clone()));
+        }
+    }
+
+    /// Looks at the folders of a tree at once: one of them can't be found.
+    pub(super) fn look_at_folders_now(&mut self, tree: usize) {
+        if let Some(look) = self.trees.looks.get_mut(tree) {
+            look.next = Instant::now();
+            look.listed = false;
+            // What has changed is known already.
+            look.cursor = None;
+        }
+    }
+
+    pub(super) fn looked_at_folders(&mut self, tree: usize, result: Result<Looked, CloudError>) {
+        let (watching, seldom) = (self.watching, self.poll_interval * SELDOM);
+        let Some(look) = self.trees.looks.get_mut(tree) else { return };
+        look.under_way = false;
+        let looked = match result {
+            Ok(looked) => looked,
+            Err(error) => {
+                let pause = if let CloudError::Throttled(pause) = &error { *pause } else { backoff(look.failures) };
+                look.next = Instant::now() + pause;
+                look.failures += 1;
+                let text = with_causes(&error);
+                if look.failures == 1 && watching {
+                    warn!("couldn't list the folders of {}: {text}; trying again", look.tree.account_name);
+                } else {
+                    debug!("couldn't list the folders of {}: {text}", look.tree.account_name);
+                }
+                return self.fail(SyncError::Cloud(error));
+            }
+        };
+        look.failures = 0;
+        look.listed = true;
+        look.next = Instant::now() + if looked.cursor.is_some() { self.poll_interval } else { seldom };
+        look.cursor = looked.cursor;
+        if let Some(listed) = looked.tree {
+            let first = look.tree.listed.replace(Arc::new(listed)).is_none();
+            self.compare_folders(tree, first);
+        }
+    }
+
+    /// Notes whether the folders are other than the state has; the directories matter where nobody has looked at them yet.
+    fn compare_folders(&mut self, tree: usize, with_directories: bool) {
+        // What the configuration names by itself may have been found only now.
+        let compared = self.write_down().and_then(|()| {
+            let Some(look) = self.trees.looks.get(tree) else { return Ok(true) };
+            is_as_arranged(&self.database, &look.tree, &self.trees.mailboxes, with_directories)
+        });
+        match compared {
+            Ok(true) => {}
+            Ok(false) => self.folders_have_changed(),
+            Err(error) => drop(self.fatal.get_or_insert(error)),
+        }
+    }
+
+    /// What would be done so that the trees' Maildirs are as the folders.
+    pub(super) fn folder_steps(&self) -> Result<Vec<String>, SyncError> {
+        let mut lines = Vec::new();
+        for look in &self.trees.looks {
+            lines.extend(steps(&self.database, &look.tree, &self.trees.mailboxes)?);
+        }
+        Ok(lines)
+    }
+
+    pub(super) fn folders_have_changed(&mut self) {
+        self.trees.changed_at.get_or_insert_with(Instant::now);
+    }
+
+    /// What a folder of a tree that is gone holds is told to be nothing: each message is asked for by its id then.
+    pub(super) fn poll_gone(&mut self, mailboxes: Vec<MailboxId>) {
+        for id in mailboxes {
+            let next = Next::Complete { cursor: Cursor(String::new()), whole: true };
+            self.page(id, Page { upserts: Vec::new(), removals: Vec::new(), next }, true);
+        }
+    }
+
+    /// Looks again at the folders of the tree that a mailbox is in, for it couldn't be found. Whether it is in one comes back.
+    pub(super) fn is_missing_in_tree(&mut self, id: MailboxId) -> bool {
+        let dry_run = self.setup.dry_run;
+        let Some(mailbox) = self.mailbox_mut(id) else { return false };
+        let Some(tree) = mailbox.tree.filter(|_| mailbox.failures < CONTRADICTIONS) else { return false };
+        if dry_run {
+            // That it is gone is told by the list of folders.
+            mailbox.polled = true;
+            return true;
+        }
+        mailbox.failures += 1;
+        mailbox.next_poll = Instant::now() + backoff(mailbox.failures);
+        debug!(mailbox = %mailbox.name, "A folder isn't there; looking at all of them");
+        self.look_at_folders_now(tree);
+        true
+    }
+
+    /// Once both sides are the same: whether a folder is gone of which nothing is left here, so that its Maildir can go too.
+    pub(super) fn look_for_empty_folders(&mut self) {
+        let is_over = |mailbox: &super::Mailbox| {
+            mailbox.is_gone
+                && mailbox.home.is_some_and(|home| self.world.local.files.keys().all(|file| file.maildir != home))
+                && self
+                    .world
+                    .synced
+                    .iter()
+                    .all(|(_, row)| row.mailbox != mailbox.id && Some(row.file.maildir) != mailbox.home)
+                && self.world.cloud.messages.values().all(|message| message.mailbox != mailbox.id)
+        };
+        let over = self.mailboxes.iter().find(|mailbox| is_over(mailbox)).and_then(|mailbox| mailbox.tree);
+        if over.is_some_and(|tree| self.trees.looks.get(tree).is_some_and(|look| look.tree.listed.is_some())) {
+            self.folders_have_changed();
+        }
+    }
+
+    /// Makes the folder of a mailbox again that is gone from the cloud, for its messages are to be there by the user's word.
+    /// Where it only lies among what was deleted, it is moved back.
+    pub(super) fn make_folder_again(&mut self, id: MailboxId) {
+        let Some((mailbox, tree)) = self.mailbox(id).and_then(|mailbox| Some((mailbox, mailbox.tree?))) else { return };
+        if !mailbox.is_gone || self.trees.making {
+            return;
+        }
+        let levels: Vec<&str> = mailbox.name.split('/').collect();
+        let mut path = Vec::new();
+        for depth in 1..=levels.len() {
+            let name = levels[..depth].join("/");
+            let known = self.mailboxes.iter().find(|other| other.tree == Some(tree) && other.name == name);
+            path.push(Level {
+                name: levels[depth - 1].to_owned(),
+                gone: known.filter(|known| known.is_gone).map(|known| known.id),
+                folder: known.and_then(|known| known.last_folder.clone()),
+            });
+        }
+        let account = self.accounts[mailbox.account].clone();
+        self.trees.making = true;
+        self.tasks.spawn(make_again(account, path, self.events.0.clone()));
+    }
+
+    pub(super) fn made_folders(&mut self, result: Result<Vec<(MailboxId, FolderId)>, CloudError>) {
+        self.trees.making = false;
+        let made = match result {
+            Ok(made) => made,
+            Err(error) => return self.fail_if_passing(error),
+        };
+        for (id, folder) in made {
+            let Some(mailbox) = self.mailbox(id) else { continue };
+            info!(folder = %mailbox.name, "Made a folder again in the cloud");
+            self.world.note(Change::SetFolder { mailbox: id, folder: folder.0 });
+            // Nothing is known yet of what is in it.
+            self.world.note(Change::SetCursor { mailbox: id, cursor: None, complete: false });
+            self.world.note(Change::SetTreeStanding { mailbox: id, standing: TreeStanding::Synced });
+        }
+        self.folders_have_changed();
+    }
+
+    /// Whether the state is to be opened anew now, for other folders than those that it was opened with.
+    pub(super) fn must_renew(&self) -> bool {
+        let Some(since) = self.trees.changed_at else { return false };
+        let is_quiet = self.nothing_under_way() && self.asking == 0;
+        self.fatal.is_none() && self.errand.is_none() && (is_quiet || since.elapsed() >= PATIENCE)
+    }
+
+    /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.
+    pub(super) async fn renew(&mut self) -> Result<(), SyncError> {
+        info!("The folders have changed");
+        self.wait_for_changes(CONFIRMATION).await;
+        self.tasks.shutdown().await;
+        self.note_age();
+        self.write_down()?;
+        let mut setup = self.setup.clone();
+        setup.trees = self.trees.looks.iter().map(|look| look.tree.clone()).collect();
+        if !self.first_time {
+            // What the start discards is what was changed while nothing ran.
+            setup.start = Start::Merge;
+        }
+        let listens = self.listening.take().is_some();
+        let events = std::mem::replace(&mut self.events, tokio::sync::mpsc::channel(1));
+        let Some(lock) = self.lock.take() else { return Ok(()) };
+        let renewed = open::open_with(setup, Some((lock, events)))?;
+        let before = std::mem::replace(self, renewed);
+        self.trees.go_on_from(before.trees);
+        self.watching = before.watching;
+        self.first_time = before.first_time;
+        self.compare_first = before.compare_first;
+        self.errands = before.errands;
+        self.summary = before.summary;
+        self.told = before.told;
+        self.told_of_disk = before.told_of_disk;
+        self.active_at = before.active_at;
+        // To give the trees' memory back message by message would take a while.
+        let mut asked = Vec::new();
+        while let Ok(event) = self.events.1.try_recv() {
+            if let Event::Asked(one) = event {
+                asked.push(one);
+            }
+        }
+        if listens {
+            self.listen();
+        }
+        for one in asked {
+            self.asked(one);
+        }
+        Ok(())
+    }
+
+    async fn wait_for_changes(&mut self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        while self.changing > 0 || !self.uploading.is_empty() {
+            match tokio::time::timeout_at(deadline, self.events.1.recv()).await {
+                Ok(Some(event)) => self.handle(event),
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+}
+
+/// A folder on the way from the top to one that is gone.
+struct Level {
+    name: String,
+    /// The mailbox that it is, if it is gone too.
+    gone: Option<MailboxId>,
+    /// Which folder it is, or was.
+    folder: Option<FolderId>,
+}
+
+/// Makes folders again that are gone, from the top on.
+async fn make_again(account: Arc<dyn CloudAccount>, path: Vec<Level>, events: Sender<Event>) {
+    let make = async {
+        let (mut parent, mut made) = (None, Vec::new());
+        for Level { name, gone, folder } in path {
+            parent = Some(match (gone, folder) {
+                (None, Some(folder)) => folder,
+                (Some(mailbox), Some(folder)) => {
+                    let back = account.move_folder(&folder, parent.as_ref()).await;
+                    let folder = match back {
+                        Ok(()) => folder,
+                        Err(CloudError::Gone | CloudError::Refused { .. }) => {
+                            account.create_folder(parent.as_ref(), &name).await?
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    made.push((mailbox, folder.clone()));
+                    folder
+                }
+                (_, None) => account.create_folder(parent.as_ref(), &name).await?,
+            });
+        }
+        Ok(made)
+    };
+    let result = make.await;
+    let _ = events.send(Event::MadeFolders { result }).await;
+}
+
+/// Looks at the folders of a tree. Where they were `listed`, only if there is anything new since.
+async fn run_look(
+    tree: usize,
+    account: Arc<dyn CloudAccount>,
+    listed: bool,
+    since: Option<Cursor>,
+    known: Vec<FolderId>,
+    events: Sender<Event>,
+) {
+    let look = async {
+        // Asked before the list is made, so that nothing is missed that changes meanwhile.
+        let news = account.tree_news(since.as_ref()).await?;
+        let tree = if listed && !news.changed { None } else { Some(account.tree(&known).await?) };
+        Ok(Looked { tree, cursor: news.cursor })
+    };
+    let result = look.await;
+    let _ = events.send(Event::Folders { tree, result }).await;
+}

@@ -1,0 +1,375 @@
+//! From what a tree's folders are to be to directories and rows of the state.
+
+use std::path::{Path, PathBuf};
+
+use cms_cloud::contract::{FolderId, Tree};
+use cms_engine::{HashSet, MailboxId, MaildirId};
+use cms_maildir::{Below, Maildir, maildirs_below, move_directory, remove_empty_directories, remove_empty_maildir};
+use cms_store::{Database, StoreError, TreeFolderRecord, TreePlace, TreeStanding};
+use tracing::{debug, info, warn};
+
+use super::arrange::{Named, Placed, arrange};
+use super::{Layout, TreeSetup};
+use crate::sync::{MailboxSetup, SyncError, mark_key};
+
+/// What the directory of a Maildir is called while all others are moved that change places with it.
+const MOVING: &str = ".cms-moving-";
+
+/// A folder of a tree as a mailbox with its Maildir.
+#[derive(Clone, Debug)]
+pub(crate) struct Expanded {
+    /// Which tree, as an index.
+    pub(crate) tree: usize,
+    pub(crate) mailbox: MailboxId,
+    pub(crate) maildir: MaildirId,
+    pub(crate) folder: FolderId,
+    /// Its path in the cloud.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// Whether the cloud doesn't have it any more.
+    pub(crate) gone: bool,
+}
+
+/// What the trees come to: from the state alone, or where folders were listed, from what they are to be, which is made so
+/// unless nothing may be touched.
+pub(crate) fn expand(
+    database: &mut Database,
+    trees: &[TreeSetup],
+    mailboxes: &[MailboxSetup],
+    may_touch: bool,
+) -> Result<Vec<Expanded>, SyncError> {
+    if trees.is_empty() {
+        return Ok(Vec::new());
+    }
+    for tree in trees {
+        if may_touch && tree.listed.is_some() {
+            reconcile(database, tree, mailboxes)?;
+        }
+    }
+    let mut records = database.tree_folders().map_err(SyncError::Store)?;
+    for tree in trees {
+        settle_places(database, tree, &mut records, may_touch)?;
+    }
+    Ok(expanded(&records, trees))
+}
+
+/// Finds Maildirs that aren't where the state has them: somebody has moved them, or a run that was killed.
+fn settle_places(
+    database: &mut Database,
+    tree: &TreeSetup,
+    records: &mut [TreeFolderRecord],
+    may_touch: bool,
+) -> Result<(), SyncError> {
+    let is_missing = |record: &TreeFolderRecord| {
+        record.tree == tree.account_name
+            && record.standing != TreeStanding::LeftOut
+            && Maildir::open(below(&tree.root, &record.directory)).is_err()
+    };
+    if !records.iter().any(is_missing) {
+        return Ok(());
+    }
+    let below_root = maildirs_below(&tree.root).map_err(SyncError::Maildir)?;
+    for record in records.iter_mut().filter(|record| is_missing(record)) {
+        if let Some(found) = place_of(database, tree, record, &below_root)?.filter(|found| *found != record.directory) {
+            debug!(folder = %record.name, from = %record.directory.display(), to = %found.display(), "Found a Maildir");
+            record.directory = found;
+            if may_touch {
+                let place = TreePlace {
+                    account: &tree.account_name,
+                    tree: &tree.account_name,
+                    folder: &record.folder,
+                    name: &record.name,
+                    root: &tree.root,
+                    directory: &record.directory,
+                    standing: record.standing,
+                };
+                database.place_tree_folders(&[place]).map_err(SyncError::Store)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn expanded(records: &[TreeFolderRecord], trees: &[TreeSetup]) -> Vec<Expanded> {
+    let mut expanded = Vec::new();
+    for (at, tree) in trees.iter().enumerate() {
+        let its =
+            |record: &&TreeFolderRecord| record.tree == tree.account_name && record.standing != TreeStanding::LeftOut;
+        expanded.extend(records.iter().filter(its).map(|record| Expanded {
+            tree: at,
+            mailbox: record.mailbox,
+            maildir: record.maildir,
+            folder: FolderId(record.folder.clone()),
+            name: record.name.clone(),
+            path: below(&tree.root, &record.directory),
+            gone: record.standing == TreeStanding::Gone,
+        }));
+    }
+    expanded
+}
+
+/// What the trees came to when somebody last looked at the folders. Nothing is changed.
+pub(crate) fn known(state_dir: &Path, trees: &[TreeSetup]) -> Result<Vec<Expanded>, StoreError> {
+    match Database::open_read_only(state_dir)?.filter(|_| !trees.is_empty()) {
+        Some(database) => Ok(expanded(&database.tree_folders()?, trees)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The folders that a tree takes in, as they are listed, by their ids: what each of them is called.
+pub(crate) fn taken_in(tree: &TreeSetup, listed: &Tree, named: &[Named]) -> Vec<(FolderId, String)> {
+    let placed = arrange(&tree.shape, listed, &[], named, &|_| false);
+    placed.into_iter().map(|one| (one.folder, one.name)).collect()
+}
+
+/// What making the folders so would do, a line each.
+pub(crate) fn steps(
+    database: &Database,
+    tree: &TreeSetup,
+    mailboxes: &[MailboxSetup],
+) -> Result<Vec<String>, SyncError> {
+    let known = known_folders(database, tree)?;
+    let placed = arranged(database, tree, mailboxes, &known, &|_| false)?;
+    let mut steps = Vec::new();
+    for one in &placed {
+        let path = below(&tree.root, &one.directory);
+        let record = known.iter().find(|record| record.folder == one.folder.0);
+        match (record, one.standing) {
+            (None, _) => {
+                steps.push(format!("make the Maildir `{}` for the folder `{}`", path.display(), one.name));
+            }
+            (Some(record), TreeStanding::Synced) if record.directory != one.directory => steps.push(format!(
+                "move the Maildir `{}` to `{}`",
+                below(&tree.root, &record.directory).display(),
+                path.display()
+            )),
+            (Some(record), TreeStanding::Gone) if record.standing == TreeStanding::Synced => {
+                steps.push(format!("take away what `{}` holds: the folder `{}` is gone", path.display(), one.name));
+            }
+            (Some(record), TreeStanding::LeftOut) if record.standing == TreeStanding::Synced => {
+                steps.push(format!("leave the Maildir `{}` alone from now on", path.display()));
+            }
+            _ => {}
+        }
+    }
+    steps.sort();
+    Ok(steps)
+}
+
+/// Whether the folders as they were listed are what the state has, and where it has them.
+pub(crate) fn is_as_arranged(
+    database: &Database,
+    tree: &TreeSetup,
+    mailboxes: &[MailboxSetup],
+    with_directories: bool,
+) -> Result<bool, SyncError> {
+    let known = known_folders(database, tree)?;
+    let placed = arranged(database, tree, mailboxes, &known, &|_| false)?;
+    let is_so = |one: &Placed| {
+        known.iter().any(|record| {
+            record.folder == one.folder.0
+                && record.name == one.name
+                && record.standing == one.standing
+                && (!with_directories || record.directory == one.directory)
+        })
+    };
+    Ok(placed.iter().all(is_so))
+}
+
+fn known_folders(database: &Database, tree: &TreeSetup) -> Result<Vec<TreeFolderRecord>, SyncError> {
+    let mut known = database.tree_folders().map_err(SyncError::Store)?;
+    known.retain(|record| record.tree == tree.account_name);
+    Ok(known)
+}
+
+fn arranged(
+    database: &Database,
+    tree: &TreeSetup,
+    mailboxes: &[MailboxSetup],
+    known: &[TreeFolderRecord],
+    is_taken: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Placed>, SyncError> {
+    let Some(listed) = &tree.listed else { return Ok(Vec::new()) };
+    let stored = database.mailboxes().map_err(SyncError::Store)?;
+    let its = mailboxes.iter().filter(|mailbox| mailbox.client == tree.client);
+    let named: Vec<Named> = its
+        .map(|mailbox| {
+            let is_it =
+                |stored: &&cms_store::MailboxRecord| stored.account == tree.account_name && stored.name == mailbox.name;
+            let folder = stored.iter().find(is_it).and_then(|stored| stored.folder.clone()).map(FolderId);
+            Named { folder, name: mailbox.name.clone() }
+        })
+        .collect();
+    Ok(arrange(&tree.shape, listed, known, &named, is_taken))
+}
+
+fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetup]) -> Result<(), SyncError> {
+    let known = known_folders(database, tree)?;
+    must_have_layout(database, tree, &known)?;
+    let below_root = maildirs_below(&tree.root).map_err(SyncError::Maildir)?;
+    let mut here: Vec<(&TreeFolderRecord, Option<PathBuf>)> = Vec::new();
+    for record in &known {
+        here.push((record, place_of(database, tree, record, &below_root)?));
+    }
+    let claimed: HashSet<&PathBuf> = here.iter().filter_map(|(_, place)| place.as_ref()).collect();
+    let is_taken = |directory: &Path| {
+        !claimed.contains(&directory.to_owned()) && Maildir::open(below(&tree.root, directory)).is_ok()
+    };
+    let placed = arranged(database, tree, mailboxes, &known, &is_taken)?;
+    let find = |one: &Placed| here.iter().find(|(record, _)| record.folder == one.folder.0);
+    // What a directory holds goes with it, so the innermost are moved out first, and go in last.
+    let mut moves: Vec<(&TreeFolderRecord, &PathBuf, &Placed)> = Vec::new();
+    for one in &placed {
+        if let Some((record, Some(place))) = find(one)
+            && *place != one.directory
+            && one.standing != TreeStanding::LeftOut
+        {
+            moves.push((record, place, one));
+        }
+    }
+    let depth = |path: &Path| path.components().count();
+    moves.sort_by_key(|(_, from, _)| std::cmp::Reverse(depth(from)));
+    let moving = |record: &TreeFolderRecord| tree.root.join(format!("{MOVING}{}", record.mailbox.0));
+    for (record, from, _) in &moves {
+        let (from, to) = (below(&tree.root, from), moving(record));
+        if from != to {
+            move_directory(&from, &to).map_err(SyncError::Maildir)?;
+        }
+    }
+    moves.sort_by_key(|(_, _, one)| depth(&one.directory));
+    for (record, from, one) in &moves {
+        move_directory(&moving(record), &below(&tree.root, &one.directory)).map_err(SyncError::Maildir)?;
+        if let Some(parent) = below(&tree.root, from).parent() {
+            remove_empty_directories(&tree.root, parent);
+        }
+        if record.name != one.name {
+            info!(from = %record.name, to = %one.name, "A folder has another name in the cloud; so has its Maildir");
+        }
+    }
+    tell(&known, &placed);
+    // A Maildir that isn't there now may come back where it was.
+    let mut placed = placed;
+    for one in &mut placed {
+        if let Some((record, None)) = here.iter().find(|(record, _)| record.folder == one.folder.0) {
+            one.directory.clone_from(&record.directory);
+        }
+    }
+    write_down(database, tree, &placed)?;
+    clear_away(database, tree)
+}
+
+/// Directories that lie otherwise are others: nobody could say which one became which.
+fn must_have_layout(database: &mut Database, tree: &TreeSetup, known: &[TreeFolderRecord]) -> Result<(), SyncError> {
+    let key = format!("tree {} layout", tree.account_name);
+    let now = format!("{} {}", tree.shape.layout.name(), tree.root.display());
+    let before = database.meta(&key).map_err(SyncError::Store)?;
+    let other = match tree.shape.layout {
+        Layout::Fs => Layout::MaildirPlusPlus,
+        Layout::MaildirPlusPlus => Layout::Fs,
+    };
+    if !known.is_empty() && before == Some(format!("{} {}", other.name(), tree.root.display())) {
+        let what = format!(
+            "the Maildirs in `{}` lie as `layout=\"{}\"` says, and can't be made to lie otherwise",
+            tree.root.display(),
+            other.name()
+        );
+        let what = tree.position.as_ref().map_or_else(|| what.clone(), |position| format!("{position}: {what}"));
+        let hint = "write the layout that they have, or name another root".to_owned();
+        return Err(SyncError::Configuration { what, hint });
+    }
+    if before.as_ref() != Some(&now) {
+        database.set_meta(&key, &now).map_err(SyncError::Store)?;
+    }
+    Ok(())
+}
+
+/// Where a folder's Maildir is now: where its mark is, for a run may have been killed between a move and the note of it.
+fn place_of(
+    database: &Database,
+    tree: &TreeSetup,
+    record: &TreeFolderRecord,
+    below_root: &Below,
+) -> Result<Option<PathBuf>, SyncError> {
+    let mark = database.meta(&mark_key(record.maildir)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
+    if let Some(found) = mark.and_then(|mark| below_root.marked.get(&mark)) {
+        return Ok(Some(found.clone()));
+    }
+    let is_there = Maildir::open(below(&tree.root, &record.directory)).is_ok();
+    Ok(is_there.then(|| record.directory.clone()))
+}
+
+fn tell(known: &[TreeFolderRecord], placed: &[Placed]) {
+    for one in placed {
+        let before = known.iter().find(|record| record.folder == one.folder.0).map(|record| record.standing);
+        match (before, one.standing) {
+            (None, _) => info!(folder = %one.name, "A folder is new in the tree"),
+            (Some(TreeStanding::Synced), TreeStanding::Gone) => {
+                info!(folder = %one.name, "A folder is gone from the cloud; so are its messages here, as far as they aren't held");
+            }
+            (Some(TreeStanding::Synced), TreeStanding::LeftOut) => {
+                info!(folder = %one.name, "A folder isn't in the tree any more; its Maildir stays as it is");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_down(database: &mut Database, tree: &TreeSetup, placed: &[Placed]) -> Result<(), SyncError> {
+    let places: Vec<TreePlace<'_>> = placed
+        .iter()
+        .map(|one| TreePlace {
+            account: &tree.account_name,
+            tree: &tree.account_name,
+            folder: &one.folder.0,
+            name: &one.name,
+            root: &tree.root,
+            directory: &one.directory,
+            standing: one.standing,
+        })
+        .collect();
+    database.place_tree_folders(&places).map_err(SyncError::Store)
+}
+
+/// Takes the Maildirs away of folders that are gone and of which nothing is left.
+fn clear_away(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError> {
+    let mut left_out = Vec::new();
+    for record in known_folders(database, tree)? {
+        let is_over = record.standing == TreeStanding::Gone
+            && database.left_in_tree_folder(&record).map_err(SyncError::Store)? == 0;
+        if !is_over {
+            continue;
+        }
+        let path = below(&tree.root, &record.directory);
+        // One that is known by a mark is waited for where it is missing.
+        database.set_meta(&mark_key(record.maildir), "").map_err(SyncError::Store)?;
+        if remove_empty_maildir(&path).map_err(SyncError::Maildir)? {
+            remove_empty_directories(&tree.root, &path);
+            info!(folder = %record.name, "A folder is gone, and so is its Maildir");
+            database.forget_tree_folder(record.mailbox).map_err(SyncError::Store)?;
+        } else {
+            warn!(
+                "the folder `{}` is gone from the cloud; `{}` holds what nobody knows of, so it stays",
+                record.name,
+                path.display()
+            );
+            left_out.push(record);
+        }
+    }
+    let places: Vec<TreePlace<'_>> = left_out
+        .iter()
+        .map(|record| TreePlace {
+            account: &tree.account_name,
+            tree: &tree.account_name,
+            folder: &record.folder,
+            name: &record.name,
+            root: &tree.root,
+            directory: &record.directory,
+            standing: TreeStanding::LeftOut,
+        })
+        .collect();
+    database.place_tree_folders(&places).map_err(SyncError::Store)
+}
+
+fn below(root: &Path, directory: &Path) -> PathBuf {
+    if directory.as_os_str().is_empty() { root.to_owned() } else { root.join(directory) }
+}

@@ -1,0 +1,50 @@
+//! Whole accounts: every folder is a mailbox with a Maildir of its own below one root.
+//!
+//! Which folders there are is an observation like any other. The state keeps it ([`cms_store::TreeFolderRecord`]): a folder
+//! is known by the cloud's id, so that a folder which is renamed or moved keeps its mailbox and its Maildir, and only the
+//! Maildir's directory gets another name. [`arrange`] says, without I/O, what the folders are to be; [`expand()`] makes it so,
+//! before the Maildirs are opened. What the trees come to is readable from the state alone, so that a start needs no
+//! network for it.
+//!
+//! The driver lists the folders while it runs. Where they are other than they were, it ends what is under way, expands anew
+//! and opens the state again: as after a kill, which costs nothing but the look at the Maildirs.
+
+mod arrange;
+mod expand;
+mod filter;
+mod names;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cms_cloud::contract::{DeleteAction, Tree};
+
+use crate::configuration::Upload;
+
+pub(crate) use arrange::{Named, Shape};
+pub(crate) use expand::{Expanded, expand, is_as_arranged, known, steps, taken_in};
+pub(crate) use filter::Filter;
+pub(crate) use names::Layout;
+
+/// One account that is kept as a whole.
+#[derive(Clone)]
+pub(crate) struct TreeSetup {
+    /// The account that signs in, as an index.
+    pub(crate) account: usize,
+    /// What it is called in the database, and so is the tree.
+    pub(crate) account_name: String,
+    /// Which client reaches it.
+    pub(crate) client: usize,
+    /// The directory that the Maildirs are in.
+    pub(crate) root: PathBuf,
+    /// Which folders, and where.
+    pub(crate) shape: Shape,
+    /// Where the configuration says so.
+    pub(crate) position: Option<String>,
+    /// What deleting means.
+    pub(crate) delete_action: DeleteAction,
+    /// What goes there from the Maildirs.
+    pub(crate) upload: Upload,
+    /// The folders as they were last listed, if that was in this run.
+    pub(crate) listed: Option<Arc<Tree>>,
+}

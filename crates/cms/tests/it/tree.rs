@@ -1,0 +1,304 @@
+//! Whole accounts: `Office365_Tree`.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use simcloud::{Knobs, Options};
+
+use crate::world::{World, wait, wait_for};
+
+/// A world with an inbox of three messages and two more in each of these folders.
+fn world(folders: &[&str], rest: &str) -> World {
+    let folders = folders.iter().map(|name| ((*name).to_owned(), 2)).collect();
+    let world = World::with(Options { messages: 3, folders, knobs: Knobs::calm(), ..Options::default() });
+    configure(&world, "", rest);
+    world
+}
+
+fn configure(world: &World, arguments: &str, rest: &str) {
+    world.configure(&format!("Office365_Tree(account, \"work\"{arguments})\n{rest}"));
+}
+
+/// The Maildirs below the root.
+fn maildirs(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut unvisited = vec![world.path("work")];
+    while let Some(directory) = unvisited.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().map(Result::unwrap) {
+            if entry.file_name() == "cur" {
+                let below = directory.strip_prefix(world.path("work")).unwrap();
+                found.push(below.display().to_string());
+            } else if entry.file_type().unwrap().is_dir() {
+                unvisited.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn inodes(world: &World, maildir: &str) -> Vec<u64> {
+    let mut inodes: Vec<u64> =
+        world.files(maildir).iter().map(|name| fs::metadata(world.path(maildir).join(name)).unwrap().ino()).collect();
+    inodes.sort_unstable();
+    inodes
+}
+
+fn count(world: &World, kind: &str) -> u64 {
+    world.cloud.counters().requests.get(kind).copied().unwrap_or_default()
+}
+
+#[test]
+fn every_folder_is_a_maildir() {
+    let world = world(&["Inbox/Lists", "Inbox/Lists/a.b", "Other/A"], "");
+    configure(&world, ", exclude=[\"junk*\", \"Other\"]", "");
+    world.sync();
+    assert_eq!(
+        maildirs(&world),
+        ["Archive", "Deleted Items", "Drafts", "Inbox", "Inbox/Lists", "Inbox/Lists/a.b", "Other/A", "Sent Items"]
+    );
+    for folder in ["Inbox", "Inbox/Lists", "Inbox/Lists/a.b", "Other/A"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    // A start needs only to ask what is new.
+    let downloads = count(&world, "value");
+    world.sync();
+    assert_eq!(count(&world, "value"), downloads);
+    let listed = world.cms(&["folders"]).stdout;
+    assert!(listed.contains("Inbox/Lists   (synced"), "{listed}");
+    let status = world.cms(&["status"]).stdout;
+    assert!(status.contains("  Inbox/Lists/a.b: 2 messages") && status.contains("work/Other/A"), "{status}");
+    world.assert_lawful();
+}
+
+#[test]
+fn a_maildir_plus_plus_tree_has_the_inbox_as_its_root() {
+    let world = world(&["Inbox/Lists", "v1.2"], "");
+    configure(&world, ", layout=\"maildir++\"", "");
+    world.sync();
+    world.assert_same("work", "Inbox");
+    world.assert_same("work/.Inbox.Lists", "Inbox/Lists");
+    world.assert_same("work/.v1%2E2", "v1.2");
+    // To lie otherwise is another tree.
+    configure(&world, "", "");
+    let refused = world.cms(&["sync"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("layout=\"maildir++\""), "{}", refused.stderr);
+    world.assert_lawful();
+}
+
+#[test]
+fn folders_that_are_made_renamed_and_moved_while_it_runs_are_so_here() {
+    let world = world(&["Lists", "Lists/rust", "Projects"], "");
+    let daemon = world.daemon();
+    world.wait_until_same("work/Lists/rust", "Lists/rust");
+    let (before, downloads) = (inodes(&world, "work/Lists/rust"), count(&world, "value"));
+
+    world.cloud.create_folder("", "Projects/x", false).unwrap();
+    wait_for("the new folder is here", || world.path("work/Projects/x/cur").is_dir());
+    world.receive_read("Projects/x", "hello");
+    world.wait_until_same("work/Projects/x", "Projects/x");
+
+    world.cloud.rename_folder("", "Lists", "Mailing lists").unwrap();
+    wait_for("the directory has the new name", || world.path("work/Mailing lists/rust/cur").is_dir());
+    world.wait_until_same("work/Mailing lists/rust", "Mailing lists/rust");
+    world.cloud.move_folder("", "Mailing lists/rust", "Projects").unwrap();
+    wait_for("the directory is at the new place", || world.path("work/Projects/rust/cur").is_dir());
+    world.wait_until_same("work/Projects/rust", "Projects/rust");
+    world.wait_until_same("work/Mailing lists", "Mailing lists");
+    assert!(!world.path("work/Lists").exists());
+    assert_eq!(inodes(&world, "work/Projects/rust"), before, "they are the same files");
+    assert_eq!(count(&world, "value"), downloads + 1, "nothing but the new message was downloaded");
+
+    // Both sides are the same under the new names: what happens to a file happens to the message.
+    let file = &world.files("work/Projects/rust")[0];
+    let (from, name) = (world.path("work/Projects/rust").join(file), file.split('/').nth(1).unwrap());
+    let base = name.split(":2,").next().unwrap();
+    fs::rename(from, world.path("work/Projects/rust/cur").join(format!("{base}:2,FS"))).unwrap();
+    wait_for("the flag is there", || world.there("Projects/rust").iter().any(|(_, flags)| flags == "FS"));
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn folders_that_changed_names_with_each_other_while_nothing_ran_do_so_here() {
+    let world = world(&["A", "B", "A/x"], "");
+    world.sync();
+    let before = [inodes(&world, "work/A"), inodes(&world, "work/B"), inodes(&world, "work/A/x")];
+    world.cloud.rename_folder("", "A", "C").unwrap();
+    world.cloud.rename_folder("", "B", "A").unwrap();
+    world.cloud.rename_folder("", "C", "B").unwrap();
+    world.sync();
+    assert_eq!([inodes(&world, "work/B"), inodes(&world, "work/A"), inodes(&world, "work/B/x")], before);
+    for folder in ["A", "B", "B/x"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    assert!(!world.path("work/A/x").exists());
+    world.assert_lawful();
+}
+
+#[test]
+fn f35_a_folder_that_is_deleted_goes_and_its_messages_can_be_had_again() {
+    let world = world(&["Old", "Old/x"], "");
+    let daemon = world.daemon();
+    world.wait_until_same("work/Old/x", "Old/x");
+    let messages = world.here("work/Old/x");
+    world.cloud.delete_folder("", "Old/x").unwrap();
+    wait_for("the Maildir is gone", || !world.path("work/Old/x").exists());
+    world.wait_until_same("work/Old", "Old");
+    // One of that name is another one.
+    world.cloud.create_folder("", "Old/x", false).unwrap();
+    let is_here = || world.path("work/Old/x/cur").is_dir();
+    assert!(wait(&is_here), "the new folder doesn't come:\n{}", daemon.stderr());
+    assert_eq!(world.here("work/Old/x"), []);
+    daemon.stop();
+    let log = world.cms(&["log"]).stdout;
+    assert!(log.contains("removed from x"), "{log}");
+    assert!(world.cms(&["restore", "8", "9"]).status.success());
+    assert_eq!(world.here("work/Old/x"), messages);
+    world.assert_lawful();
+}
+
+#[test]
+fn f35_a_large_folder_that_is_deleted_is_held() {
+    let world = world(&["Old"], "cfg.max_deletions = 1\n");
+    world.sync();
+    let here = world.here("work/Old");
+    world.cloud.delete_folder("", "Old").unwrap();
+    let held = world.cms(&["sync"]);
+    assert_eq!(held.status.code(), Some(4), "{}", held.stderr);
+    assert_eq!(world.here("work/Old"), here);
+    let again = world.cms(&["sync"]);
+    assert_eq!(again.status.code(), Some(4), "{}", again.stderr);
+    let applied = world.cms(&["held", "apply"]);
+    assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
+    world.sync();
+    assert!(!world.path("work/Old").exists());
+    world.assert_lawful();
+}
+
+#[test]
+fn f35_a_folder_whose_deletion_is_held_is_made_again_by_the_users_word() {
+    let world = world(&["Old/x", "Kept"], "cfg.max_deletions = 1\n");
+    configure(&world, ", exclude=[\"Deleted Items*\"]", "cfg.max_deletions = 1\n");
+    world.sync();
+    let (here, before) = (world.here("work/Old/x"), inodes(&world, "work/Old/x"));
+    // Outlook puts a folder among what was deleted, with all that is in it.
+    world.cloud.move_folder("", "Old/x", "Deleted Items").unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    let restored = world.cms(&["held", "restore"]);
+    assert_eq!(restored.status.code(), Some(0), "{}{}", restored.stdout, restored.stderr);
+    world.assert_same("work/Old/x", "Old/x");
+    // Nobody has the folder any more, nor the one that it was in; and its messages are gone with it.
+    world.cloud.delete_folder("", "Old/x").unwrap();
+    world.cloud.delete_folder("", "Old").unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    let restored = world.cms(&["held", "restore"]);
+    assert_eq!(restored.status.code(), Some(0), "{}{}", restored.stdout, restored.stderr);
+    world.receive_read("Old/x", "the folder is there");
+    world.sync();
+    assert_eq!(world.here("work/Old/x").len(), here.len() + 1);
+    assert!(before.iter().all(|inode| inodes(&world, "work/Old/x").contains(inode)));
+    world.assert_lawful();
+}
+
+#[test]
+fn f34_a_folder_that_is_excluded_later_stays_as_it_is() {
+    let world = world(&["A", "B"], "");
+    world.sync();
+    configure(&world, ", exclude=[\"A\"]", "");
+    let there = world.there("A");
+    world.sync();
+    world.receive_read("A", "not for here");
+    fs::remove_file(world.path("work/A").join(&world.files("work/A")[0])).unwrap();
+    let here = world.here("work/A");
+    world.sync();
+    assert_eq!(world.here("work/A"), here);
+    assert_eq!(world.there("A").len(), there.len() + 1);
+    assert_eq!(world.here("work/B"), world.there("B"));
+    // Taken in again, it goes on where it was.
+    configure(&world, "", "");
+    world.sync();
+    world.assert_same("work/A", "A");
+    world.assert_lawful();
+}
+
+#[test]
+fn a_quiet_tree_costs_one_small_request_more() {
+    let world = world(&["A", "B", "C"], "cfg.poll_interval = 1\n");
+    let daemon = world.daemon();
+    wait_for("the folders were looked at", || count(&world, "folder-delta") > 2);
+    let lists = count(&world, "folders");
+    let looks = count(&world, "folder-delta");
+    wait_for("they were looked at again", || count(&world, "folder-delta") > looks + 3);
+    assert_eq!(count(&world, "folders"), lists, "they are listed only when they have changed");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn a_maildir_that_goes_missing_deletes_nothing_and_is_made_again_by_the_users_word() {
+    let world = world(&["A", "B"], "");
+    world.sync();
+    let there = world.there("A");
+    fs::remove_dir_all(world.path("work/A")).unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(1));
+    let restored = world.cms(&["held", "restore", "work/A"]);
+    assert_eq!(restored.status.code(), Some(0), "{}{}", restored.stdout, restored.stderr);
+    world.assert_same("work/A", "A");
+    assert_eq!(world.there("A"), there);
+    world.assert_lawful();
+}
+
+#[test]
+fn a_move_of_directories_that_a_kill_has_cut_short_is_ended_by_the_next_run() {
+    let world = world(&["A", "A/x", "B"], "");
+    world.sync();
+    let before = inodes(&world, "work/A");
+    for (left, name) in [("work/.cms-moving-7", "C"), ("work/D", "D")] {
+        let was = if name == "C" { "A" } else { "C" };
+        world.cloud.rename_folder("", was, name).unwrap();
+        fs::rename(world.path("work").join(was), world.path(left)).unwrap();
+        world.sync();
+        assert_eq!(inodes(&world, &format!("work/{name}")), before);
+        for folder in [name, &format!("{name}/x"), "B"] {
+            world.assert_same(&format!("work/{folder}"), folder);
+        }
+        assert!(!world.path("work").join(was).exists() && !world.path("work/.cms-moving-7").exists());
+    }
+    world.assert_lawful();
+}
+
+#[test]
+fn a_plan_tells_what_would_be_made_and_makes_nothing() {
+    let world = world(&["A", "B"], "");
+    let planned = world.cms(&["plan"]);
+    assert_eq!(planned.status.code(), Some(0), "{}", planned.stderr);
+    assert!(planned.stdout.contains("work/A` for the folder `A`"), "{}", planned.stdout);
+    assert!(!world.path("work").exists());
+    world.sync();
+    world.cloud.rename_folder("", "A", "C").unwrap();
+    world.cloud.delete_folder("", "B").unwrap();
+    let planned = world.cms(&["plan"]);
+    assert_eq!(planned.status.code(), Some(0), "{}", planned.stderr);
+    for text in ["work/A` to `", "the folder `B` is gone"] {
+        assert!(planned.stdout.contains(text), "{}", planned.stdout);
+    }
+    assert!(world.path("work/A/cur").is_dir());
+    world.assert_lawful();
+}
+
+#[test]
+fn a_folder_that_is_named_by_itself_is_not_the_trees() {
+    let world = world(&["Lists"], "");
+    world.sync();
+    configure(&world, "", "MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    world.receive_read("Inbox", "to the Maildir by itself");
+    let before = world.here("work/Inbox");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!(world.here("work/Inbox"), before);
+    world.assert_lawful();
+}
