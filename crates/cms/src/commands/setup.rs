@@ -6,7 +6,7 @@ use std::time::Duration;
 use cms_auth::{Browser, Endpoints, KeySource, Patience, Registration, TokenSource, TokenSourceOptions, Vault};
 use cms_cloud::contract::CloudAccount;
 use cms_cloud::office365;
-use cms_engine::Flags;
+use cms_engine::{Flags, HashSet};
 
 use super::{Context, pushing};
 use crate::configuration::{Configuration, MailboxConfig, Office365AccountConfig, TreeConfig, Upload};
@@ -281,6 +281,7 @@ pub(super) fn trees(configuration: &Configuration) -> Vec<TreeSetup> {
         delete_action: tree.delete_action,
         upload: tree.upload,
         listed: None,
+        refused: HashSet::default(),
     };
     configuration.trees.iter().map(tree).collect()
 }

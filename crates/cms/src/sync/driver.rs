@@ -307,6 +307,7 @@ impl Driver {
                 self.tasks.spawn(alarms::listen(self.events.0.clone(), self.board.clone()));
             }
         }
+        self.follow_directories();
         // The cloud answers while the Maildirs are listed.
         self.poll_due();
         // Said first, so that not each single file has to be noted.
@@ -429,6 +430,7 @@ impl Driver {
         self.world.hear(self.how_heard(&event));
         match event {
             Event::Folders { tree, result } => self.looked_at_folders(tree, result),
+            Event::Fulfilled { tree, wish, result } => self.fulfilled(tree, wish, result),
             Event::MadeFolders { result } => self.made_folders(result),
             Event::Opened { mailbox, folder } => self.opened(mailbox, folder),
             Event::DeleteTarget { mailbox, target } => {

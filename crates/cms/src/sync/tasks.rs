@@ -25,11 +25,14 @@ use crate::sync::alarms::Alarm;
 use crate::sync::driver::trees::Looked;
 use crate::sync::driver::uploading::Underway;
 use crate::sync::fetching::Download;
+use crate::tree::FolderWish;
 
 /// Everything that can wake the loop, but for time and the wish to stop.
 pub(crate) enum Event {
     /// The folders of a tree were looked at.
     Folders { tree: usize, result: Result<Looked, CloudError> },
+    /// What somebody did with a directory of a tree was done in the cloud, or not.
+    Fulfilled { tree: usize, wish: FolderWish, result: Result<(), CloudError> },
     /// Folders that were gone were made again.
     MadeFolders { result: Result<Vec<(MailboxId, FolderId)>, CloudError> },
     /// A mailbox's folder was found.

@@ -9,11 +9,12 @@ use cms_store::{Database, StoreError, TreeFolderRecord, TreePlace, TreeStanding}
 use tracing::{debug, info, warn};
 
 use super::arrange::{Named, Placed, arrange};
+use super::wishes::wished_path;
 use super::{Layout, TreeSetup};
 use crate::sync::{MailboxSetup, SyncError, mark_key};
 
 /// What the directory of a Maildir is called while all others are moved that change places with it.
-const MOVING: &str = ".cms-moving-";
+pub(super) const MOVING: &str = ".cms-moving-";
 
 /// A folder of a tree as a mailbox with its Maildir.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ pub(crate) fn expand(
         return Ok(Vec::new());
     }
     for tree in trees {
+        must_have_layout(database, tree)?;
         if may_touch && tree.listed.is_some() {
             reconcile(database, tree, mailboxes)?;
         }
@@ -108,6 +110,13 @@ fn expanded(records: &[TreeFolderRecord], trees: &[TreeSetup]) -> Vec<Expanded> 
     expanded
 }
 
+/// Whether a Maildir that isn't where it was is somewhere else below the root.
+pub(crate) fn is_elsewhere(database: &Database, tree: &TreeSetup, maildir: MaildirId) -> Result<bool, SyncError> {
+    let mark = database.meta(&mark_key(maildir)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
+    let below_root = maildirs_below(&tree.root).map_err(SyncError::Maildir)?;
+    Ok(mark.is_some_and(|mark| below_root.marked.contains_key(&mark)))
+}
+
 /// What the trees came to when somebody last looked at the folders. Nothing is changed.
 pub(crate) fn known(state_dir: &Path, trees: &[TreeSetup]) -> Result<Vec<Expanded>, StoreError> {
     match Database::open_read_only(state_dir)?.filter(|_| !trees.is_empty()) {
@@ -170,19 +179,21 @@ pub(crate) fn is_as_arranged(
             record.folder == one.folder.0
                 && record.name == one.name
                 && record.standing == one.standing
-                && (!with_directories || record.directory == one.directory)
+                && (!with_directories
+                    || record.directory == one.directory
+                    || wished_path(tree, record, &record.directory, one).is_some())
         })
     };
     Ok(placed.iter().all(is_so))
 }
 
-fn known_folders(database: &Database, tree: &TreeSetup) -> Result<Vec<TreeFolderRecord>, SyncError> {
+pub(super) fn known_folders(database: &Database, tree: &TreeSetup) -> Result<Vec<TreeFolderRecord>, SyncError> {
     let mut known = database.tree_folders().map_err(SyncError::Store)?;
     known.retain(|record| record.tree == tree.account_name);
     Ok(known)
 }
 
-fn arranged(
+pub(super) fn arranged(
     database: &Database,
     tree: &TreeSetup,
     mailboxes: &[MailboxSetup],
@@ -205,7 +216,6 @@ fn arranged(
 
 fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetup]) -> Result<(), SyncError> {
     let known = known_folders(database, tree)?;
-    must_have_layout(database, tree, &known)?;
     let below_root = maildirs_below(&tree.root).map_err(SyncError::Maildir)?;
     let mut here: Vec<(&TreeFolderRecord, Option<PathBuf>)> = Vec::new();
     for record in &known {
@@ -223,6 +233,7 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
         if let Some((record, Some(place))) = find(one)
             && *place != one.directory
             && one.standing != TreeStanding::LeftOut
+            && wished_path(tree, record, place, one).is_none()
         {
             moves.push((record, place, one));
         }
@@ -250,8 +261,13 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
     // A Maildir that isn't there now may come back where it was.
     let mut placed = placed;
     for one in &mut placed {
-        if let Some((record, None)) = here.iter().find(|(record, _)| record.folder == one.folder.0) {
-            one.directory.clone_from(&record.directory);
+        match here.iter().find(|(record, _)| record.folder == one.folder.0) {
+            Some((record, None)) => one.directory.clone_from(&record.directory),
+            // The cloud is to follow.
+            Some((record, Some(place))) if wished_path(tree, record, place, one).is_some() => {
+                one.directory.clone_from(place);
+            }
+            _ => {}
         }
     }
     write_down(database, tree, &placed)?;
@@ -259,7 +275,8 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
 }
 
 /// Directories that lie otherwise are others: nobody could say which one became which.
-fn must_have_layout(database: &mut Database, tree: &TreeSetup, known: &[TreeFolderRecord]) -> Result<(), SyncError> {
+fn must_have_layout(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError> {
+    let known = known_folders(database, tree)?;
     let key = format!("tree {} layout", tree.account_name);
     let now = format!("{} {}", tree.shape.layout.name(), tree.root.display());
     let before = database.meta(&key).map_err(SyncError::Store)?;
@@ -284,18 +301,20 @@ fn must_have_layout(database: &mut Database, tree: &TreeSetup, known: &[TreeFold
 }
 
 /// Where a folder's Maildir is now: where its mark is, for a run may have been killed between a move and the note of it.
-fn place_of(
+pub(super) fn place_of(
     database: &Database,
     tree: &TreeSetup,
     record: &TreeFolderRecord,
     below_root: &Below,
 ) -> Result<Option<PathBuf>, SyncError> {
     let mark = database.meta(&mark_key(record.maildir)).map_err(SyncError::Store)?.filter(|mark| !mark.is_empty());
-    if let Some(found) = mark.and_then(|mark| below_root.marked.get(&mark)) {
+    let there = Maildir::open(below(&tree.root, &record.directory));
+    // Where somebody has copied a Maildir with its mark, it is the one that was there before.
+    let is_it = there.as_ref().is_ok_and(|there| mark.is_some() && there.mark().is_ok_and(|found| found == mark));
+    if let Some(found) = mark.and_then(|mark| below_root.marked.get(&mark)).filter(|_| !is_it) {
         return Ok(Some(found.clone()));
     }
-    let is_there = Maildir::open(below(&tree.root, &record.directory)).is_ok();
-    Ok(is_there.then(|| record.directory.clone()))
+    Ok(there.is_ok().then(|| record.directory.clone()))
 }
 
 fn tell(known: &[TreeFolderRecord], placed: &[Placed]) {

@@ -6,6 +6,8 @@
 //! before the Maildirs are opened. What the trees come to is readable from the state alone, so that a start needs no
 //! network for it.
 //!
+//! What somebody does with the directories is found by the marks in the Maildirs, and asked of the cloud ([`wishes()`]).
+//!
 //! The driver lists the folders while it runs. Where they are other than they were, it ends what is under way, expands anew
 //! and opens the state again: as after a kill, which costs nothing but the look at the Maildirs.
 
@@ -13,18 +15,21 @@ mod arrange;
 mod expand;
 mod filter;
 mod names;
+mod wishes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cms_cloud::contract::{DeleteAction, Tree};
+use cms_engine::HashSet;
 
 use crate::configuration::Upload;
 
 pub(crate) use arrange::{Named, Shape};
-pub(crate) use expand::{Expanded, expand, is_as_arranged, known, steps, taken_in};
+pub(crate) use expand::{Expanded, expand, is_as_arranged, is_elsewhere, known, steps, taken_in};
 pub(crate) use filter::Filter;
 pub(crate) use names::Layout;
+pub(crate) use wishes::{FolderWish, fulfil, wishes};
 
 /// One account that is kept as a whole.
 #[derive(Clone)]
@@ -47,4 +52,6 @@ pub(crate) struct TreeSetup {
     pub(crate) upload: Upload,
     /// The folders as they were last listed, if that was in this run.
     pub(crate) listed: Option<Arc<Tree>>,
+    /// What the cloud refused in this run.
+    pub(crate) refused: HashSet<FolderWish>,
 }

@@ -99,7 +99,6 @@ fn cut(name: &str, longest: usize) -> &str {
 }
 
 /// The name of the folder that a directory's name stands for; nothing if it is none that [`directory`] makes.
-#[cfg(test)]
 fn decode(encoded: &str) -> Option<String> {
     if encoded == "%" {
         return Some(String::new());
@@ -116,7 +115,6 @@ fn decode(encoded: &str) -> Option<String> {
 }
 
 /// The path of the folder that a directory below the root is of.
-#[cfg(test)]
 pub(crate) fn path_of(layout: Layout, directory: &Path) -> Option<Vec<String>> {
     let names: Vec<&str> = match layout {
         Layout::Fs => directory.iter().map(OsStr::to_str).collect::<Option<_>>()?,

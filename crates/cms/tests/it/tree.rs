@@ -302,3 +302,86 @@ fn a_folder_that_is_named_by_itself_is_not_the_trees() {
     assert_eq!(world.here("work/Inbox"), before);
     world.assert_lawful();
 }
+
+fn make_maildir(world: &World, path: &str) {
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(world.path(path).join(part)).unwrap();
+    }
+}
+
+fn is_folder(world: &World, path: &str) -> bool {
+    world.cloud.folder_id("", path).is_ok()
+}
+
+#[test]
+fn directories_that_are_made_renamed_and_moved_here_are_so_in_the_cloud() {
+    let world = world(&["A", "A/x", "B"], "");
+    let daemon = world.daemon();
+    world.wait_until_same("work/A/x", "A/x");
+    let (before, downloads, id) =
+        (inodes(&world, "work/A/x"), count(&world, "value"), world.cloud.folder_id("", "A/x").unwrap());
+
+    make_maildir(&world, "work/Fresh/100%25");
+    let is_there = || is_folder(&world, "Fresh/100%");
+    assert!(wait(&is_there), "the folder isn't made:\n{}", daemon.stderr());
+    world.receive_read("Fresh/100%", "hello");
+    world.wait_until_same("work/Fresh/100%25", "Fresh/100%");
+
+    fs::rename(world.path("work/A"), world.path("work/Z")).unwrap();
+    let is_there = || is_folder(&world, "Z/x");
+    assert!(wait(&is_there), "the folder doesn't get the new name:\n{}", daemon.stderr());
+    // Until both sides know the new name, one that is given here would be a second one beside the cloud's.
+    wait_for("it is known by the new name", || world.cms(&["status"]).stdout.contains("  Z/x:"));
+    world.wait_until_same("work/Z/x", "Z/x");
+    fs::rename(world.path("work/Z/x"), world.path("work/B/y")).unwrap();
+    wait_for("the folder is at the new place", || is_folder(&world, "B/y"));
+    world.wait_until_same("work/B/y", "B/y");
+    assert_eq!(world.cloud.folder_id("", "B/y").unwrap(), id, "it is the same folder");
+    assert_eq!(inodes(&world, "work/B/y"), before);
+    assert_eq!(count(&world, "value"), downloads + 1);
+    assert!(!is_folder(&world, "A") && !is_folder(&world, "Z/x"));
+    world.receive_read("B/y", "one more");
+    world.wait_until_same("work/B/y", "B/y");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn directories_that_were_changed_while_nothing_ran_are_so_in_the_cloud() {
+    let world = world(&["A", "A/x", "B"], "");
+    world.sync();
+    let before = [inodes(&world, "work/A"), inodes(&world, "work/A/x")];
+    fs::rename(world.path("work/A"), world.path("work/B/A")).unwrap();
+    make_maildir(&world, "work/C");
+    world.sync();
+    assert_eq!([inodes(&world, "work/B/A"), inodes(&world, "work/B/A/x")], before);
+    for folder in ["B", "B/A", "B/A/x", "C"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    assert!(!is_folder(&world, "A") && !world.path("work/A").exists());
+    // Where both have given it another name, the cloud's holds.
+    fs::rename(world.path("work/C"), world.path("work/here")).unwrap();
+    world.cloud.rename_folder("", "C", "there").unwrap();
+    world.sync();
+    world.assert_same("work/there", "there");
+    assert!(!world.path("work/here").exists() && !is_folder(&world, "here"));
+    // One that every mailbox has can't be renamed.
+    fs::rename(world.path("work/Inbox"), world.path("work/Mail")).unwrap();
+    let told = world.sync();
+    assert!(told.stderr.contains("gets its old name again"), "{}", told.stderr);
+    world.assert_same("work/Inbox", "Inbox");
+    world.assert_lawful();
+}
+
+#[test]
+fn a_copy_of_a_maildir_is_not_taken_for_it() {
+    let world = world(&["B"], "");
+    world.sync();
+    make_maildir(&world, "work/A copy");
+    fs::copy(world.path("work/B/.cms-maildir"), world.path("work/A copy/.cms-maildir")).unwrap();
+    world.cloud.rename_folder("", "B", "C").unwrap();
+    world.sync();
+    world.assert_same("work/C", "C");
+    assert!(world.path("work/A copy/cur").is_dir() && !is_folder(&world, "A copy"));
+    world.assert_lawful();
+}

@@ -198,6 +198,7 @@ impl Driver {
                         info!("`{path}` is used again");
                     }
                     Err(LocalError::Maildir(MaildirError::NotAMaildir { .. })) => {
+                        self.look_for_moved(id);
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                     }
                     Err(LocalError::Replaced(_)) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
-use cms_engine::MailboxId;
+use cms_engine::{MailboxId, MaildirId};
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::problem::with_causes;
 use crate::sync::driver::{Driver, backoff, open};
 use crate::sync::tasks::Event;
 use crate::sync::{MailboxSetup, Start, SyncError};
-use crate::tree::{TreeSetup, is_as_arranged, steps};
+use crate::tree::{FolderWish, TreeSetup, fulfil, is_as_arranged, is_elsewhere, steps, wishes};
 
 /// How long what is under way may take until the state is opened anew all the same: everything is begun again then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +35,10 @@ pub(super) struct Trees {
     mailboxes: Vec<MailboxSetup>,
     /// Whether a folder that is gone is being made again.
     making: bool,
+    /// Whether something is being done in the cloud that somebody has done here.
+    fulfilling: bool,
+    /// What was done last of that.
+    fulfilled: Option<FolderWish>,
     /// Since when it is known that the folders are other than the state has.
     changed_at: Option<Instant>,
 }
@@ -64,7 +68,14 @@ impl Trees {
             let listed = tree.listed.is_some();
             Look { tree, cursor: None, listed, under_way: false, next: now, failures: 0 }
         };
-        Self { looks: trees.into_iter().map(look).collect(), mailboxes, making: false, changed_at: None }
+        Self {
+            looks: trees.into_iter().map(look).collect(),
+            mailboxes,
+            making: false,
+            fulfilling: false,
+            fulfilled: None,
+            changed_at: None,
+        }
     }
 
     /// When one is looked at again.
@@ -75,7 +86,7 @@ impl Trees {
 
     /// Whether it is known which folders there are.
     pub(super) fn are_known(&self) -> bool {
-        self.changed_at.is_none() && self.looks.iter().all(|look| look.listed)
+        self.changed_at.is_none() && !self.fulfilling && self.looks.iter().all(|look| look.listed)
     }
 
     /// Whether it was looked which folders there are.
@@ -89,6 +100,7 @@ impl Trees {
             look.cursor = before.cursor;
             look.next = before.next;
         }
+        self.fulfilled = before.fulfilled;
     }
 }
 
@@ -147,6 +159,88 @@ impl Driver {
         if let Some(listed) = looked.tree {
             let first = look.tree.listed.replace(Arc::new(listed)).is_none();
             self.compare_folders(tree, first);
+        }
+        self.follow_directories();
+    }
+
+    /// Does in the cloud what somebody has done with the directories of a tree, one thing at a time: what comes of it is seen in
+    /// the list of folders.
+    pub(super) fn follow_directories(&mut self) {
+        if self.trees.fulfilling || self.trees.changed_at.is_some() || self.setup.dry_run {
+            return;
+        }
+        for at in 0..self.trees.looks.len() {
+            let look = &self.trees.looks[at];
+            let Some(listed) = look.tree.listed.clone().filter(|_| look.listed) else { continue };
+            let wish = match wishes(&self.database, &look.tree, &self.trees.mailboxes) {
+                Ok(wishes) => wishes.into_iter().next(),
+                Err(error) => {
+                    debug!(%error, "Couldn't look at the directories of a tree");
+                    continue;
+                }
+            };
+            if let Some(wish) = wish {
+                if self.trees.fulfilled.take().as_ref() == Some(&wish) {
+                    // The cloud said that it was done, and has made something else of it.
+                    self.refuse(at, wish);
+                    return;
+                }
+                let account = self.accounts[look.tree.client].clone();
+                let events = self.events.0.clone();
+                self.trees.fulfilling = true;
+                self.tasks.spawn(async move {
+                    let result = fulfil(account, listed, wish.clone()).await;
+                    let _ = events.send(Event::Fulfilled { tree: at, wish, result }).await;
+                });
+                return;
+            }
+        }
+    }
+
+    pub(super) fn fulfilled(&mut self, tree: usize, wish: FolderWish, result: Result<(), CloudError>) {
+        self.trees.fulfilling = false;
+        match (result, &wish) {
+            (Ok(()), FolderWish::Make { .. }) => {
+                info!(folder = %wish.name(), "Made a folder for a Maildir that was made here");
+            }
+            (Ok(()), FolderWish::Move { .. }) => {
+                info!(folder = %wish.name(), "A folder has the name that was given to its Maildir");
+            }
+            (Err(error @ (CloudError::Refused { .. } | CloudError::Gone | CloudError::NoSuchFolder { .. })), _) => {
+                let text = with_causes(&error);
+                match &wish {
+                    FolderWish::Make { .. } => warn!("the cloud makes no folder `{}`: {text}", wish.name()),
+                    FolderWish::Move { .. } => warn!(
+                        "the cloud doesn't let a folder be called `{}`, so its Maildir gets its old name again: {text}",
+                        wish.name()
+                    ),
+                }
+                return self.refuse(tree, wish);
+            }
+            (Err(error), _) => return self.fail_if_passing(error),
+        }
+        self.trees.fulfilled = Some(wish);
+        self.look_at_folders_now(tree);
+    }
+
+    /// Leaves something undone in the cloud; a directory gets the name of its folder again.
+    fn refuse(&mut self, tree: usize, wish: FolderWish) {
+        let is_move = matches!(wish, FolderWish::Move { .. });
+        if let Some(look) = self.trees.looks.get_mut(tree) {
+            look.tree.refused.insert(wish);
+        }
+        if is_move {
+            self.folders_have_changed();
+        }
+        self.look_at_folders_now(tree);
+    }
+
+    /// Looks for a Maildir of a tree that isn't where it was: somebody may have moved it.
+    pub(super) fn look_for_moved(&mut self, maildir: MaildirId) {
+        let tree = self.mailboxes.iter().find(|mailbox| mailbox.home == Some(maildir)).and_then(|mailbox| mailbox.tree);
+        let Some(look) = tree.and_then(|tree| self.trees.looks.get(tree)) else { return };
+        if is_elsewhere(&self.database, &look.tree, maildir).unwrap_or_default() {
+            self.folders_have_changed();
         }
     }
 
@@ -264,7 +358,10 @@ impl Driver {
     pub(super) fn must_renew(&self) -> bool {
         let Some(since) = self.trees.changed_at else { return false };
         let is_quiet = self.nothing_under_way() && self.asking == 0;
-        self.fatal.is_none() && self.errand.is_none() && (is_quiet || since.elapsed() >= PATIENCE)
+        !self.trees.fulfilling
+            && self.fatal.is_none()
+            && self.errand.is_none()
+            && (is_quiet || since.elapsed() >= PATIENCE)
     }
 
     /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.
