@@ -68,6 +68,11 @@ fn every_folder_is_a_maildir() {
     assert!(listed.contains("Inbox/Lists   (synced"), "{listed}");
     let status = world.cms(&["status"]).stdout;
     assert!(status.contains("  Inbox/Lists/a.b: 2 messages") && status.contains("work/Other/A"), "{status}");
+    let checked = world.cms(&["check"]).stdout;
+    assert!(checked.contains("takes in 8 of the"), "{checked}");
+    let verified = world.cms(&["verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{}{}", verified.stdout, verified.stderr);
+    assert!(verified.stdout.contains("Inbox/Lists/a.b"), "{}", verified.stdout);
     world.assert_lawful();
 }
 
@@ -383,5 +388,44 @@ fn a_copy_of_a_maildir_is_not_taken_for_it() {
     world.sync();
     world.assert_same("work/C", "C");
     assert!(world.path("work/A copy/cur").is_dir() && !is_folder(&world, "A copy"));
+    world.assert_lawful();
+}
+
+#[test]
+fn messages_move_between_the_folders_of_a_tree_as_between_any_others() {
+    let world = world(&["A", "B"], "");
+    world.sync();
+    let downloads = count(&world, "value");
+    let file = world.files("work/A")[0].clone();
+    let name = file.split('/').nth(1).unwrap();
+    fs::rename(world.path("work/A").join(&file), world.path("work/B/cur").join(name)).unwrap();
+    // In the cloud all of the inbox goes into a folder that is made for it, and one that was is gone.
+    world.cloud.create_folder("", "C", false).unwrap();
+    let ids: Vec<String> = world
+        .cloud
+        .state("")
+        .unwrap()
+        .messages()
+        .filter(|message| message.folder == "Inbox")
+        .map(|message| message.id.clone())
+        .collect();
+    for id in &ids {
+        world.cloud.move_message("", id, "C").unwrap();
+    }
+    world.sync();
+    assert_eq!((world.here("work/A").len(), world.here("work/B").len(), world.here("work/C").len()), (1, 3, 3));
+    for folder in ["A", "B", "C", "Inbox"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    for id in &ids {
+        world.cloud.move_message("", id, "B").unwrap();
+    }
+    world.cloud.delete_folder("", "C").unwrap();
+    world.sync();
+    world.sync();
+    assert!(!world.path("work/C").exists());
+    assert_eq!(world.here("work/B").len(), 6);
+    world.assert_same("work/B", "B");
+    assert_eq!(count(&world, "value"), downloads, "nothing was downloaded again");
     world.assert_lawful();
 }
