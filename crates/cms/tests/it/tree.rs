@@ -429,3 +429,31 @@ fn messages_move_between_the_folders_of_a_tree_as_between_any_others() {
     assert_eq!(count(&world, "value"), downloads, "nothing was downloaded again");
     world.assert_lawful();
 }
+
+#[test]
+fn killed_while_the_folders_change_it_ends_the_same() {
+    let world = world(&["A", "A/x", "B"], "");
+    world.sync();
+    let (before, downloads) = ([inodes(&world, "work/A"), inodes(&world, "work/A/x")], count(&world, "value"));
+    for round in 0..6 {
+        let (was, name) = (format!("A{}", round - 1), format!("A{round}"));
+        let was = if round == 0 { "A".to_owned() } else { was };
+        world.cloud.rename_folder("", &was, &name).unwrap();
+        let daemon = world.start(&["run"]);
+        daemon.wait_for_line("The folders have changed");
+        daemon.kill();
+        if round % 2 == 0 {
+            // What is done after that is done by another run.
+            world.cloud.create_folder("", &format!("{name}/new"), false).unwrap();
+        }
+    }
+    world.sync();
+    assert_eq!([inodes(&world, "work/A5"), inodes(&world, "work/A5/x")], before);
+    assert_eq!(count(&world, "value"), downloads);
+    for folder in ["A5", "A5/x", "A5/new", "B", "Inbox"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    let others = maildirs(&world).into_iter().filter(|path| path.starts_with('A') && path != "Archive").count();
+    assert_eq!(others, 3, "{:?}", maildirs(&world));
+    world.assert_lawful();
+}
