@@ -221,10 +221,21 @@ fn f34_a_folder_that_is_excluded_later_stays_as_it_is() {
     assert_eq!(world.here("work/A"), here);
     assert_eq!(world.there("A").len(), there.len() + 1);
     assert_eq!(world.here("work/B"), world.there("B"));
+    // What comes from there into a folder that is taken in comes here, and what is here of it stays too.
+    let moved =
+        world.cloud.state("").unwrap().messages().find(|message| message.blake3_lf == here[0].0).unwrap().id.clone();
+    world.cloud.move_message("", &moved, "B").unwrap();
+    world.sync();
+    assert_eq!(world.here("work/A"), here);
+    assert_eq!(world.here("work/B"), world.there("B"));
     // Taken in again, it goes on where it was.
     configure(&world, "", "");
     world.sync();
-    world.assert_same("work/A", "A");
+    let mut expected: Vec<_> = world.there("A").into_iter().chain(here).collect();
+    expected.sort();
+    assert_eq!(world.here("work/A"), expected, "one of them is only here now");
+    world.assert_same("work/B", "B");
+    assert_eq!(world.there("B").len(), 3);
     world.assert_lawful();
 }
 

@@ -137,6 +137,7 @@ impl Driver {
             return false;
         }
         let taken = self.world.see(seen, place) == Taken::Yes;
+        self.bring_from_left_out(&seen.id);
         self.recognize_unanswered(&seen.id);
         taken
     }
@@ -233,6 +234,7 @@ impl Driver {
                     match place {
                         Some(place) => {
                             self.world.see(&seen, place);
+                            self.bring_from_left_out(&id);
                             self.recognize_unanswered(&id);
                         }
                         None => self.world.drop_cloud(&id),

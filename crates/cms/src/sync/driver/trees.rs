@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
-use cms_engine::{MailboxId, MaildirId};
+use cms_engine::{FileKey, MailboxId, MaildirId, RemoteId, Router as _};
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -276,6 +276,27 @@ impl Driver {
         for id in mailboxes {
             let next = Next::Complete { cursor: Cursor(String::new()), whole: true };
             self.page(id, Page { upserts: Vec::new(), removals: Vec::new(), next }, true);
+        }
+    }
+
+    /// Gives a message a place here that came from a folder which nobody looks at into one that is kept the same, as if it had
+    /// been delivered there. Its file in the other Maildir stays.
+    pub(super) fn bring_from_left_out(&mut self, id: &RemoteId) {
+        if self.trees.looks.is_empty() {
+            return;
+        }
+        let Some(row_id) = self.world.synced.by_remote(id) else { return };
+        let (Some(row), Some(message)) = (self.world.synced.get(row_id), self.world.cloud.messages.get(id)) else {
+            return;
+        };
+        if self.local.path(row.file.maildir).is_some() {
+            return;
+        }
+        let Some(home) = self.routing.maildir_for(message.mailbox, &row.hash, row.flags.cloud) else { return };
+        let place = FileKey::new(home, row.file.base_name.clone());
+        if self.world.synced.by_file(&place).is_none() {
+            self.world.amend_row(row_id, |row| row.file = place);
+            self.world.touch_row(row_id);
         }
     }
 
