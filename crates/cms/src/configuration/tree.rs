@@ -88,6 +88,13 @@ pub(super) fn tree<'v>(
             .hint("write all patterns into one `include` and one `exclude`")
             .at(account_at.clone()));
     }
+    let user = |index: usize| draft.accounts.get(index).map(|account| account.user.as_deref().map(str::to_lowercase));
+    if draft.trees.iter().any(|known| user(known.account) == user(account.index)) {
+        // The state knows an account by its user; one's folders would be missing in the other's.
+        return Err(Refusal::new("two trees are of accounts that `user` doesn't tell apart")
+            .hint("give each `Office365_Account` its own `user`")
+            .at(account_at.clone()));
+    }
     let tree = TreeConfig {
         account: account.index,
         root,
@@ -186,6 +193,10 @@ mod tests {
         refused("Office365_Tree(a, \"x\", include=\"Inbox\")", "must be a list of strings");
         refused("Office365_Tree(a, \"/\")", "the root of the file system");
         refused("Office365_Tree(a, \"x\")\nOffice365_Tree(a, \"y\")", "there already is an `Office365_Tree`");
+        refused(
+            "b = Office365_Account(user=\"USER@domain.com\", tenant=\"x\")\nOffice365_Tree(a, \"x\")\nOffice365_Tree(b, \"y\")",
+            "`user` doesn't tell apart",
+        );
         refused("Office365_Tree(a, \"x\")\nOffice365(\"inbox\", a)", "no `MailDir` is declared");
         refused("Office365_Tree(a, \"x\")\nMailDir(\"m\")", "no cloud mailbox is declared");
         refused("MailDir(\"x/INBOX\")\nOffice365(\"inbox\", a)\nOffice365_Tree(a, \"x\")", "lie in each other");

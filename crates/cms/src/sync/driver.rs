@@ -581,7 +581,7 @@ impl Driver {
             self.next_upload(),
             self.paused_roles_until,
             self.pushing.due(),
-            self.trees.due().filter(|_| self.watching || !self.trees.are_known()),
+            self.trees.due(self.watching),
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);

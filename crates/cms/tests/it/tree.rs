@@ -45,7 +45,8 @@ fn inodes(world: &World, maildir: &str) -> Vec<u64> {
 }
 
 fn count(world: &World, kind: &str) -> u64 {
-    world.cloud.counters().requests.get(kind).copied().unwrap_or_default()
+    let requests = world.cloud.counters().requests;
+    [kind.to_owned(), format!("batch-item:{kind}")].iter().filter_map(|kind| requests.get(kind)).sum()
 }
 
 #[test]
@@ -410,8 +411,8 @@ fn messages_move_between_the_folders_of_a_tree_as_between_any_others() {
     let file = world.files("work/A")[0].clone();
     let name = file.split('/').nth(1).unwrap();
     fs::rename(world.path("work/A").join(&file), world.path("work/B/cur").join(name)).unwrap();
-    // In the cloud all of the inbox goes into a folder that is made for it, and one that was is gone.
     world.cloud.create_folder("", "C", false).unwrap();
+    world.sync();
     let ids: Vec<String> = world
         .cloud
         .state("")
@@ -466,5 +467,44 @@ fn killed_while_the_folders_change_it_ends_the_same() {
     }
     let others = maildirs(&world).into_iter().filter(|path| path.starts_with('A') && path != "Archive").count();
     assert_eq!(others, 3, "{:?}", maildirs(&world));
+    world.assert_lawful();
+}
+
+#[test]
+fn a_daemon_waits_for_a_maildir_that_went_whatever_becomes_of_the_folders() {
+    let world = world(&["A", "B"], "");
+    let mut daemon = world.daemon();
+    world.wait_until_same("work/A", "A");
+    let there = world.there("A");
+    fs::rename(world.path("work/A"), world.path("elsewhere")).unwrap();
+    daemon.wait_for_line("is gone; nothing is deleted");
+    world.cloud.create_folder("", "C", false).unwrap();
+    let is_here = || world.path("work/C/cur").is_dir();
+    assert!(wait(&is_here), "the new folder doesn't come:\n{}", daemon.stderr());
+    assert!(daemon.is_running());
+    fs::rename(world.path("elsewhere"), world.path("work/A")).unwrap();
+    world.receive_read("A", "it is used again");
+    world.wait_until_same("work/A", "A");
+    assert_eq!(world.there("A").len(), there.len() + 1);
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn a_tree_that_becomes_a_mailbox_by_itself_loses_nothing() {
+    let world = world(&["Lists"], "");
+    world.sync();
+    let (downloads, before) = (count(&world, "value"), world.here("work/Inbox"));
+    world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    assert_eq!(count(&world, "value"), downloads, "the messages come from the store");
+    assert_eq!(world.here("work/Inbox"), before);
+    // And back.
+    configure(&world, "", "");
+    world.sync();
+    world.assert_same("work/Inbox", "Inbox");
+    world.assert_same("work/Lists", "Lists");
+    assert_eq!(count(&world, "value"), downloads);
     world.assert_lawful();
 }

@@ -57,10 +57,15 @@ impl Driver {
                 }
                 self.tell_replaced(id);
                 self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-            } else if (self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id))
-                && let Err(source) = Maildir::open(&path)
-            {
-                return Err(SyncError::MaildirMissing { path, source });
+            } else if self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id) {
+                match Maildir::open(&path) {
+                    // It has come back since the state was opened.
+                    Ok(_) => self.reopen_at = Some(Instant::now()),
+                    Err(_) if self.trees.bear_missing() => {
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                    }
+                    Err(source) => return Err(SyncError::MaildirMissing { path, source }),
+                }
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
 use cms_engine::{FileKey, MailboxId, MaildirId, RemoteId, Router as _};
+use cms_maildir::maildirs_below;
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -39,6 +40,8 @@ pub(super) struct Trees {
     fulfilling: bool,
     /// What was done last of that.
     fulfilled: Option<FolderWish>,
+    /// Whether a Maildir that is missing is waited for, as it has been since it went.
+    bears_missing: bool,
     /// Since when it is known that the folders are other than the state has.
     changed_at: Option<Instant>,
 }
@@ -74,19 +77,26 @@ impl Trees {
             making: false,
             fulfilling: false,
             fulfilled: None,
+            bears_missing: false,
             changed_at: None,
         }
     }
 
-    /// When one is looked at again.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let looks = self.looks.iter().filter(|look| !look.under_way).map(|look| look.next);
-        looks.chain(self.changed_at.map(|at| at + PATIENCE)).min()
+    /// When one is looked at again, or what is under way has had its time. After that, only what happens can change anything.
+    pub(super) fn due(&self, watching: bool) -> Option<Instant> {
+        let looks = self.looks.iter().filter(|look| !look.under_way && (watching || !look.listed));
+        let patience_ends = self.changed_at.map(|at| at + PATIENCE).filter(|at| *at > Instant::now());
+        looks.map(|look| look.next).chain(patience_ends).min()
     }
 
     /// Whether it is known which folders there are.
     pub(super) fn are_known(&self) -> bool {
         self.changed_at.is_none() && !self.fulfilling && self.looks.iter().all(|look| look.listed)
+    }
+
+    /// Whether a Maildir that is missing is waited for.
+    pub(super) fn bear_missing(&self) -> bool {
+        self.bears_missing
     }
 
     /// Whether it was looked which folders there are.
@@ -282,9 +292,6 @@ impl Driver {
     /// Gives a message a place here that came from a folder which nobody looks at into one that is kept the same, as if it had
     /// been delivered there. Its file in the other Maildir stays.
     pub(super) fn bring_from_left_out(&mut self, id: &RemoteId) {
-        if self.trees.looks.is_empty() {
-            return;
-        }
         let Some(row_id) = self.world.synced.by_remote(id) else { return };
         let (Some(row), Some(message)) = (self.world.synced.get(row_id), self.world.cloud.messages.get(id)) else {
             return;
@@ -380,9 +387,21 @@ impl Driver {
         let Some(since) = self.trees.changed_at else { return false };
         let is_quiet = self.nothing_under_way() && self.asking == 0;
         !self.trees.fulfilling
+            && self.has_roots()
             && self.fatal.is_none()
             && self.errand.is_none()
             && (is_quiet || since.elapsed() >= PATIENCE)
+    }
+
+    /// Whether the trees' Maildirs are anywhere. Where none is, the disk may not be mounted, and none is to be made in its place.
+    fn has_roots(&self) -> bool {
+        (0..self.trees.looks.len()).all(|at| {
+            let mut homes = self.mailboxes.iter().filter(|mailbox| mailbox.tree == Some(at)).filter_map(|one| one.home);
+            let Some(first) = homes.next() else { return true };
+            let is_open = |id| self.local.maildir(id).is_some();
+            let root = &self.trees.looks[at].tree.root;
+            is_open(first) || homes.any(is_open) || maildirs_below(root).is_ok_and(|below| !below.marked.is_empty())
+        })
     }
 
     /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.
@@ -405,6 +424,7 @@ impl Driver {
         let before = std::mem::replace(self, renewed);
         self.trees.go_on_from(before.trees);
         self.watching = before.watching;
+        self.trees.bears_missing = before.watching;
         self.first_time = before.first_time;
         self.compare_first = before.compare_first;
         self.errands = before.errands;
