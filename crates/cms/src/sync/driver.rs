@@ -18,6 +18,7 @@ mod showing;
 mod taking_back;
 pub(super) mod trees;
 mod unanswered;
+mod unlisted;
 pub(crate) mod uploading;
 mod verifying;
 mod writing;
@@ -560,7 +561,10 @@ impl Driver {
 
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let polls = self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none()).map(|mailbox| mailbox.next_poll);
+        let can_be_polled = |mailbox: &&Mailbox| {
+            mailbox.round.is_none() && mailbox.tree.is_none_or(|tree| self.trees.can_be_polled(tree))
+        };
+        let polls = self.mailboxes.iter().filter(can_be_polled).map(|mailbox| mailbox.next_poll);
         let retry = self.world.next_retry(self.now()).map(|wait| now + wait);
         let rest = [
             self.plan_at,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use simcloud::{Knobs, Options};
+use simcloud::{Action, Fault, Knobs, Options};
 
 use crate::world::{World, wait, wait_for};
 
@@ -439,6 +439,53 @@ fn messages_move_between_the_folders_of_a_tree_as_between_any_others() {
     assert_eq!(world.here("work/B").len(), 6);
     world.assert_same("work/B", "B");
     assert_eq!(count(&world, "value"), downloads, "nothing was downloaded again");
+    world.assert_lawful();
+}
+
+/// The ids of the messages in a folder.
+fn ids(world: &World, folder: &str) -> Vec<String> {
+    let state = world.cloud.state("").unwrap();
+    let ids = state.messages().filter(|message| message.folder == folder).map(|message| message.id.clone());
+    ids.collect()
+}
+
+#[test]
+fn a_message_that_goes_into_a_folder_nobody_has_listed_yet_stays_here() {
+    let world = world(&["A"], "cfg.poll_interval = 2\n");
+    // A cloud that can't tell whether the folders have changed: they are listed more seldom than each of them is polled.
+    world.cloud.inject(Fault::always("folder-delta", Action::status(400)));
+    let daemon = world.daemon();
+    let (before, downloads) = (inodes(&world, "work/A"), count(&world, "value"));
+    world.cloud.create_folder("", "C/x", false).unwrap();
+    for id in ids(&world, "A") {
+        world.cloud.move_message("", &id, "C/x").unwrap();
+    }
+    let is_here = || inodes(&world, "work/C/x") == before;
+    assert!(wait(&is_here), "the messages aren't moved:\n{}", daemon.stderr());
+    daemon.stop();
+    world.assert_same("work/C/x", "C/x");
+    world.assert_same("work/A", "A");
+    assert_eq!(count(&world, "value"), downloads, "nothing was downloaded again");
+    world.assert_lawful();
+}
+
+#[test]
+fn a_message_that_goes_into_a_folder_nobody_can_list_goes_away_here() {
+    let world = world(&["A"], "cfg.poll_interval = 2\n");
+    world.cloud.inject(Fault::always("folder-delta", Action::status(400)));
+    world.cloud.create_folder("", "Recoverable", true).unwrap();
+    let daemon = world.daemon();
+    let ids = ids(&world, "A");
+    let lists = count(&world, "folders");
+    world.cloud.move_message("", &ids[0], "Recoverable").unwrap();
+    let is_gone = || world.here("work/A").len() == 1;
+    assert!(wait(&is_gone), "it stays:\n{}", daemon.stderr());
+    let looked = count(&world, "folders");
+    assert!(looked > lists, "the folders are listed before it is believed");
+    world.cloud.move_message("", &ids[1], "Recoverable").unwrap();
+    wait_for("the other one is gone", || world.here("work/A").is_empty());
+    assert!(count(&world, "folders") < looked + (looked - lists), "they aren't listed for each message");
+    daemon.stop();
     world.assert_lawful();
 }
 

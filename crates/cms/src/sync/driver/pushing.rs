@@ -145,6 +145,10 @@ impl Driver {
             setup.is_for(mailbox) && folder.as_ref().is_none_or(|folder| mailbox.folder.as_ref() == Some(folder))
         };
         let meant: Vec<MailboxId> = self.mailboxes.iter().filter(is_meant).map(|mailbox| mailbox.id).collect();
+        let new = folder.as_ref().filter(|_| setup.tree && meant.is_empty());
+        if let Some(tree) = new.and_then(|folder| self.may_be_new(folder, Some(setup.account))) {
+            self.look_at_folders_now(tree);
+        }
         for id in meant {
             self.poll_soon(id);
         }

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::page::Trouble;
 use crate::problem::{remedy, with_causes};
+use crate::sync::driver::unlisted::Found;
 use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
 use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
@@ -36,7 +37,8 @@ impl Driver {
             let mailbox = &mut self.mailboxes[at];
             let once_is_enough = !self.watching && (mailbox.polled || mailbox.left_out.is_some());
             let due = if mailbox.failures == 0 { until[mailbox.account] } else { now };
-            if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough {
+            let waits_for_folders = mailbox.tree.is_some_and(|tree| !self.trees.can_be_polled(tree));
+            if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough || waits_for_folders {
                 continue;
             }
             mailbox.round = Some(Round::default());
@@ -212,6 +214,7 @@ impl Driver {
         self.asking -= 1;
         let mut failed = false;
         let mut outdated = Vec::new();
+        let mut unlisted = Found::default();
         for (id, answer) in answers {
             // A message may be asked for twice at a time. The first answer lets it be changed, and the second one tells how it
             // was before.
@@ -237,6 +240,7 @@ impl Driver {
                             self.bring_from_left_out(&id);
                             self.recognize_unanswered(&id);
                         }
+                        None if self.set_aside_unlisted(&mut unlisted, round, &id, seen.folder.as_ref()) => continue,
                         None => self.world.drop_cloud(&id),
                     }
                 }
@@ -257,14 +261,15 @@ impl Driver {
             }
         }
         self.ask(round, outdated);
+        let is_over = usize::from(!self.list_for(round, unlisted));
         if let Some(id) = round {
             if let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) {
-                round.open_questions -= 1;
+                round.open_questions -= is_over;
                 round.failed |= failed;
             }
             self.end_round(id);
         } else {
-            self.loose_questions -= 1;
+            self.loose_questions -= is_over;
             if failed {
                 // One of them may be about what a round told: that round must tell it again.
                 for mailbox in &mut self.mailboxes {

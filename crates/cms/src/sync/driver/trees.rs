@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
-use cms_engine::{FileKey, MailboxId, MaildirId, RemoteId, Router as _};
+use cms_engine::{FileKey, HashSet, MailboxId, MaildirId, RemoteId, Router as _};
 use cms_maildir::maildirs_below;
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
+use crate::sync::driver::unlisted::Unlisted;
 use crate::sync::driver::{Driver, backoff, open};
 use crate::sync::tasks::Event;
 use crate::sync::{MailboxSetup, Start, SyncError};
@@ -44,6 +45,8 @@ pub(super) struct Trees {
     bears_missing: bool,
     /// Since when it is known that the folders are other than the state has.
     changed_at: Option<Instant>,
+    /// Messages in folders that aren't known yet.
+    pub(super) unlisted: Vec<Unlisted>,
 }
 
 /// How the folders of one tree are looked at.
@@ -52,9 +55,14 @@ struct Look {
     cursor: Option<Cursor>,
     /// Whether they were listed since the state was opened, or just before.
     listed: bool,
-    under_way: bool,
+    /// When the look began that is under way.
+    under_way: Option<Instant>,
+    /// Whether another one must follow, for what it tells may be older than what is asked.
+    once_more: bool,
     next: Instant,
     failures: u32,
+    /// Folders that messages are in and that aren't listed, as what can be recovered is.
+    not_listed: HashSet<FolderId>,
 }
 
 /// What a look at the folders of a tree found.
@@ -69,7 +77,8 @@ impl Trees {
         let now = Instant::now();
         let look = |tree: TreeSetup| {
             let listed = tree.listed.is_some();
-            Look { tree, cursor: None, listed, under_way: false, next: now, failures: 0 }
+            let (under_way, not_listed) = (None, HashSet::default());
+            Look { tree, cursor: None, listed, under_way, once_more: false, next: now, failures: 0, not_listed }
         };
         Self {
             looks: trees.into_iter().map(look).collect(),
@@ -79,19 +88,58 @@ impl Trees {
             fulfilled: None,
             bears_missing: false,
             changed_at: None,
+            unlisted: Vec::new(),
         }
     }
 
     /// When one is looked at again, or what is under way has had its time. After that, only what happens can change anything.
     pub(super) fn due(&self, watching: bool) -> Option<Instant> {
-        let looks = self.looks.iter().filter(|look| !look.under_way && (watching || !look.listed));
+        let looks = self.looks.iter().filter(|look| look.under_way.is_none() && (watching || !look.listed));
         let patience_ends = self.changed_at.map(|at| at + PATIENCE).filter(|at| *at > Instant::now());
         looks.map(|look| look.next).chain(patience_ends).min()
     }
 
     /// Whether it is known which folders there are.
     pub(super) fn are_known(&self) -> bool {
-        self.changed_at.is_none() && !self.fulfilling && self.looks.iter().all(|look| look.listed)
+        self.changed_at.is_none()
+            && !self.fulfilling
+            && self.unlisted.is_empty()
+            && self.looks.iter().all(|look| look.listed)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.looks.len()
+    }
+
+    /// Which client reaches a tree.
+    pub(super) fn client(&self, tree: usize) -> Option<usize> {
+        self.looks.get(tree).map(|look| look.tree.client)
+    }
+
+    /// Whether the folders are known to be other than the state has.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed_at.is_some()
+    }
+
+    /// Whether a folder is listed, or was looked for and isn't.
+    pub(super) fn knows(&self, tree: usize, folder: &FolderId) -> bool {
+        self.looks.get(tree).is_some_and(|look| {
+            let is_listed = |listed: &Arc<Tree>| listed.folders.iter().any(|known| known.id == *folder);
+            look.not_listed.contains(folder) || look.tree.listed.as_ref().is_some_and(is_listed)
+        })
+    }
+
+    /// Takes note of folders that were looked for.
+    pub(super) fn not_listed(&mut self, tree: usize, folders: HashSet<FolderId>) {
+        if let Some(look) = self.looks.get_mut(tree) {
+            look.not_listed.extend(folders);
+        }
+    }
+
+    /// Whether the mailboxes of a tree can be polled. Until its folders were looked at, what went into a new one would have to
+    /// wait for that; where they can't be looked at, the rest is polled all the same.
+    pub(super) fn can_be_polled(&self, tree: usize) -> bool {
+        self.looks.get(tree).is_none_or(|look| look.listed || look.failures > 0)
     }
 
     /// Whether a Maildir that is missing is waited for.
@@ -118,15 +166,17 @@ impl Driver {
     /// Looks at the folders of every tree whose time has come.
     pub(super) fn look_at_folders(&mut self) {
         let now = Instant::now();
-        let known: Vec<(usize, FolderId)> =
-            self.mailboxes.iter().filter_map(|mailbox| Some((mailbox.tree?, mailbox.last_folder.clone()?))).collect();
-        for (at, look) in self.trees.looks.iter_mut().enumerate() {
+        for at in 0..self.trees.len() {
+            let look = &self.trees.looks[at];
             let enough = !self.watching && look.listed;
-            if look.under_way || look.next > now || enough {
+            if look.under_way.is_some() || look.next > now || enough {
                 continue;
             }
-            look.under_way = true;
-            let known = known.iter().filter(|(tree, _)| *tree == at).map(|(_, folder)| folder.clone()).collect();
+            let its = self.mailboxes.iter().filter(|mailbox| mailbox.tree == Some(at));
+            let mut known: Vec<FolderId> = its.filter_map(|mailbox| mailbox.last_folder.clone()).collect();
+            known.extend(self.waited_for_folders(at));
+            let look = &mut self.trees.looks[at];
+            look.under_way = Some(now);
             let account = self.accounts[look.tree.client].clone();
             let (listed, since) = (look.tree.listed.is_some(), look.cursor.clone());
             self.tasks.spawn(run_look(at, account, listed, since, known, self.events.0.clone()));
@@ -138,6 +188,7 @@ impl Driver {
         if let Some(look) = self.trees.looks.get_mut(tree) {
             look.next = Instant::now();
             look.listed = false;
+            look.once_more = look.under_way.is_some();
             // What has changed is known already.
             look.cursor = None;
         }
@@ -146,7 +197,8 @@ impl Driver {
     pub(super) fn looked_at_folders(&mut self, tree: usize, result: Result<Looked, CloudError>) {
         let (watching, seldom) = (self.watching, self.poll_interval * SELDOM);
         let Some(look) = self.trees.looks.get_mut(tree) else { return };
-        look.under_way = false;
+        let began = look.under_way.take();
+        let once_more = std::mem::take(&mut look.once_more);
         let looked = match result {
             Ok(looked) => looked,
             Err(error) => {
@@ -167,8 +219,14 @@ impl Driver {
         look.next = Instant::now() + if looked.cursor.is_some() { self.poll_interval } else { seldom };
         look.cursor = looked.cursor;
         if let Some(listed) = looked.tree {
+            look.not_listed.clear();
             let first = look.tree.listed.replace(Arc::new(listed)).is_none();
             self.compare_folders(tree, first);
+        }
+        if once_more {
+            self.look_at_folders_now(tree);
+        } else if let Some(began) = began {
+            self.ask_for_listed(tree, began);
         }
         self.follow_directories();
     }

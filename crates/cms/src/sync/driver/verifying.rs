@@ -242,6 +242,16 @@ impl Driver {
                     let now =
                         self.mailboxes.iter().find(|mailbox| mailbox.folder.is_some() && mailbox.folder == seen.folder);
                     let now = now.map(|mailbox| mailbox.id);
+                    if now.is_none()
+                        && seen
+                            .folder
+                            .as_ref()
+                            .is_some_and(|folder| self.may_be_new(folder, self.account_of(&id)).is_some())
+                    {
+                        // Where it is now is asked until the folder is known.
+                        self.ask(None, vec![id]);
+                        continue;
+                    }
                     match (known, now) {
                         (Some(known), Some(now)) if as_known(&known, &seen, now) => continue,
                         (None, None) => continue,
