@@ -1,6 +1,7 @@
 //! Directories that hold Maildirs: which of them are there, by their marks, and how one gets another name.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::{Maildir, MaildirError};
 const PARTS: [&str; 4] = ["tmp", "new", "cur", NAME];
 
 /// How deep Maildirs are looked for.
-const DEPTH: usize = 64;
+pub(crate) const DEPTH: usize = 64;
 
 /// What there is below a directory.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,26 +38,36 @@ pub fn maildirs_below(root: &Path) -> Result<Below, MaildirError> {
             Err(MaildirError::NotAMaildir { .. }) => {}
             Err(error) => return Err(error),
         }
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(MaildirError::io("list", &path, error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| MaildirError::io("list", &path, error))?;
-            // Links lead out of the tree, or in circles.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !PARTS.iter().any(|part| entry.file_name() == *part)
-            {
-                names.push(entry.file_name());
-            }
-        }
+        let mut names = subdirectories(&path)?;
         if depth < DEPTH {
             names.sort_unstable_by(|a, b| b.cmp(a));
             unvisited.extend(names.into_iter().map(|name| (relative.join(name), depth + 1)));
         }
     }
     Ok(below)
+}
+
+/// Whether a name is that of a part of a Maildir.
+pub(crate) fn is_part(name: &OsStr) -> bool {
+    PARTS.iter().any(|part| name == *part)
+}
+
+/// The directories in a directory that may be Maildirs or hold some. One that isn't there holds none.
+pub(crate) fn subdirectories(path: &Path) -> Result<Vec<OsString>, MaildirError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(MaildirError::io("list", path, error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| MaildirError::io("list", path, error))?;
+        // Links lead out of the tree, or in circles.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_part(&entry.file_name()) {
+            names.push(entry.file_name());
+        }
+    }
+    Ok(names)
 }
 
 /// Gives a Maildir's directory another place, with all that is in it. Where there is a directory already, what is in the old

@@ -1,10 +1,13 @@
 //! Hearing of changes: one inotify(7) instance for all Maildirs, so that there is one order of events.
 
+mod roots;
+
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cms_engine::{HashMap, HashSet, MaildirId};
@@ -57,6 +60,11 @@ pub enum WatchEvent {
         /// Which Maildir.
         maildir: MaildirId,
     },
+    /// A directory at or below a root was made, renamed or removed.
+    DirectoriesChanged {
+        /// Which root.
+        root: PathBuf,
+    },
     /// The kernel dropped events. Scan all Maildirs.
     Overflow,
 }
@@ -91,6 +99,8 @@ enum Role {
     Parent(MaildirId),
     /// The Maildir's `tmp`, while its watch is tried.
     Trial(MaildirId),
+    /// A directory of a root, in which others come and go.
+    Below { root: Arc<Path>, directory: Arc<Path> },
 }
 
 /// What became of setting up one watch.
@@ -120,9 +130,10 @@ impl Watching {
 }
 
 impl Role {
-    fn maildir(&self) -> MaildirId {
+    fn is_of(&self, maildir: MaildirId) -> bool {
         match self {
-            Self::Messages(id, _) | Self::Root(id) | Self::Parent(id) | Self::Trial(id) => *id,
+            Self::Messages(id, _) | Self::Root(id) | Self::Parent(id) | Self::Trial(id) => *id == maildir,
+            Self::Below { .. } => false,
         }
     }
 }
@@ -181,7 +192,7 @@ impl Watcher {
     /// Watches a Maildir no longer.
     pub fn remove(&mut self, id: MaildirId) {
         self.maildirs.remove(&id);
-        self.drop_roles(|role| role.maildir() == id);
+        self.drop_roles(|role| role.is_of(id));
     }
 
     /// Waits for the first event, then until none came for `settle`, and returns all of them in the order in which they
@@ -304,6 +315,9 @@ impl Watcher {
                 }
                 (Role::Root(id), Some(name)) if name == "cur" || name == "new" => self.look_again(id),
                 (Role::Parent(id), Some(name)) if self.is_named(id, name) => self.look_again(id),
+                (Role::Below { root, directory }, Some(name)) if events.contains(ReadFlags::ISDIR) => {
+                    self.directory_event(&root, &directory, events, name);
+                }
                 (Role::Trial(id), Some(name)) if name == TRIAL_FILE => {
                     self.silent.remove(&id);
                 }
@@ -356,7 +370,7 @@ impl Watcher {
 
     /// A watch of the Maildir ended. All are set up anew, for a directory that was moved away is still watched.
     fn gone(&mut self, id: MaildirId) {
-        self.drop_roles(|role| role.maildir() == id && !matches!(role, Role::Parent(_)));
+        self.drop_roles(|role| role.is_of(id) && !matches!(role, Role::Parent(_)));
         self.look_again(id);
     }
 

@@ -510,7 +510,10 @@ impl LocalSide {
                         }
                     }
                 }
-                WatchEvent::DirectoryGone { .. } | WatchEvent::DirectoryBack { .. } | WatchEvent::Overflow => {
+                WatchEvent::DirectoryGone { .. }
+                | WatchEvent::DirectoryBack { .. }
+                | WatchEvent::DirectoriesChanged { .. }
+                | WatchEvent::Overflow => {
                     serious.push(event);
                 }
             }

@@ -364,6 +364,20 @@ fn directories_that_are_made_renamed_and_moved_here_are_so_in_the_cloud() {
 }
 
 #[test]
+fn directories_are_followed_at_once() {
+    let world = world(&["A"], "cfg.poll_interval = 3600\n");
+    let daemon = world.daemon();
+    make_maildir(&world, "work/Fresh/x");
+    let is_there = || is_folder(&world, "Fresh/x");
+    assert!(wait(&is_there), "the folder isn't made:\n{}", daemon.stderr());
+    fs::rename(world.path("work/A"), world.path("work/Fresh/A")).unwrap();
+    let is_there = || is_folder(&world, "Fresh/A");
+    assert!(wait(&is_there), "the folder isn't moved:\n{}", daemon.stderr());
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn directories_that_were_changed_while_nothing_ran_are_so_in_the_cloud() {
     let world = world(&["A", "A/x", "B"], "");
     world.sync();

@@ -207,3 +207,41 @@ fn f31_dropped_events_are_told_as_such() {
         until(&mut watcher, &written(1, "new/2.b")).await;
     });
 }
+
+#[test]
+fn directories_that_come_and_go_below_a_root_are_told_however_deep_they_are() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        let existing = Maildir::create(root.join("a")).unwrap();
+        let mut watcher = Watcher::new().unwrap();
+        watcher.add(MaildirId(1), &existing).unwrap();
+        watcher.add_root(&root).unwrap();
+        let changed = WatchEvent::DirectoriesChanged { root: root.clone() };
+        let told = |events: &[WatchEvent]| events.contains(&changed);
+
+        // Each is made in one that was made after the watch began.
+        fs::create_dir(root.join("b")).unwrap();
+        until(&mut watcher, &changed).await;
+        fs::create_dir(root.join("b/c")).unwrap();
+        until(&mut watcher, &changed).await;
+        fs::create_dir(root.join("b/c/cur")).unwrap();
+        until(&mut watcher, &changed).await;
+        // What is in one that is moved is told under its new name.
+        fs::rename(root.join("b"), root.join("a/d")).unwrap();
+        until(&mut watcher, &changed).await;
+        fs::create_dir(root.join("a/d/c/new")).unwrap();
+        until(&mut watcher, &changed).await;
+        // One that is moved out of the root isn't of interest any more.
+        fs::rename(root.join("a/d"), directory.path().join("d")).unwrap();
+        until(&mut watcher, &changed).await;
+        fs::create_dir(directory.path().join("d/e")).unwrap();
+        fs::remove_dir(directory.path().join("d/c/cur")).unwrap();
+        // Files are none of this, and their own events are told as ever.
+        fs::write(root.join("file"), "x").unwrap();
+        fs::write(root.join("a/cur/1.a:2,"), "x").unwrap();
+        let events = until(&mut watcher, &written(1, "cur/1.a:2,")).await;
+        assert!(!told(&events), "{events:?}");
+        watcher.add_root(&directory.path().join("none")).unwrap();
+    });
+}

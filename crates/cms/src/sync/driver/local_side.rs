@@ -35,9 +35,11 @@ impl Driver {
                     self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
                 }
                 WatchEvent::DirectoryBack { .. } => self.reopen_at = Some(Instant::now()),
+                WatchEvent::DirectoriesChanged { .. } => self.follow_directories(),
                 _ => {
                     info!("The kernel dropped file events; listing the Maildirs again");
                     self.rescan(Some(Absence::Settling));
+                    self.follow_directories();
                 }
             }
         }
@@ -151,6 +153,9 @@ impl Driver {
                 watcher.add(id, maildir).map_err(SyncError::Maildir)?;
             }
         }
+        for root in self.trees.roots() {
+            watcher.add_root(root).map_err(SyncError::Maildir)?;
+        }
         let task = self.tasks.spawn(tasks::watch(watcher, self.surroundings.clone(), self.events.0.clone()));
         if let Some(before) = self.watch_task.replace(task) {
             before.abort();
@@ -224,6 +229,7 @@ impl Driver {
             self.reopen_at = Some(Instant::now() + Duration::from_secs(30));
         }
         self.rescan(None);
+        self.follow_directories();
         self.world.touch_everything();
     }
 

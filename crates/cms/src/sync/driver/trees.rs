@@ -1,10 +1,13 @@
 //! Whole accounts: whether their folders are as they were, and what follows if they aren't.
 
+mod directories;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
-use cms_engine::{FileKey, HashSet, MailboxId, MaildirId, RemoteId, Router as _};
+use cms_engine::{FileKey, HashSet, MailboxId, RemoteId, Router as _};
 use cms_maildir::maildirs_below;
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
@@ -16,7 +19,7 @@ use crate::sync::driver::unlisted::Unlisted;
 use crate::sync::driver::{Driver, backoff, open};
 use crate::sync::tasks::Event;
 use crate::sync::{MailboxSetup, Start, SyncError};
-use crate::tree::{FolderWish, TreeSetup, fulfil, is_as_arranged, is_elsewhere, steps, wishes};
+use crate::tree::{FolderWish, TreeSetup, is_as_arranged, steps};
 
 /// How long what is under way may take until the state is opened anew all the same: everything is begun again then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,6 +112,11 @@ impl Trees {
 
     pub(super) fn len(&self) -> usize {
         self.looks.len()
+    }
+
+    /// The directories that the Maildirs are in.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.looks.iter().map(|look| look.tree.root.as_path())
     }
 
     /// Which client reaches a tree.
@@ -229,87 +237,6 @@ impl Driver {
             self.ask_for_listed(tree, began);
         }
         self.follow_directories();
-    }
-
-    /// Does in the cloud what somebody has done with the directories of a tree, one thing at a time: what comes of it is seen in
-    /// the list of folders.
-    pub(super) fn follow_directories(&mut self) {
-        if self.trees.fulfilling || self.trees.changed_at.is_some() || self.setup.dry_run {
-            return;
-        }
-        for at in 0..self.trees.looks.len() {
-            let look = &self.trees.looks[at];
-            let Some(listed) = look.tree.listed.clone().filter(|_| look.listed) else { continue };
-            let wish = match wishes(&self.database, &look.tree, &self.trees.mailboxes) {
-                Ok(wishes) => wishes.into_iter().next(),
-                Err(error) => {
-                    debug!(%error, "Couldn't look at the directories of a tree");
-                    continue;
-                }
-            };
-            if let Some(wish) = wish {
-                if self.trees.fulfilled.take().as_ref() == Some(&wish) {
-                    // The cloud said that it was done, and has made something else of it.
-                    self.refuse(at, wish);
-                    return;
-                }
-                let account = self.accounts[look.tree.client].clone();
-                let events = self.events.0.clone();
-                self.trees.fulfilling = true;
-                self.tasks.spawn(async move {
-                    let result = fulfil(account, listed, wish.clone()).await;
-                    let _ = events.send(Event::Fulfilled { tree: at, wish, result }).await;
-                });
-                return;
-            }
-        }
-    }
-
-    pub(super) fn fulfilled(&mut self, tree: usize, wish: FolderWish, result: Result<(), CloudError>) {
-        self.trees.fulfilling = false;
-        match (result, &wish) {
-            (Ok(()), FolderWish::Make { .. }) => {
-                info!(folder = %wish.name(), "Made a folder for a Maildir that was made here");
-            }
-            (Ok(()), FolderWish::Move { .. }) => {
-                info!(folder = %wish.name(), "A folder has the name that was given to its Maildir");
-            }
-            (Err(error @ (CloudError::Refused { .. } | CloudError::Gone | CloudError::NoSuchFolder { .. })), _) => {
-                let text = with_causes(&error);
-                match &wish {
-                    FolderWish::Make { .. } => warn!("the cloud makes no folder `{}`: {text}", wish.name()),
-                    FolderWish::Move { .. } => warn!(
-                        "the cloud doesn't let a folder be called `{}`, so its Maildir gets its old name again: {text}",
-                        wish.name()
-                    ),
-                }
-                return self.refuse(tree, wish);
-            }
-            (Err(error), _) => return self.fail_if_passing(error),
-        }
-        self.trees.fulfilled = Some(wish);
-        self.look_at_folders_now(tree);
-    }
-
-    /// Leaves something undone in the cloud; a directory gets the name of its folder again.
-    fn refuse(&mut self, tree: usize, wish: FolderWish) {
-        let is_move = matches!(wish, FolderWish::Move { .. });
-        if let Some(look) = self.trees.looks.get_mut(tree) {
-            look.tree.refused.insert(wish);
-        }
-        if is_move {
-            self.folders_have_changed();
-        }
-        self.look_at_folders_now(tree);
-    }
-
-    /// Looks for a Maildir of a tree that isn't where it was: somebody may have moved it.
-    pub(super) fn look_for_moved(&mut self, maildir: MaildirId) {
-        let tree = self.mailboxes.iter().find(|mailbox| mailbox.home == Some(maildir)).and_then(|mailbox| mailbox.tree);
-        let Some(look) = tree.and_then(|tree| self.trees.looks.get(tree)) else { return };
-        if is_elsewhere(&self.database, &look.tree, maildir).unwrap_or_default() {
-            self.folders_have_changed();
-        }
     }
 
     /// Notes whether the folders are other than the state has; the directories matter where nobody has looked at them yet.
