@@ -59,6 +59,9 @@ pub trait CloudAccount: Send + Sync {
         Duration::ZERO
     }
 
+    /// The network of this machine has changed. What waits because the service couldn't be reached tries again at once.
+    fn network_changed(&self) {}
+
     /// Makes changes, each message's own independently of the others. Answers in the order of `ops`, one for each.
     ///
     /// Several changes to one message are made in the order in which they stand.

@@ -11,4 +11,4 @@ pub mod office365;
 
 pub use background::in_background;
 pub use exchange::{Exchange, recorded};
-pub use http::{RetryPolicy, Timeouts, Transport};
+pub use http::{NeverSent, RetryPolicy, Timeouts, Transport};

@@ -1,21 +1,24 @@
 //! One request at a time through the gate.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use cms_auth::{AccessToken, AccessTokens};
+use cms_auth::{AccessToken, AccessTokens, AuthError};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
 use reqwest::{Method, Url};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failure::{Failure, ServiceError, json_error};
 use super::gate::{Gate, Permit, Urgency};
 use super::pace::Pace;
 use super::policy::RetryPolicy;
+use super::reach::{Patience, Reach, Turn};
 use super::retries::Retries;
-use super::transport::Transport;
+use super::transport::{NeverSent, Transport};
 use crate::background::urgency_here;
 use crate::exchange::Sent;
 
@@ -46,6 +49,9 @@ pub(crate) struct Http {
     tokens: Arc<dyn AccessTokens>,
     gate: Gate,
     pace: Mutex<Pace>,
+    /// A part of the budget was given back.
+    freed: Notify,
+    reach: Reach,
     /// No request begins before.
     held_until: Mutex<Instant>,
     /// Until when the budget is known to be used up, so that it is told once.
@@ -137,6 +143,30 @@ impl JsonAnswer {
     }
 }
 
+/// What a request that may go has: a place in the gate, its part of the budget, and its turn on the way to the service.
+struct Pass<'h> {
+    permit: Permit,
+    charge: Charge<'h>,
+    turn: Turn<'h>,
+}
+
+/// A part of the budget. It is given back unless the request may have left this machine.
+struct Charge<'h> {
+    http: &'h Http,
+    at: Duration,
+    cost: usize,
+    is_spent: bool,
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        if !self.is_spent {
+            self.http.pace.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.at, self.cost);
+            self.http.freed.notify_waiters();
+        }
+    }
+}
+
 /// A request that failed, and the token that it carried if it came that far.
 pub(crate) type Failed = (Failure, Option<AccessToken>);
 
@@ -148,6 +178,8 @@ impl Http {
             tokens,
             gate: Gate::new(options.parallel),
             pace: Mutex::new(Pace::new(options.budget.0, options.budget.1)),
+            freed: Notify::new(),
+            reach: Reach::new(&options.policy),
             held_until: Mutex::new(now),
             told_until: Mutex::new(now),
             started: now,
@@ -176,6 +208,11 @@ impl Http {
         *held = until.max(*held);
     }
 
+    /// The network has changed: if the service couldn't be reached, that is tried again at once.
+    pub(crate) fn network_changed(&self) {
+        self.reach.hurry();
+    }
+
     /// How long it takes at least until so many downloads have begun.
     pub(crate) fn least_time(&self, downloads: usize) -> Duration {
         let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,11 +221,29 @@ impl Http {
 
     /// Makes the request once. Success is a status of 2xx; everything else is read and sorted.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, Failed> {
-        let permit = self.pass(call).await.map_err(|failure| (failure, None))?;
-        let token = self.tokens.access_token().await.map_err(|error| (Failure::Auth(error), None))?;
+        let Pass { permit, mut charge, turn } = self.pass(call).await.map_err(|failure| (failure, None))?;
+        let token = match self.tokens.access_token().await {
+            Ok(token) => token,
+            Err(error) => {
+                if matches!(error, AuthError::Unreachable(_)) {
+                    turn.failed(&error.to_string(), self.random());
+                }
+                return Err((Failure::Auth(error), None));
+            }
+        };
         let failed = |failure| (failure, Some(token.clone()));
         let request = make_request(call, &token).map_err(failed)?;
-        let mut response = self.transport.carry(request).await.map_err(|error| failed(Failure::Network(error)))?;
+        // From here on it may arrive even if nobody waits for the answer any more.
+        charge.is_spent = true;
+        let mut response = match self.transport.carry(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                charge.is_spent = !error.is::<NeverSent>();
+                turn.failed(&with_causes(error.as_ref()), self.random());
+                return Err(failed(Failure::Network(error)));
+            }
+        };
+        turn.came_through();
         let status = response.status();
         call.sent.answered(status.as_u16());
         if status.is_success() {
@@ -257,12 +312,14 @@ impl Http {
         Ok(JsonAnswer { body: value, token, permit })
     }
 
-    /// Waits for a place in the gate, for the pause that the service asked for, and for room in the budget.
+    /// Waits for a place in the gate, for the pause that the service asked for, for a turn while the service can't be
+    /// reached, and for room in the budget.
     ///
-    /// Who has to wait for the budget keeps no place: the reserve is of use only to calls that get through.
+    /// Who has to wait for the others keeps no place: the reserve is of use only to calls that get through.
     /// A pause that it isn't sensible to wait for fails as the call did that brought it.
-    async fn pass(&self, call: &Call) -> Result<Permit, Failure> {
+    async fn pass(&self, call: &Call) -> Result<Pass<'_>, Failure> {
         let urgency = urgency_here(call.urgency);
+        let mut patience = Patience::default();
         loop {
             let permit = self.gate.pass(urgency, call.slots).await;
             let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,18 +334,25 @@ impl Http {
                 tokio::time::sleep_until(until).await;
                 continue;
             }
+            let Some(turn) = self.reach.turn() else {
+                drop(permit);
+                self.reach.wait(&mut patience).await?;
+                continue;
+            };
             let reserve = match urgency {
                 Urgency::Urgent => 0,
                 Urgency::Bulk => self.reserve,
             };
-            let wait = {
-                let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-                pace.take(self.started.elapsed(), call.cost, reserve)
+            let freed = self.freed.notified();
+            let at = self.started.elapsed();
+            let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(at, call.cost, reserve);
+            let Some(wait) = wait else {
+                let charge = Charge { http: self, at, cost: call.cost, is_spent: false };
+                return Ok(Pass { permit, charge, turn });
             };
-            let Some(wait) = wait else { return Ok(permit) };
-            drop(permit);
+            drop((permit, turn));
             self.tell_of_wait(wait);
-            tokio::time::sleep(wait).await;
+            let _ = tokio::time::timeout(wait, freed).await;
         }
     }
 
@@ -333,6 +397,17 @@ fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Fa
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
     }
     Ok(request)
+}
+
+/// What went wrong, and why.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
 }
 
 fn header(text: &str) -> Result<HeaderValue, Failure> {

@@ -7,8 +7,11 @@ mod client;
 mod failure;
 mod gate;
 mod limit;
+#[cfg(test)]
+mod outage;
 mod pace;
 mod policy;
+mod reach;
 mod retries;
 mod root;
 mod transport;
@@ -20,5 +23,5 @@ pub(crate) use policy::{History, Verdict};
 pub use policy::{RetryPolicy, Timeouts};
 pub(crate) use retries::{Retries, not_accepted};
 pub(crate) use root::service_root;
-pub use transport::Transport;
 pub(crate) use transport::{Network, client_builder};
+pub use transport::{NeverSent, Transport};

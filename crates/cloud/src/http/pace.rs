@@ -46,6 +46,15 @@ impl Pace {
         None
     }
 
+    /// Takes back what was counted at `then`: the requests weren't made.
+    pub(crate) fn give_back(&mut self, then: Duration, requests: usize) {
+        let Ok(at) = self.seconds.binary_search_by_key(&then.as_secs(), |(second, _)| *second) else { return };
+        let count = &mut self.seconds[at].1;
+        let requests = requests.min(*count);
+        *count -= requests;
+        self.used -= requests;
+    }
+
     /// How long after `now` the last of so many requests begins, if each begins as soon as it may and nobody else makes any.
     pub(crate) fn least_time(&self, now: Duration, requests: usize, reserve: usize) -> Duration {
         let limit = self.limit.saturating_sub(reserve).max(1);
@@ -104,6 +113,22 @@ mod tests {
         assert!(pace.take(Duration::ZERO, 2, 0).is_none());
         let mut pace = Pace::new(10, Duration::from_secs(10));
         assert!(pace.take(Duration::ZERO, 20, 0).is_none());
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_only_once() {
+        let seconds = Duration::from_secs;
+        let mut pace = Pace::new(10, seconds(10));
+        assert!(pace.take(seconds(1), 4, 0).is_none());
+        assert!(pace.take(seconds(3), 6, 0).is_none());
+        assert!(pace.take(seconds(4), 1, 0).is_some());
+        pace.give_back(seconds(1), 3);
+        assert!(pace.take(seconds(4), 4, 0).is_some());
+        assert!(pace.take(seconds(4), 3, 0).is_none());
+        // Those of the first second no longer count, and can't be had twice.
+        assert!(pace.take(seconds(12), 1, 0).is_none());
+        pace.give_back(seconds(1), 1);
+        assert!(pace.take(seconds(12), 1, 0).is_some());
     }
 
     /// The documented limit, and what is kept of it (see the options of an Office 365 account).

@@ -8,12 +8,17 @@ use reqwest::{Request, Response};
 
 use super::policy::Timeouts;
 
-/// Carries one request, once. An error means that nobody knows whether it arrived.
+/// Carries one request, once. An error means that nobody knows whether it arrived, unless it is a [`NeverSent`].
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends the request and waits for the head of its answer; the body is read from what comes back.
     async fn carry(&self, request: Request) -> Result<Response, Box<dyn Error + Send + Sync>>;
 }
+
+/// No connection to the service came about, so that nothing of the request has left this machine.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NeverSent(pub Box<dyn Error + Send + Sync>);
 
 /// The network.
 pub(crate) struct Network(reqwest::Client);
@@ -41,6 +46,10 @@ pub(crate) fn client_builder(connect_timeout: Duration, loopback: bool) -> reqwe
 impl Transport for Network {
     async fn carry(&self, request: Request) -> Result<Response, Box<dyn Error + Send + Sync>> {
         // The address may hold a cursor or an id; neither is for a log.
-        self.0.execute(request).await.map_err(|error| error.without_url().into())
+        self.0.execute(request).await.map_err(|error| {
+            let is_for_connection = error.is_connect();
+            let error = error.without_url().into();
+            if is_for_connection { Box::new(NeverSent(error)) } else { error }
+        })
     }
 }

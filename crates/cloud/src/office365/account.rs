@@ -262,6 +262,10 @@ impl CloudAccount for Account {
         self.http.least_time(downloads)
     }
 
+    fn network_changed(&self) {
+        self.http.network_changed();
+    }
+
     async fn apply(&self, ops: &[CloudOp]) -> Vec<Outcome> {
         self.apply_all(ops).await
     }

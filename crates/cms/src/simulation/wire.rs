@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cms_auth::{AccessToken, AccessTokens, AuthError};
-use cms_cloud::Transport;
+use cms_cloud::{NeverSent, Transport};
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use rand::Rng as _;
@@ -80,7 +80,7 @@ impl Transport for Wire {
         sleep(there).await;
         if fate == Fate::LostOnTheWay {
             self.trace.line(format_args!("net  lost {what}"));
-            return Err("the connection was refused".into());
+            return Err(Box::new(NeverSent("the connection was refused".into())));
         }
         let answered = timeout(PATIENCE, self.cloud.exchange(convert(&request)?)).await;
         self.power.count_request();

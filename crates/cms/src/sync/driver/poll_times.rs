@@ -43,6 +43,9 @@ impl Driver {
     pub(super) fn alarm(&mut self, alarm: Alarm) {
         debug!("Looking into the mailboxes at once: {alarm}");
         self.active_at = Instant::now();
+        for account in &self.accounts {
+            account.network_changed();
+        }
         let ids: Vec<MailboxId> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
         for id in ids {
             // What kept a mailbox from being heard may be over, too.
