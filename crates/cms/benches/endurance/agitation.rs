@@ -1,5 +1,6 @@
 //! Changes as people and other programs make them, on both sides, one message at a time.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,12 @@ use crate::world::World;
 
 /// How long nothing is done to a message once both sides have what was wanted.
 const REST: Duration = Duration::from_secs(60);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// So many changes of one message within an hour, and no more: what changes to and fro without end is left alone by the
+/// program for ten minutes, which is no lag.
+pub(crate) const MOST_AN_HOUR: usize = 12;
 
 /// How many messages are looked at for one to which something may be done.
 const TRIES: usize = 200;
@@ -75,6 +82,7 @@ impl Agitation {
             wanted,
             deed: None,
             rests_until: Duration::ZERO,
+            changed: VecDeque::new(),
             absences: 0,
             is_odd: false,
         });
@@ -102,6 +110,7 @@ impl Agitation {
         }
         let deed = Deed { side, what, at: moment.now, connected_at: moment.connected };
         self.messages[number].deed = Some(deed);
+        self.messages[number].changed.push_back(moment.now);
         self.messages[number].absences = 0;
         Ok(())
     }
@@ -203,6 +212,12 @@ impl Agitation {
             let number = self.live[self.dice.random_range(0..self.live.len())];
             let message = &mut self.messages[number];
             if message.is_odd || message.deed.is_some() || message.rests_until > moment.connected {
+                continue;
+            }
+            while message.changed.front().is_some_and(|at| *at + HOUR < moment.now) {
+                message.changed.pop_front();
+            }
+            if message.changed.len() >= MOST_AN_HOUR {
                 continue;
             }
             let file = here.file(number);

@@ -1,5 +1,6 @@
 //! The messages, and what each of them was last wanted to be.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub(crate) struct Message {
     /// Nothing is done to it until then, not counting cuts of the network: who asks again after a lost answer would
     /// otherwise undo what somebody did meanwhile, and rightly so.
     pub(crate) rests_until: Duration,
+    /// When the last changes were made of it.
+    pub(crate) changed: VecDeque<Duration>,
     /// How often in a row no file of it was found.
     pub(crate) absences: u32,
     /// Whether it was told already that a side isn't as wanted although nothing was done.

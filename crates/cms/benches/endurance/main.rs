@@ -45,7 +45,7 @@ struct Arguments {
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
     /// Messages at the start, and about as many all the time
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 4000)]
     messages: usize,
     /// Milliseconds that the simulated service takes for each request
     #[arg(long, default_value_t = 40)]

@@ -5,8 +5,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ const STOP: Duration = Duration::from_secs(60);
 pub(crate) struct Running {
     child: Child,
     in_sync: Arc<AtomicBool>,
+    /// What it last said of its collections.
+    lengths: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct Running {
 pub(crate) struct Taken {
     /// Megabytes that are resident.
     pub(crate) memory: f64,
+    /// Those of them that are no file's: heap and stacks, `SQLite`'s pages among them.
+    pub(crate) anonymous: f64,
     /// The most that ever were.
     pub(crate) peak_memory: f64,
     /// Seconds of processor time, in user mode and in the kernel.
@@ -47,6 +51,8 @@ impl Running {
         let mut log = File::create(log)?;
         let in_sync = Arc::new(AtomicBool::new(false));
         let said = in_sync.clone();
+        let lengths = Arc::new(Mutex::new(String::new()));
+        let last_lengths = lengths.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(std::result::Result::ok) {
                 if let Some(address) = line.trim().strip_prefix("http").filter(|rest| rest.contains("/oauth2/")) {
@@ -55,15 +61,22 @@ impl Running {
                 if line.contains("Both sides are the same") {
                     said.store(true, Ordering::Relaxed);
                 }
+                if let Some((_, lengths)) = line.split_once("Lengths: ") {
+                    lengths.clone_into(&mut last_lengths.lock().unwrap_or_else(PoisonError::into_inner));
+                }
                 let _ = writeln!(log, "{line}");
             }
         });
-        Ok(Self { child, in_sync, reader: Some(reader) })
+        Ok(Self { child, in_sync, lengths, reader: Some(reader) })
     }
 
     /// Whether it has said that both sides are the same.
     pub(crate) fn was_in_sync(&self) -> bool {
         self.in_sync.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lengths(&self) -> String {
+        self.lengths.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn assert_running(&mut self) -> Result<()> {
@@ -80,6 +93,7 @@ impl Running {
         let megabytes = |name| field(&status, name).map_or(0.0, |kilobytes| kilobytes as f64 * 1024.0 / 1e6);
         Ok(Taken {
             memory: megabytes("VmRSS:"),
+            anonymous: megabytes("RssAnon:"),
             peak_memory: megabytes("VmHWM:"),
             processor: processor_seconds(&read("stat")?).unwrap_or_default(),
             open_files: fs::read_dir(format!("{directory}/fd"))?.count(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simcloud::Counters;
 
+use crate::agitation::MOST_AN_HOUR;
 use crate::histogram::Histogram;
 use crate::mail::Side;
 use crate::process::Taken;
@@ -47,6 +48,10 @@ pub(crate) struct Sample {
     /// Megabytes of the state without the messages, and of the messages.
     pub(crate) database: f64,
     pub(crate) messages: f64,
+    /// Rows by table.
+    pub(crate) rows: Vec<(&'static str, i64)>,
+    /// What the program last said of its collections: some minutes ago.
+    pub(crate) lengths: String,
     /// Requests so far that count towards the service's limit.
     pub(crate) requests: u64,
     /// Changes that aren't on the other side yet.
@@ -90,7 +95,8 @@ impl Report {
         };
         let faults = if arguments.calm { ", no faults" } else { "" };
         let what = format!(
-            "cms {}, seed {}, {} messages, {} changes a second, {} ms a request{faults}{cuts}",
+            "cms {}, seed {}, {} messages, {} changes a second, of one message at most {MOST_AN_HOUR} an hour, {} ms a \
+             request{faults}{cuts}",
             env!("CARGO_PKG_VERSION"),
             arguments.seed(),
             arguments.messages,
@@ -144,13 +150,14 @@ impl Report {
             .each()
             .map(|(_, lag)| format!("{:.1}/{:.1}/{:.1} s", lag.percentile(0.5), lag.percentile(0.9), lag.longest()));
         format!(
-            "{:>5.1} min: {:>6} changes, {:>4} pending, {:>5.1} MB ({:.1} at most), {:>6.1} s of processor, {} files open, \
-             {} threads, database {:.1} MB, store {:.1} MB, {} requests, lag p50/p90/max here {}, there {}",
+            "{:>5.1} min: {:>6} changes, {:>4} pending, {:>5.1} MB ({:.1} at most, {:.1} anonymous), {:>6.1} s of processor, {} files open, \
+             {} threads, database {:.1} MB, store {:.1} MB, {} requests, lag p50/p90/max here {}, there {}\n          rows {:?}, {}",
             sample.at.as_secs_f64() / 60.0,
             sample.changes,
             sample.pending,
             taken.memory,
             taken.peak_memory,
+            taken.anonymous,
             taken.processor,
             taken.open_files,
             taken.threads,
@@ -159,6 +166,8 @@ impl Report {
             sample.requests,
             lags[0],
             lags[1],
+            sample.rows,
+            sample.lengths,
         )
     }
 
@@ -216,6 +225,9 @@ fn json_of_sample(sample: &Sample) -> Value {
         "seconds": sample.at.as_secs_f64(),
         "memory_mb": taken.memory,
         "peak_memory_mb": taken.peak_memory,
+        "anonymous_mb": taken.anonymous,
+        "rows": sample.rows.iter().copied().collect::<BTreeMap<_, _>>(),
+        "lengths": sample.lengths,
         "processor_seconds": taken.processor,
         "open_files": taken.open_files,
         "threads": taken.threads,

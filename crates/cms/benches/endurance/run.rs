@@ -194,6 +194,8 @@ impl<'a> Run<'a> {
             taken: self.daemon.taken()?,
             database,
             messages,
+            rows: self.world.rows(),
+            lengths: self.daemon.lengths(),
             requests: charged(&self.world.cloud.counters().requests),
             pending: self.agitation.pending(),
             changes: self.changes,

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rusqlite::{Connection, OpenFlags};
 use simcloud::{Action, Cloud, Fault, Knobs, Options, RetryAfter, Server};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -115,7 +116,7 @@ impl World {
     /// Starts the daemon.
     pub(crate) fn start(&self) -> Result<Running> {
         let mut command = Command::new(&self.program);
-        command.arg("-c").arg(self.root.join("cms.cfg")).arg("run").current_dir(&self.root);
+        command.arg("-c").arg(self.root.join("cms.cfg")).args(["-v", "run"]).current_dir(&self.root);
         command
             .env("HOME", &self.root)
             // Nobody's own keyring and desktop.
@@ -166,6 +167,17 @@ impl World {
                 Fault { path: path.to_owned(), probability, seed: seed ^ number, ..Fault::always(kind, action) };
             self.cloud.inject(fault);
         }
+    }
+
+    /// How many rows each table of the database has that grows.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, i64)> {
+        let path = self.root.join(".cms/state.sqlite");
+        let Ok(database) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
+            return Vec::new();
+        };
+        let count = |table: &str| database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+        let tables = ["cloud", "synced", "journal", "released", "deleted"];
+        tables.into_iter().filter_map(|table| Some((table, count(table).ok()?))).collect()
     }
 
     /// Megabytes of the state directory: of the database with all that belongs to it, and of the messages.

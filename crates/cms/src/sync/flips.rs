@@ -42,6 +42,16 @@ impl Flips {
         many && self.frozen.insert(row, now).is_none()
     }
 
+    /// How many messages changes are counted of.
+    pub(crate) fn len(&self) -> usize {
+        self.crossed.len()
+    }
+
+    /// How many are left alone.
+    pub(crate) fn frozen(&self) -> usize {
+        self.frozen.len()
+    }
+
     /// Whether a message is left alone.
     pub(crate) fn is_frozen(&self, row: RowId) -> bool {
         self.frozen.contains_key(&row)

@@ -44,6 +44,16 @@ pub(crate) struct Hearsay {
 }
 
 impl Hearsay {
+    /// See [`World::lengths`](crate::sync::world::World::lengths).
+    pub(super) fn lengths(&self) -> [(&'static str, usize); 4] {
+        [
+            ("heard_messages", self.messages.len()),
+            ("heard_files", self.files.len()),
+            ("wishes", self.wishes.len()),
+            ("wishes_for", self.wishes_for.len()),
+        ]
+    }
+
     pub(super) fn of_message(&mut self, id: &RemoteId) {
         if let Some(now) = self.now {
             self.messages.insert(id.clone(), now);

@@ -41,6 +41,18 @@ pub(super) struct ByTime {
     have_waited: HashSet<RemoteId>,
 }
 
+impl ByTime {
+    /// See [`World::lengths`].
+    pub(super) fn lengths(&self) -> [(&'static str, usize); 4] {
+        [
+            ("left_out_times", self.left_out.len()),
+            ("gone_times", self.gone.len()),
+            ("linked_times", self.linked.len()),
+            ("have_waited", self.have_waited.len()),
+        ]
+    }
+}
+
 /// The key in the database of the time since when a mailbox's messages are brought, in seconds since 1970.
 pub(super) fn since_key(mailbox: MailboxId) -> String {
     format!("mailbox {} brings since", mailbox.0)

@@ -129,6 +129,30 @@ impl World {
         plan
     }
 
+    /// How many entries each of the collections has that could grow without end, for a debugging log.
+    pub(crate) fn lengths(&self) -> Vec<(&'static str, usize)> {
+        let mut lengths = vec![
+            ("messages", self.cloud.messages.len()),
+            ("files", self.local.files.len()),
+            ("rows", self.synced.len()),
+            ("vanished", self.local.vanished.len()),
+            ("places", self.places.len()),
+            ("troubles", self.troubles.len()),
+            ("unread", self.unread.len()),
+            ("promised", self.promised.len()),
+            ("concerned", self.concerned.len()),
+            ("known_as", self.known_as.len()),
+            ("strangers", self.strangers.len()),
+            ("homeless", self.homeless.len()),
+            ("waiting", self.waiting.len()),
+            ("reported", self.reported.len()),
+            ("sizes", self.sizes.len()),
+        ];
+        lengths.extend(self.by_time.lengths());
+        lengths.extend(self.hearsay.lengths());
+        lengths
+    }
+
     /// Whether something was seen of a row since the last plan.
     pub(crate) fn touches(&self, id: RowId) -> bool {
         self.touched.rows.contains(&id)

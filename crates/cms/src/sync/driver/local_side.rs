@@ -111,6 +111,7 @@ impl Driver {
     pub(super) fn rescan(&mut self, missing: Option<Absence>) {
         self.list_again(&self.local.ids(), missing);
         self.scan_at = Instant::now() + SAFETY_SCAN;
+        self.tell_lengths();
     }
 
     pub(super) fn list_again(&mut self, ids: &[MaildirId], missing: Option<Absence>) {

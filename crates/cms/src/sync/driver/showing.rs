@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::page::{Activity, MailboxStatus, Trouble};
 use crate::sync::driver::{Driver, Mailbox};
@@ -12,6 +13,28 @@ use crate::sync::driver::{Driver, Mailbox};
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 impl Driver {
+    /// Tells a debugging log what could grow without end.
+    pub(super) fn tell_lengths(&self) {
+        let ours = [
+            ("downloading", self.downloading.len()),
+            ("writing", self.writing.len()),
+            ("reasons", self.reasons.len()),
+            ("own_writes", self.own_writes.len()),
+            ("unanswered", self.unanswered.len()),
+            ("waited_for", self.waited_for.len()),
+            ("drafts_asked_for", self.drafts_asked_for.len()),
+            ("postponed", self.postponed.len()),
+            ("unripe", self.unripe.len()),
+            ("told", self.told.len()),
+            ("flips", self.flips.len()),
+            ("frozen", self.flips.frozen()),
+            ("unreported", self.unreported.len()),
+        ];
+        let lengths: Vec<String> =
+            self.world.lengths().into_iter().chain(ours).map(|(what, length)| format!("{what} {length}")).collect();
+        debug!("Lengths: {}", lengths.join(", "));
+    }
+
     /// Tells the page how the mailboxes stand: now and then while there is work, and whenever that is done.
     pub(super) fn show_on_page(&mut self, settled: bool) {
         let Some(board) = self.board.clone() else { return };
