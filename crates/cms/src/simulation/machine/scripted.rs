@@ -1,6 +1,7 @@
 //! Stories in which something happens at one deed of the program, by hand rather than by chance.
 
 mod drafts;
+mod held;
 
 use std::cell::RefCell;
 use std::fs;

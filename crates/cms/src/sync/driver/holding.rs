@@ -364,8 +364,13 @@ impl Driver {
     /// Once everything is settled, ends the user's words, for what they were said of is done; and takes a folder that was
     /// made again for the mailbox if nothing of the old one is held any more.
     pub(super) fn settle_held(&mut self) {
-        let holds = |mailbox: &MailboxId| self.holding.holds.contains(&(Side::Local, *mailbox));
-        let over: Vec<MailboxId> = self.holding.removed_in.iter().copied().filter(|mailbox| !holds(mailbox)).collect();
+        let mut open: HashSet<MailboxId> =
+            self.holding.holds.iter().filter(|hold| hold.0 == Side::Local).map(|hold| hold.1).collect();
+        // Of what waits it isn't known yet whether it is gone.
+        let waiting = self.holding.removed.iter().filter(|row| self.world.is_waiting(**row));
+        open.extend(waiting.filter_map(|row| self.world.synced.get(*row)).map(|row| row.mailbox));
+        let over: Vec<MailboxId> =
+            self.holding.removed_in.iter().copied().filter(|mailbox| !open.contains(mailbox)).collect();
         for mailbox in over {
             self.holding.removed_in.remove(&mailbox);
             let world = &self.world;

@@ -1,0 +1,34 @@
+//! Stories of folders and Maildirs that go, and of what is said about that.
+
+use super::*;
+
+/// A message in a folder, received at a certain time.
+fn arrive(machine: &Machine, folder: &str, text: &str) {
+    let new = NewMessage { received: Some(1_790_000_000), ..NewMessage::mime(folder, text) };
+    machine.cloud.add_message("", new).unwrap();
+}
+
+fn make_again(machine: &Machine, folder: &str) {
+    machine.cloud.delete_folder("", folder).unwrap();
+    machine.cloud.create_folder("", folder, false).unwrap();
+}
+
+#[test]
+fn a_file_of_a_folder_that_was_made_again_is_held_although_nobody_knew_for_a_while_that_it_is_gone() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine, "Work", "Subject: x\n\nx\n");
+            machine.start(false);
+            wait(machine, 100).await;
+            let file = only_file(machine);
+            // As long as this one can't be kept, it may be the one that is missing.
+            before_each(|deed| if matches!(deed, Deed::MakeDirectory(_)) { refused() } else { Ok(()) });
+            arrive(machine, "Archive", "Subject: y\n\ny\n");
+            make_again(machine, "Work");
+            wait(machine, 200).await;
+            cms_disk::interpose(None);
+            wait(machine, 600).await;
+            assert!(file.exists());
+        })
+    });
+}
