@@ -149,7 +149,7 @@ impl Machine {
     }
 
     /// Asks the program, if it runs and goes on running for so long.
-    async fn ask(&mut self, request: Request) -> Option<Reply> {
+    pub(super) async fn ask(&mut self, request: Request) -> Option<Reply> {
         let door = self.door.clone()?;
         tokio::select! {
             biased;

@@ -66,6 +66,10 @@ impl Driver {
         let reply = self.answer(&request);
         // What was promised must survive a kill that comes right after the promise.
         let reply = match self.write_down() {
+            Ok(()) if self.world.has_changes() && matches!(reply, Reply::Ruled { .. }) => Reply::Refused {
+                what: "it can't be written down now, so that a crash would undo it".to_owned(),
+                hint: Some("`cms status` tells why; it is followed all the same if nothing crashes before".to_owned()),
+            },
             Ok(()) => reply,
             Err(error) => Reply::Refused { what: with_causes(&error), hint: None },
         };

@@ -1,6 +1,7 @@
 //! Stories of folders and Maildirs that go, and of what is said about that.
 
 use super::*;
+use crate::control::{Reply, Request, Which};
 
 /// A message in a folder, received at a certain time.
 fn arrive(machine: &Machine, folder: &str, text: &str) {
@@ -29,6 +30,26 @@ fn a_file_of_a_folder_that_was_made_again_is_held_although_nobody_knew_for_a_whi
             cms_disk::interpose(None);
             wait(machine, 600).await;
             assert!(file.exists());
+        })
+    });
+}
+
+#[test]
+fn a_word_that_cannot_be_written_down_is_no_promise() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine, "Work", "Subject: x\n\nx\n");
+            machine.start(false);
+            wait(machine, 100).await;
+            make_again(machine, "Work");
+            wait(machine, 100).await;
+            let is_full = |deed: Deed<'_>| matches!(deed, Deed::Commit(_) | Deed::CommitDurably(_));
+            before_each(move |deed| if is_full(deed) { refused() } else { Ok(()) });
+            let reply = machine.ask(Request::Restore { which: Which::All }).await;
+            assert!(matches!(reply, Some(Reply::Refused { .. })), "{reply:?}");
+            cms_disk::interpose(None);
+            let reply = machine.ask(Request::Restore { which: Which::All }).await;
+            assert!(matches!(reply, Some(Reply::Ruled { .. })), "{reply:?}");
         })
     });
 }
