@@ -301,7 +301,7 @@ impl Driver {
     /// The same, until it turns out that the folders of a tree are others; then nothing comes back.
     async fn run_with_these_folders(&mut self, once: bool, stop: &Stop) -> Result<Option<Summary>, SyncError> {
         self.watching = !once;
-        self.must_have_maildirs()?;
+        self.must_have_maildirs(true)?;
         if self.watching {
             self.watch()?;
             if self.surroundings.alarms {
@@ -386,7 +386,7 @@ impl Driver {
 
     /// What would be done, without doing it: one round of observation, then the plan's words.
     pub(crate) async fn dry_run(&mut self, stop: &Stop) -> Result<Vec<String>, SyncError> {
-        self.must_have_maildirs()?;
+        self.must_have_maildirs(false)?;
         self.look_at_maildirs()?;
         self.apply_start_policy();
         self.world.touch_everything();

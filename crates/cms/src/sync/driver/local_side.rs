@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cms_engine::{Absence, ContentHash, FileKey, HashMap, MaildirId, Op, Plan, RemoteId};
-use cms_maildir::{Maildir, MaildirError, WatchEvent, Watcher};
+use cms_maildir::{MaildirError, WatchEvent, Watcher};
 use cms_store::Heard;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -47,27 +47,32 @@ impl Driver {
 
     /// That every Maildir which held mail is there. A daemon bears another directory in the place of one: the right one may
     /// come back while it runs.
-    pub(super) fn must_have_maildirs(&mut self) -> Result<(), SyncError> {
+    pub(super) fn must_have_maildirs(&mut self, may_touch: bool) -> Result<(), SyncError> {
         for id in self.local.ids() {
             if self.local.maildir(id).is_some() {
                 continue;
             }
             let Some(path) = self.local.path(id).map(Path::to_owned) else { continue };
+            let is_awaited = self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id);
+            if is_awaited && !self.local.is_replaced(id) {
+                // What was missing a moment ago may be there by now.
+                match self.local.open(&mut self.world, id, may_touch) {
+                    Ok(()) => continue,
+                    Err(LocalError::Replaced(_)) => {}
+                    Err(LocalError::Maildir(_)) if self.trees.bear_missing() => {
+                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                        continue;
+                    }
+                    Err(LocalError::Maildir(source)) => return Err(SyncError::MaildirMissing { path, source }),
+                    Err(error) => return Err(SyncError::Local(error)),
+                }
+            }
             if self.local.is_replaced(id) {
                 if !self.watching {
                     return Err(SyncError::MaildirReplaced { path });
                 }
                 self.tell_replaced(id);
                 self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-            } else if self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id) {
-                match Maildir::open(&path) {
-                    // It has come back since the state was opened.
-                    Ok(_) => self.reopen_at = Some(Instant::now()),
-                    Err(_) if self.trees.bear_missing() => {
-                        self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
-                    }
-                    Err(source) => return Err(SyncError::MaildirMissing { path, source }),
-                }
             }
         }
         Ok(())

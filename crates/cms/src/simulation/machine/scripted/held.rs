@@ -53,3 +53,24 @@ fn a_word_that_cannot_be_written_down_is_no_promise() {
         })
     });
 }
+
+#[test]
+fn a_maildir_that_is_made_again_while_the_program_starts_is_used() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.settle().await.unwrap();
+            machine.kill().await;
+            let (inbox, next) = (machine.pairs[0].maildir.clone(), machine.pairs[1].maildir.clone());
+            fs::remove_dir_all(&inbox).unwrap();
+            once(
+                move |deed| matches!(deed, Deed::Link(_, to) if to.starts_with(&next)),
+                move || ["new", "cur", "tmp"].iter().try_for_each(|name| fs::create_dir_all(inbox.join(name))),
+            );
+            machine.start(false);
+            wait(machine, 60).await;
+            arrive(machine, "Inbox", "Subject: x\n\nx\n");
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&machine.pairs[0].maildir));
+        })
+    });
+}
