@@ -33,6 +33,9 @@ const EVERY: u64 = 5;
 /// sent here, and as many mailboxes of which the two sides don't have the same.
 const EVERY_WITH_MORE: u64 = 20;
 
+/// Of so many worlds with folders that are removed one has drafts as well.
+const EVERY_WRITTEN: u64 = 3;
+
 /// Of so many seeds one is narrow, whatever else it has.
 const EVERY_NARROW: u64 = 3;
 
@@ -44,8 +47,9 @@ impl Extras {
     fn others(seed: u64) -> Self {
         match seed % EVERY_WITH_MORE {
             1 => {
-                let ids = !(seed / EVERY_WITH_MORE).is_multiple_of(2);
-                return Self { folders: true, slow: true, ids, ..Self::default() };
+                let at = seed / EVERY_WITH_MORE;
+                let uploads = (at % EVERY_WRITTEN == EVERY_WRITTEN - 1).then_some(Upload::Drafts);
+                return Self { folders: true, slow: true, ids: !at.is_multiple_of(2), uploads, ..Self::default() };
             }
             6 => return Self { slow: true, ..Self::default() },
             16 => return Self { scope: true, ids: (seed / EVERY_WITH_MORE).is_multiple_of(2), ..Self::default() },

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use cms_engine::{ContentHash, Flags};
+use cms_engine::Flags;
 use cms_maildir::Place;
 use rand::Rng as _;
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::ledger::Spot;
 use super::machine::Machine;
 use super::people::{People, Rest};
-use crate::control::{MaildirState, Reply, Request, Which};
+use crate::control::{HeldReport, MaildirState, Reply, Request, Which};
 
 /// The only folder that isn't there from the beginning of a mailbox, so that its user can remove it.
 const REMOVABLE: &str = "Work";
@@ -56,6 +56,12 @@ impl People {
         for hash in kept {
             *self.ledger.copied.entry(hash).or_default() += 1;
         }
+        self.ledger.removed = Some(was_here);
+        for text in &mut self.texts.0 {
+            let went = there.values().any(|(spot, item)| item.hash == text.hash && *spot == was_here);
+            text.adrift |= went;
+            text.forsaken |= went;
+        }
         self.rest.push(Rest::MakeFolder(at));
         self.perhaps_at_once();
     }
@@ -79,7 +85,12 @@ impl People {
         self.trace.line(format_args!("here Maildir {at} is removed"));
         self.ledger.unmounted = true;
         let deleted = if Some(at) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
+        let there = self.outcome_there();
         for hash in gone {
+            if let Some(text) = self.texts.get_mut(&hash) {
+                text.adrift = true;
+                text.forsaken |= Some(at) == self.trash || !there.values().any(|(_, item)| item.hash == hash);
+            }
             if let Some(foreign) = self.ledger.foreign_mut(&hash) {
                 foreign.maildir = None;
             }
@@ -94,14 +105,43 @@ impl People {
         self.perhaps_at_once();
     }
 
-    /// Notes that what went with a removed folder, and has a file here without the Trash flag, is to be kept.
-    fn keep_what_is_gone(&mut self, files: &[ContentHash]) {
+    /// Notes that what is held and gone from the cloud is to be kept, where it has a file here without the Trash flag.
+    fn keep(&mut self, held: &[HeldReport]) {
+        let gone = held.iter().filter(|report| report.gone_from_cloud);
+        let told: Vec<&str> =
+            gone.flat_map(|report| &report.samples).map(|headline| headline.subject.as_str()).collect();
+        let mut files = self.files();
+        // What went meanwhile and wasn't heard of yet is no part of what is held.
+        files.retain(|seen| {
+            let bytes = fs::read(self.path(seen)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let subject = text.lines().find_map(|line| line.strip_prefix("Subject: "));
+            !seen.name.flags.contains(Flags::TRASHED) && subject.is_some_and(|subject| told.contains(&subject))
+        });
+        let files: Vec<_> = files.into_iter().map(|seen| seen.hash).collect();
         let there = self.outcome_there();
         let of_it = self.pairs.iter().position(|pair| pair.folder == REMOVABLE).map(Spot::Box);
         for message in &mut self.ledger.messages {
             let went_with_it = Some(message.spot) == of_it && message.put_here.last().copied() == of_it;
             let is_gone = !there.contains_key(&message.id) && message.put_there.last() == Some(&Spot::Nowhere);
             message.is_kept |= went_with_it && is_gone && files.contains(&message.hash);
+        }
+        for text in &mut self.texts.0 {
+            text.forsaken &= !files.contains(&text.hash);
+        }
+    }
+
+    /// Notes that what is held and gone from the cloud may go, though it was to be kept before.
+    fn give_up(&mut self, held: &[HeldReport]) {
+        let is_held =
+            |at: usize| held.iter().any(|report| report.gone_from_cloud && report.mailbox == self.pairs[at].folder);
+        let files: Vec<_> =
+            self.files().into_iter().filter(|seen| is_held(seen.maildir)).map(|seen| seen.hash).collect();
+        for message in self.ledger.messages.iter_mut().filter(|message| files.contains(&message.hash)) {
+            message.is_kept = false;
+        }
+        for text in self.texts.0.iter_mut().filter(|text| text.adrift && files.contains(&text.hash)) {
+            text.forsaken = true;
         }
     }
 
@@ -136,14 +176,13 @@ impl Machine {
             let which = Which::All;
             let apply = self.random.random_bool(0.5);
             self.trace.line(format_args!("here what is held is meant: {apply}"));
-            let files: Vec<_> = {
-                let people = self.people.borrow();
-                let files = people.files().into_iter();
-                files.filter(|seen| !seen.name.flags.contains(Flags::TRASHED)).map(|seen| seen.hash).collect()
-            };
+            if apply {
+                self.people.borrow_mut().give_up(&held);
+            }
             let reply = self.ask(if apply { Request::Apply { which } } else { Request::Restore { which } }).await;
-            if let (false, Some(Reply::Ruled { .. })) = (apply, reply) {
-                self.people.borrow_mut().keep_what_is_gone(&files);
+            if let Some(Reply::Ruled { held }) = reply {
+                let mut people = self.people.borrow_mut();
+                if apply { people.give_up(&held) } else { people.keep(&held) }
             }
         }
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cms_engine::{ContentHash, Flags};
 
+use super::texts::Text;
+
 /// What begins the account of a message that is nowhere any more.
 pub(super) const LOST: &str = "LOST: ";
 
@@ -98,6 +100,10 @@ pub(super) struct Ledger {
     pub(super) copied: BTreeMap<ContentHash, usize>,
     /// Where deleted messages go.
     pub(super) deleted: Option<Spot>,
+    /// Where the cloud makes drafts, where that is among the mailboxes.
+    pub(super) drafts: Option<Spot>,
+    /// The folder that was removed in the cloud.
+    pub(super) removed: Option<Spot>,
     /// Whether the program was killed.
     pub(super) killed: bool,
     /// Whether answers of the cloud were lost, the disk failed, or the program was killed before it wrote something down.
@@ -146,6 +152,11 @@ impl Ledger {
 
     pub(super) fn foreign_mut(&mut self, hash: &ContentHash) -> Option<&mut Foreign> {
         self.foreign.iter_mut().find(|file| file.hash == *hash)
+    }
+
+    /// Whether a draft is where the cloud made it, for the folder that it was to be moved to wasn't there.
+    pub(super) fn stays_where_it_was_made(&self, text: &Text, spot: Spot) -> bool {
+        self.drafts == Some(spot) && self.removed.is_some_and(|removed| text.homes.contains(&removed))
     }
 
     /// Everything that isn't as it must be, apart from contents that are told of elsewhere.
@@ -383,6 +394,7 @@ impl Ledger {
         self.killed = false;
         self.troubled = false;
         self.unmounted = false;
+        self.removed = None;
         for message in &mut self.messages {
             let found = outcome.cloud.get(&message.id);
             message.spot = found.map_or(Spot::Nowhere, |(spot, _)| *spot);

@@ -100,7 +100,11 @@ impl People {
             sent: None,
             extras: Extras::default(),
             texts: Texts::default(),
-            ledger: Ledger { deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)), ..Ledger::default() },
+            ledger: Ledger {
+                deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)),
+                drafts: drafts.map(Spot::Box),
+                ..Ledger::default()
+            },
             watched: false,
             is_known: false,
             rest: Vec::new(),
@@ -147,6 +151,10 @@ impl People {
     pub(super) fn act(&mut self) {
         if self.extras.mail && self.dice(100) < 60 {
             return self.mail();
+        }
+        let writes_and_removes = self.extras.uploads.is_some() && self.extras.folders;
+        if writes_and_removes && self.dice(100) < 12 {
+            return self.remove_folder();
         }
         if self.extras.uploads.is_some() && !self.extras.mail && self.dice(100) < 60 {
             return self.write();

@@ -39,6 +39,10 @@ pub(super) struct Text {
     pub(super) times: usize,
     /// Whether what was done to it may not have been seen.
     pub(super) unsure: bool,
+    /// Whether it was in a folder or a Maildir that went, so that the program's user says whether it comes again.
+    pub(super) adrift: bool,
+    /// Whether it may be nowhere: it went on one side, and the other had nothing of it or was told that this is meant.
+    pub(super) forsaken: bool,
 }
 
 impl Text {
@@ -56,6 +60,8 @@ impl Text {
             renamed: false,
             times: 1,
             unsure: false,
+            adrift: false,
+            forsaken: false,
         }
     }
 }
@@ -131,15 +137,17 @@ impl Texts {
         let found = Places::of(text, outcome);
         let (there, here) = (found.boxes_there(ledger.deleted), found.here.len());
         let is_deleted = self.lineage(text).any(|text| text.deleted) || self.came_too_late(text);
+        // Where it was to be moved to was no more, so that nobody knows what became of the upload.
+        let was_removed = ledger.removed.is_some_and(|removed| text.homes.contains(&removed));
         let is_unsure = ledger.lost_state
             || ledger.unmounted
             // What was told to the cloud in between, without its answer being heard, is a version like any other.
-            || ledger.troubled && text.fresh
+            || (ledger.troubled || was_removed) && text.fresh
             // What went without the Trash flag comes back where nobody remembers having seen it go.
-            || self.lineage(text).any(|text| text.unsure)
-            || ledger.troubled && self.same(text).any(|version| version.removed);
+            || self.lineage(text).any(|text| text.unsure || text.adrift)
+            || (ledger.troubled || was_removed) && self.same(text).any(|version| version.removed);
         let anywhere = found.there.len() + here + found.trashed;
-        if !text.superseded && anywhere == 0 {
+        if !text.superseded && !text.forsaken && anywhere == 0 {
             return Some(format!("{LOST}a text is nowhere"));
         }
         // What was deleted on one side before anybody knew that the other's is the same message stays there.
@@ -157,9 +165,10 @@ impl Texts {
         if !text.superseded && !is_deleted {
             let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != ledger.deleted;
             let Some((spot, _)) = found.there.iter().find(|(spot, _)| in_place(spot)) else {
-                return Some("a text isn't in its place".to_owned());
+                let is_out_of_place = !text.adrift && !text.forsaken;
+                return is_out_of_place.then(|| "a text isn't in its place".to_owned());
             };
-            if !text.homes.contains(spot) {
+            if !text.homes.contains(spot) && !ledger.stays_where_it_was_made(text, *spot) {
                 return Some(format!("a text is in {spot:?}"));
             }
             let is_its_own = text.written.is_none_or(|bytes| found.here.iter().all(|(_, item)| item.raw == bytes));
@@ -178,6 +187,8 @@ impl Texts {
             text.fresh = false;
             text.unsure = false;
             text.removed = false;
+            text.adrift = false;
+            text.forsaken = false;
             text.times = found.boxes_there(deleted);
             let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != deleted;
             let home = found.there.iter().find(|(spot, _)| in_place(spot));

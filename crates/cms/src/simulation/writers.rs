@@ -34,7 +34,9 @@ impl People {
         let lines = self.dice(4) as usize;
         let body = "A line of some length, and another one.\n".repeat(lines);
         let date = if self.dice(2) == 0 { "Date: Tue, 22 Sep 2026 10:00:00 +0000\n" } else { "" };
-        format!("From: Ann <ann@example.org>\n{date}Subject: draft\n{message_id}\n{body}{serial}\n").into_bytes()
+        // What is held is known by its subject.
+        let subject = if self.extras.folders { format!("draft {serial}") } else { "draft".to_owned() };
+        format!("From: Ann <ann@example.org>\n{date}Subject: {subject}\n{message_id}\n{body}{serial}\n").into_bytes()
     }
 
     pub(super) fn new_message_id(&mut self) -> String {
@@ -191,6 +193,8 @@ impl People {
         self.trace.line(format_args!("here {} in {} is trashed: {done}", seen.name.on_disk(), seen.maildir));
         if let Some(text) = self.texts.get_mut(&seen.hash).filter(|_| done) {
             text.deleted = true;
+            // What the cloud has no more goes with its file.
+            text.forsaken |= text.adrift;
         }
     }
 
