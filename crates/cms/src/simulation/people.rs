@@ -254,6 +254,7 @@ impl People {
             // The file that a message with another id is taken for has the cloud's bytes, unless those were known.
             if let Some(text) = there.get(id).and_then(|(_, item)| self.texts.get_mut(&item.hash)) {
                 text.unsure = true;
+                text.renumbered += 1;
             }
             let Ok(new) = self.cloud.renumber("", id) else { continue };
             self.trace.line(format_args!("there {id} is {new} from now on"));

@@ -35,6 +35,8 @@ pub(super) struct Text {
     pub(super) removed: bool,
     /// Whether its file got another name: without a Message-ID of its own, it was known by that in the cloud.
     pub(super) renamed: bool,
+    /// How often the message of it got another id. Under that it is brought here again, before the old one is known to be gone.
+    pub(super) renumbered: usize,
     /// How often it was there when both sides were last the same.
     pub(super) times: usize,
     /// Whether what was done to it may not have been seen.
@@ -58,6 +60,7 @@ impl Text {
             deleted: false,
             removed: false,
             renamed: false,
+            renumbered: 0,
             times: 1,
             unsure: false,
             adrift: false,
@@ -158,8 +161,10 @@ impl Texts {
         if let Some(what) = found.differ() {
             return Some(what);
         }
-        // A state that is lost takes with it what a file without a Message-ID of its own was known by.
-        if there > text.times.max(1) && !(ledger.lost_state && text.renamed) {
+        // A state that is lost takes with it what a file without a Message-ID of its own was known by, and that two files were
+        // brought here of the same message: each is a draft of its own then.
+        let brought_again = if ledger.lost_state { text.renumbered } else { 0 };
+        if there > text.times.max(1) + brought_again && !(ledger.lost_state && text.renamed) {
             return Some(format!("a text is there {there} times"));
         }
         if !text.superseded && !is_deleted {
@@ -186,6 +191,7 @@ impl Texts {
             text.superseded = false;
             text.fresh = false;
             text.unsure = false;
+            text.renumbered = 0;
             text.removed = false;
             text.adrift = false;
             text.forsaken = false;
