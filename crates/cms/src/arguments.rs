@@ -234,7 +234,8 @@ pub enum Command {
 pub enum HeldWord {
     /// They are meant: do them, on the side that still has the messages
     Apply {
-        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX
+        /// Of this mailbox only, as cms.cfg names it, or ACCOUNT:MAILBOX; or a Maildir of a tree that was removed: its folder
+        /// goes to the deleted items
         mailbox: Option<String>,
     },
     /// They aren't meant: what was deleted here comes back, and what is gone from the cloud stays here and is brought

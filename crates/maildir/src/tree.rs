@@ -135,7 +135,11 @@ pub fn remove_empty_maildir(path: &Path) -> Result<bool, MaildirError> {
 
 /// Takes directories away that hold nothing, from one upwards as far as the root, which stays.
 pub fn remove_empty_directories(root: &Path, mut path: &Path) {
-    while path != root && path.starts_with(root) && fs::remove_dir(path).is_ok() {
+    let is_gone = |path: &Path| match fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    while path != root && path.starts_with(root) && is_gone(path) {
         let Some(parent) = path.parent() else { return };
         path = parent;
     }
@@ -194,7 +198,8 @@ mod tests {
         assert!(remove_empty_maildir(&root.join("a")).unwrap());
         assert!(Maildir::open(root.join("a/b")).is_ok() && !root.join("a/cur").exists());
         assert!(remove_empty_maildir(&root.join("a/b")).unwrap());
-        remove_empty_directories(root, &root.join("a"));
+        // The Maildir's own directory went with it.
+        remove_empty_directories(root, &root.join("a/b"));
         assert!(!root.join("a").exists() && root.exists());
     }
 }

@@ -24,7 +24,7 @@ pub async fn run(context: &Context, word: Option<HeldWord>) -> Result<Ended, Pro
     };
     match word {
         None => list(context).await,
-        Some(HeldWord::Apply { mailbox }) => give(context, Request::Apply { which: which(mailbox) }).await,
+        Some(HeldWord::Apply { mailbox }) => give(context, Request::Apply { which: which(mailbox.map(whole)) }).await,
         Some(HeldWord::Restore { mailbox }) => {
             give(context, Request::Restore { which: which(mailbox.map(whole)) }).await
         }
@@ -44,7 +44,15 @@ async fn give(context: &Context, request: Request) -> Result<Ended, Problem> {
     };
     let apply = matches!(request, Request::Apply { .. });
     for ruled in &held {
-        let HeldReport { count, mailbox, gone_from_cloud, .. } = ruled;
+        let HeldReport { count, mailbox, gone_from_cloud, directory, .. } = ruled;
+        if let Some(directory) = directory {
+            if apply {
+                output::line(format_args!("{mailbox}: the folder goes to the deleted items in the cloud"))?;
+            } else {
+                output::line(format_args!("{directory}: it is used again, and its mail is put back"))?;
+            }
+            continue;
+        }
         let what = match (apply, gone_from_cloud) {
             (true, true) => "removed here too, and kept in the store for some days",
             (true, false) => "deleted in the cloud too",

@@ -174,7 +174,9 @@ fn held(view: &View<'_>, held: &HeldReport) -> String {
         samples.push_str(&grouped(more));
         samples.push_str(" more</li>");
     }
-    let (restore, apply) = if held.gone_from_cloud {
+    let (restore, apply) = if held.directory.is_some() {
+        ("Get the messages back", "Move the folder to the deleted items too")
+    } else if held.gone_from_cloud {
         ("Keep the files", "Remove the files too")
     } else {
         ("Get the messages back", "Delete them in the cloud too")

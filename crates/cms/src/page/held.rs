@@ -23,6 +23,9 @@ pub struct HeldReport {
     pub cause: String,
     /// Up to five of them, newest first.
     pub samples: Vec<Headline>,
+    /// The Maildir that isn't there any more, where that is what is held: nobody has deleted a message then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
 }
 
 /// What the user says of held deletions.
@@ -58,11 +61,17 @@ impl HeldReport {
     /// What is safe whatever has happened, and the command for it.
     pub fn safe(&self) -> String {
         let what = if self.gone_from_cloud { "keep the files" } else { "get the messages back" };
-        format!("to {what}: `cms held restore {}`", argument(&self.mailbox))
+        format!("to {what}: `cms held restore {}`", argument(self.directory.as_ref().unwrap_or(&self.mailbox)))
     }
 
     /// What to do if the deletions are meant.
     pub fn meant(&self) -> String {
+        if let Some(directory) = &self.directory {
+            let to = argument(directory);
+            return format!(
+                "only if that is what you want, to move the folder to the deleted items in the cloud: `cms held apply {to}`"
+            );
+        }
         let what = if self.gone_from_cloud { "remove the files too" } else { "delete them in the cloud too" };
         format!("only if that is what you want, to {what}: `cms held apply {}`", argument(&self.mailbox))
     }
@@ -70,6 +79,10 @@ impl HeldReport {
 
 impl fmt::Display for HeldReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.directory.is_some() {
+            let count = self.count;
+            return write!(f, "{}; the cloud keeps its {count} messages until you say otherwise", self.cause);
+        }
         let kept = if self.gone_from_cloud { "their files are kept" } else { "the cloud keeps them" };
         write!(f, "{}; {kept} until you say otherwise", self.cause)
     }

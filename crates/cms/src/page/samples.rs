@@ -108,6 +108,7 @@ pub(super) fn held() -> Status {
         of: 12_345,
         cause: "9000 of 12345 messages of `inbox` were deleted here".to_owned(),
         samples: vec![sample("Minutes of Monday", "Ann <ann@example.com>"), sample("", "joe@example.com")],
+        directory: None,
     }];
     status
 }

@@ -9,7 +9,7 @@ use cms_store::{Database, StoreError, TreeFolderRecord, TreePlace, TreeStanding}
 use tracing::{debug, info, warn};
 
 use super::arrange::{Named, Placed, arrange};
-use super::wishes::wished_path;
+use super::wishes::{missed_key, wished_path};
 use super::{Layout, TreeSetup};
 use crate::sync::{MailboxSetup, SyncError, mark_key};
 
@@ -174,17 +174,19 @@ pub(crate) fn is_as_arranged(
 ) -> Result<bool, SyncError> {
     let known = known_folders(database, tree)?;
     let placed = arranged(database, tree, mailboxes, &known, &|_| false)?;
-    let is_so = |one: &Placed| {
-        known.iter().any(|record| {
-            record.folder == one.folder.0
-                && record.name == one.name
-                && record.standing == one.standing
-                && (!with_directories
-                    || record.directory == one.directory
-                    || wished_path(tree, record, &record.directory, one).is_some())
-        })
-    };
-    Ok(placed.iter().all(is_so))
+    for one in &placed {
+        let is_it = |record: &&TreeFolderRecord| record.folder == one.folder.0;
+        let Some(record) = known.iter().find(is_it) else { return Ok(false) };
+        let is_so = record.name == one.name
+            && record.standing == one.standing
+            && (!with_directories
+                || record.directory == one.directory
+                || wished_path(database, tree, record, &record.directory, one)?.is_some());
+        if !is_so {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) fn known_folders(database: &Database, tree: &TreeSetup) -> Result<Vec<TreeFolderRecord>, SyncError> {
@@ -233,7 +235,7 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
         if let Some((record, Some(place))) = find(one)
             && *place != one.directory
             && one.standing != TreeStanding::LeftOut
-            && wished_path(tree, record, place, one).is_none()
+            && wished_path(database, tree, record, place, one)?.is_none()
         {
             moves.push((record, place, one));
         }
@@ -260,15 +262,30 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
     tell(&known, &placed);
     // A Maildir that isn't there now may come back where it was.
     let mut placed = placed;
+    let mut missed: Vec<(String, &str)> = Vec::new();
     for one in &mut placed {
-        match here.iter().find(|(record, _)| record.folder == one.folder.0) {
-            Some((record, None)) => one.directory.clone_from(&record.directory),
-            // The cloud is to follow.
-            Some((record, Some(place))) if wished_path(tree, record, place, one).is_some() => {
-                one.directory.clone_from(place);
+        let Some((record, place)) = here.iter().find(|(record, _)| record.folder == one.folder.0) else { continue };
+        let key = missed_key(record.maildir);
+        let known = database.meta(&key).map_err(SyncError::Store)?.is_some_and(|name| !name.is_empty());
+        match place {
+            None => {
+                one.directory.clone_from(&record.directory);
+                if !known && record.name != one.name {
+                    missed.push((key, &record.name));
+                }
             }
-            _ => {}
+            Some(place) => {
+                if wished_path(database, tree, record, place, one)?.is_some() {
+                    // The cloud is to follow.
+                    one.directory.clone_from(place);
+                } else if known {
+                    missed.push((key, ""));
+                }
+            }
         }
+    }
+    for (key, name) in missed {
+        database.set_meta(&key, name).map_err(SyncError::Store)?;
     }
     write_down(database, tree, &placed)?;
     clear_away(database, tree)

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cms_cloud::contract::{CloudAccount, CloudError, FolderId, Tree, TreeFolder};
-use cms_engine::HashSet;
+use cms_cloud::contract::{CloudAccount, CloudError, FolderId, Purpose, Tree, TreeFolder};
+use cms_engine::{HashSet, MaildirId};
 use cms_maildir::{Below, maildirs_below};
 use cms_store::{Database, TreeFolderRecord, TreeStanding};
 
@@ -21,33 +21,60 @@ pub(crate) enum FolderWish {
     Move { folder: FolderId, path: Vec<String> },
     /// A folder is to be made for a Maildir that somebody has made.
     Make { path: Vec<String> },
+    /// A folder is to go to the deleted items, for its Maildir was removed and the user says that this is meant.
+    Remove { folder: FolderId, path: Vec<String> },
 }
+
+/// Where the state keeps what the user said of a Maildir that was removed …
+pub(crate) fn removed_key(maildir: MaildirId) -> String {
+    format!("maildir {} removed", maildir.0)
+}
+/// … that its folder is to go, …
+pub(crate) const REMOVED: &str = "its folder is to go";
+/// … and that it has gone.
+pub(crate) const GONE: &str = "its folder has gone";
 
 impl FolderWish {
     /// The path that is wished for, as people read it.
     pub(crate) fn name(&self) -> String {
-        let (Self::Move { path, .. } | Self::Make { path }) = self;
-        path.join("/")
+        self.path().join("/")
+    }
+
+    fn path(&self) -> &[String] {
+        let (Self::Move { path, .. } | Self::Make { path } | Self::Remove { path, .. }) = self;
+        path
     }
 }
 
 /// The path that a folder is wished to have: its Maildir is at another place than its path in the cloud says, and that path is
 /// the one that both sides knew. Where the cloud has given it another one, that one holds.
 pub(super) fn wished_path(
+    database: &Database,
     tree: &TreeSetup,
     record: &TreeFolderRecord,
     place: &Path,
     one: &Placed,
-) -> Option<Vec<String>> {
+) -> Result<Option<Vec<String>>, SyncError> {
     let is_ours = place.file_name().is_some_and(|name| name.to_string_lossy().starts_with(MOVING));
     if place == one.directory || record.name != one.name || one.standing != TreeStanding::Synced || is_ours {
-        return None;
+        return Ok(None);
+    }
+    let missed = database.meta(&missed_key(record.maildir)).map_err(SyncError::Store)?;
+    if missed.is_some_and(|name| !name.is_empty() && name != one.name) {
+        return Ok(None);
     }
     let layout = tree.shape.layout;
-    let path = path_of(layout, place).filter(|path| !path.is_empty() && is_of(layout, place, path))?;
-    let wish = FolderWish::Move { folder: one.folder.clone(), path };
-    let FolderWish::Move { path, .. } = (!tree.refused.contains(&wish)).then_some(wish)? else { return None };
-    Some(path)
+    let path = path_of(layout, place).filter(|path| !path.is_empty() && is_of(layout, place, path));
+    let is_refused = |path: &Vec<String>| {
+        tree.refused.contains(&FolderWish::Move { folder: one.folder.clone(), path: path.clone() })
+    };
+    Ok(path.filter(|path| !is_refused(path)))
+}
+
+/// Where the state keeps what a folder was called when its Maildir went missing, for one that comes back at its old place wasn't
+/// moved by anybody.
+pub(super) fn missed_key(maildir: MaildirId) -> String {
+    format!("maildir {} missed as", maildir.0)
 }
 
 /// What is wished, the outermost first: what is in a folder goes with it.
@@ -62,9 +89,12 @@ pub(crate) fn wishes(
     let placed = arranged(database, tree, mailboxes, &known, &|_| false)?;
     let (mut wishes, mut claimed) = (Vec::new(), HashSet::default());
     for record in &known {
-        let Some(place) = place_of(database, tree, record, &below_root)? else { continue };
+        let Some(place) = place_of(database, tree, record, &below_root)? else {
+            wishes.extend(removed(database, record)?.filter(|wish| !tree.refused.contains(wish)));
+            continue;
+        };
         if let Some(one) = placed.iter().find(|one| one.folder.0 == record.folder)
-            && let Some(path) = wished_path(tree, record, &place, one)
+            && let Some(path) = wished_path(database, tree, record, &place, one)?
         {
             wishes.push(FolderWish::Move { folder: one.folder.clone(), path });
         }
@@ -72,11 +102,16 @@ pub(crate) fn wishes(
     }
     claimed.extend(placed.iter().map(|one| one.directory.clone()));
     wishes.extend(made(tree, listed, &below_root, &claimed));
-    wishes.sort_by_key(|wish| {
-        let (FolderWish::Move { path, .. } | FolderWish::Make { path }) = wish;
-        (path.len(), path.clone())
-    });
+    wishes.sort_by_key(|wish| (wish.path().len(), wish.path().to_vec()));
     Ok(wishes)
+}
+
+/// What the user has said of a Maildir that isn't there.
+fn removed(database: &Database, record: &TreeFolderRecord) -> Result<Option<FolderWish>, SyncError> {
+    let word = database.meta(&removed_key(record.maildir)).map_err(SyncError::Store)?;
+    let is_to_go = word.as_deref() == Some(REMOVED) && record.standing == TreeStanding::Synced;
+    let path = || record.name.split('/').map(str::to_owned).collect();
+    Ok(is_to_go.then(|| FolderWish::Remove { folder: FolderId(record.folder.clone()), path: path() }))
 }
 
 /// The Maildirs that somebody has made, where the tree would take in a folder of that path and there is none. One that has a
@@ -123,6 +158,7 @@ pub(crate) async fn fulfil(
 ) -> Result<(), CloudError> {
     match wish {
         FolderWish::Make { path } => make(account.as_ref(), &listed, &path).await.map(|_| ()),
+        FolderWish::Remove { folder, .. } => remove(account.as_ref(), &listed, &folder).await,
         FolderWish::Move { folder, path } => {
             let Some((name, above)) = path.split_last() else { return Ok(()) };
             let parent = make(account.as_ref(), &listed, above).await?;
@@ -136,6 +172,37 @@ pub(crate) async fn fulfil(
             Ok(())
         }
     }
+}
+
+/// Moves a folder to the deleted items, unless it is there.
+async fn remove(account: &dyn CloudAccount, listed: &Tree, folder: &FolderId) -> Result<(), CloudError> {
+    let find = |id: &FolderId| listed.folders.iter().find(|known| known.id == *id);
+    let Some(now) = find(folder) else { return Ok(()) };
+    let mut above = now.parent.as_ref();
+    // As many steps as there are folders lead out of every circle.
+    for _ in 0..listed.folders.len() {
+        let Some(parent) = above.and_then(find) else { break };
+        if parent.purpose == Some(Purpose::Deleted) {
+            return Ok(());
+        }
+        above = parent.parent.as_ref();
+    }
+    let Some(deleted) = listed.folders.iter().find(|known| known.purpose == Some(Purpose::Deleted)) else {
+        return Err(CloudError::NoSuchFolder { name: Purpose::Deleted.english().to_owned(), nearest: Vec::new() });
+    };
+    let is_taken = |name: &str, parent: Option<&FolderId>| {
+        let has_it = |known: &TreeFolder| known.name.to_lowercase() == name.to_lowercase();
+        listed.folders.iter().any(|known| known.parent.as_ref() == parent && known.id != *folder && has_it(known))
+    };
+    if is_taken(&now.name, Some(&deleted.id)) {
+        // Two folders of one name can't be in one place.
+        let others = (2_usize..).map(|number| format!("{} ({number})", now.name));
+        let free = |name: &String| !is_taken(name, Some(&deleted.id)) && !is_taken(name, now.parent.as_ref());
+        if let Some(name) = others.take(listed.folders.len() + 1).find(free) {
+            account.rename_folder(folder, &name).await?;
+        }
+    }
+    account.move_folder(folder, Some(&deleted.id)).await
 }
 
 /// Makes what is missing of a path; the last folder comes back.

@@ -254,16 +254,119 @@ fn a_quiet_tree_costs_one_small_request_more() {
 }
 
 #[test]
-fn a_maildir_that_goes_missing_deletes_nothing_and_is_made_again_by_the_users_word() {
-    let world = world(&["A", "B"], "");
+fn f01_a_maildir_that_was_removed_is_held_and_comes_back_by_the_users_word() {
+    let world = world(&["A", "A/x", "B"], "");
     world.sync();
-    let there = world.there("A");
+    let (there, downloads) = (world.there("A"), count(&world, "value"));
     fs::remove_dir_all(world.path("work/A")).unwrap();
-    assert_eq!(world.cms(&["sync"]).status.code(), Some(1));
+    world.receive_read("B", "the others go on");
+    let held = world.cms(&["sync"]);
+    assert_eq!(held.status.code(), Some(4), "{}", held.stderr);
+    assert!(held.stderr.contains("work/A`, the Maildir of the folder `A`, isn't there any more"), "{}", held.stderr);
+    world.assert_same("work/B", "B");
+    for command in ["held", "status"] {
+        let told = world.cms(&[command]);
+        assert_eq!(told.status.code(), Some(4), "{}{}", told.stdout, told.stderr);
+        assert!(told.stdout.contains("work/A/x`, the Maildir of"), "{}", told.stdout);
+        assert!(told.stdout.contains("cms held apply ") && told.stdout.contains("work/A`"), "{}", told.stdout);
+    }
     let restored = world.cms(&["held", "restore", "work/A"]);
     assert_eq!(restored.status.code(), Some(0), "{}{}", restored.stdout, restored.stderr);
-    world.assert_same("work/A", "A");
-    assert_eq!(world.there("A"), there);
+    for folder in ["A", "A/x"] {
+        world.assert_same(&format!("work/{folder}"), folder);
+    }
+    assert_eq!((world.there("A"), count(&world, "value")), (there, downloads + 1));
+    assert_eq!(world.cms(&["held"]).status.code(), Some(0));
+    world.assert_lawful();
+}
+
+#[test]
+fn f01_the_folder_of_a_maildir_that_was_removed_goes_by_the_users_word() {
+    for kept in [true, false] {
+        let world = world(&["A", "A/x", "B", "Deleted Items/A"], "");
+        let exclude = if kept { "" } else { ", exclude=[\"Deleted Items*\"]" };
+        configure(&world, exclude, "cfg.max_deletions = 1\n");
+        world.sync();
+        let (there, id) = (world.there("A"), world.cloud.folder_id("", "A").unwrap());
+        fs::remove_dir_all(world.path("work/A/x")).unwrap();
+        let (cur, files) = (world.path("work/A/cur"), world.files("work/A"));
+        fs::rename(&cur, world.path("aside")).unwrap();
+        assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+        fs::rename(world.path("aside"), &cur).unwrap();
+        assert_eq!(world.files("work/A"), files);
+        assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+        fs::remove_dir_all(world.path("work/A")).unwrap();
+        assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+        assert_eq!(world.cloud.folder_id("", "A").unwrap(), id, "nothing goes by itself");
+        let applied = world.cms(&["held", "apply", "work/A"]);
+        assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
+        assert!(applied.stdout.contains("A/x: the folder goes to the deleted items"), "{}", applied.stdout);
+        // There is one of that name among the deleted ones already.
+        assert_eq!(world.cloud.folder_id("", "Deleted Items/A (2)").unwrap(), id);
+        assert_eq!(world.there("Deleted Items/A (2)"), there);
+        assert!(!is_folder(&world, "A"));
+        let again = world.sync();
+        assert!(!world.path("work/A").exists(), "{}{}", applied.stderr, again.stderr);
+        if kept {
+            world.assert_same("work/Deleted Items/A (2)/x", "Deleted Items/A (2)/x");
+        } else {
+            assert!(!world.path("work/Deleted Items").exists());
+        }
+        assert_eq!(world.cms(&["held"]).status.code(), Some(0));
+        world.assert_lawful();
+    }
+}
+
+#[test]
+fn f01_a_daemon_holds_a_maildir_that_is_removed_and_follows_the_users_word() {
+    let world = world(&["A", "A/x", "B"], "");
+    let daemon = world.daemon();
+    fs::remove_dir_all(world.path("work/A/cur")).unwrap();
+    daemon.wait_for_line("held: ");
+    let refused = world.cms(&["held", "apply", "work/A"]);
+    assert_eq!(refused.status.code(), Some(1), "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("the Maildir of `A/x` is still here"), "{}", refused.stderr);
+    let restored = world.cms(&["held", "restore"]);
+    assert_eq!(restored.status.code(), Some(0), "{}{}", restored.stdout, restored.stderr);
+    world.wait_until_same("work/A", "A");
+    fs::remove_dir_all(world.path("work/B")).unwrap();
+    wait_for("it is held", || world.cms(&["held"]).status.code() == Some(4));
+    let applied = world.cms(&["held", "apply", "work/B"]);
+    assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
+    let is_there = || is_folder(&world, "Deleted Items/B") && world.here("work/Deleted Items/B").len() == 2;
+    assert!(wait(&is_there), "the folder isn't moved:\n{}", daemon.stderr());
+    wait_for("the directory has moved", || !world.path("work/B").exists());
+    // The cloud keeps the inbox.
+    fs::remove_dir_all(world.path("work/Inbox")).unwrap();
+    wait_for("it is held", || world.cms(&["held"]).status.code() == Some(4));
+    world.cms(&["held", "apply", "work/Inbox"]);
+    daemon.wait_for_line("doesn't let the folder `Inbox` go");
+    wait_for("it is held again", || world.cms(&["held"]).status.code() == Some(4));
+    world.cms(&["held", "restore", "work/Inbox"]);
+    world.wait_until_same("work/Inbox", "Inbox");
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
+fn a_maildir_that_comes_back_goes_where_its_folder_is_now() {
+    let world = world(&["A", "B"], "");
+    world.sync();
+    let before = inodes(&world, "work/A");
+    fs::rename(world.path("work/A"), world.path("elsewhere")).unwrap();
+    world.cloud.rename_folder("", "A", "C").unwrap();
+    let held = world.cms(&["sync"]);
+    assert_eq!(held.status.code(), Some(4), "{}", held.stderr);
+    fs::rename(world.path("elsewhere"), world.path("work/A")).unwrap();
+    world.sync();
+    world.assert_same("work/C", "C");
+    assert_eq!(inodes(&world, "work/C"), before);
+    assert!(!world.path("work/A").exists() && !is_folder(&world, "A"));
+    // From now on a name that it is given here is one for the folder again.
+    fs::rename(world.path("work/C"), world.path("work/D")).unwrap();
+    world.sync();
+    world.assert_same("work/D", "D");
+    assert!(!is_folder(&world, "C"));
     world.assert_lawful();
 }
 

@@ -46,6 +46,7 @@ impl Driver {
     /// No cloud is asked: what one said last is in the state. What follows from the answer is for a run to do.
     pub(crate) fn consult(&mut self, request: &Request) -> Result<Reply, SyncError> {
         self.look_at_maildirs()?;
+        self.look_for_removed();
         self.apply_start_policy();
         self.world.touch_everything();
         let plan = self.plan();
@@ -82,7 +83,11 @@ impl Driver {
             Request::Status => Reply::Status(Box::new(self.report())),
             Request::Held => Reply::Held { held: self.summary.held.clone() },
             Request::Apply { which } => self.rule(which, Word::Delete),
-            Request::Restore { which: Which::Mailbox(name) } if self.is_out_of_use(name) => self.restore_maildir(name),
+            Request::Restore { which: Which::Mailbox(name) }
+                if self.is_out_of_use(name) && !self.holds_maildir(name) =>
+            {
+                self.restore_maildir(name)
+            }
             Request::Restore { which } => self.rule(which, Word::Keep),
             Request::Errand { .. } => {
                 Reply::Refused { what: "an errand takes time, and isn't answered at once".to_owned(), hint: None }

@@ -6,13 +6,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use cms_engine::{Deletions, HashMap, HashSet, Held, MailboxId, Op, Plan, Reason, RemoteId, Row, RowId, Side, Word};
+use cms_engine::{
+    Deletions, HashMap, HashSet, Held, MailboxId, MaildirId, Op, Plan, Reason, RemoteId, Row, RowId, Side, Word,
+};
 use cms_store::{Change, Database, DeletedNote, StoreError};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::control::{HeldReport, Reply, Which};
+use crate::control::{Headline, HeldReport, Reply, Which};
 use crate::sync::at_rest;
 use crate::sync::driver::{Driver, Mailbox, backoff};
 use crate::sync::headline::headline;
@@ -39,6 +42,8 @@ pub(super) struct Holding {
     removed: HashSet<RowId>,
     /// What is held now, with the rows.
     held: Vec<(Side, MailboxId, HeldReport, Vec<RowId>)>,
+    /// The Maildirs of trees that were removed here, as they are told of.
+    missing: Vec<(MaildirId, HeldReport)>,
     /// Of which something was held when this was last looked at.
     holds: BTreeSet<(Side, MailboxId)>,
     /// Whether the database knows what is held.
@@ -165,9 +170,19 @@ impl Driver {
             self.tell_once(&format!("held: {report}"));
             now.push((held.on, held.mailbox, report, rows));
         }
-        if now != self.holding.held || !self.holding.told {
+        let missing = self.missing_homes();
+        let missing_is_told = self.holding.missing.iter().map(|(id, _)| *id).eq(missing.iter().copied());
+        if !missing_is_told {
+            self.holding.missing = missing.into_iter().filter_map(|id| Some((id, self.missing_report(id)?))).collect();
+            for at in 0..self.holding.missing.len() {
+                let what = format!("held: {}", self.holding.missing[at].1);
+                self.tell_once(&what);
+            }
+        }
+        if now != self.holding.held || !missing_is_told || !self.holding.told {
             self.holding.told = true;
             self.summary.held = now.iter().map(|(_, _, report, _)| report.clone()).collect();
+            self.summary.held.extend(self.holding.missing.iter().map(|(_, report)| report.clone()));
             // For `cms status` when nothing runs.
             let json = serde_json::to_string(&self.summary.held).unwrap_or_default();
             self.world.note(Change::SetMeta { key: at_rest::HELD.to_owned(), value: json });
@@ -181,12 +196,6 @@ impl Driver {
         for row in rows {
             id.update(&row.0.to_le_bytes());
         }
-        let mut newest: Vec<&Row> = rows.iter().filter_map(|row| self.world.synced.get(*row)).collect();
-        newest.sort_by_key(|row| Reverse(row.received));
-        let samples = newest.into_iter().take(SAMPLES).map(|row| {
-            // What can't be read now is a message all the same.
-            headline(&self.store.header(&row.hash).unwrap_or_default(), row.received)
-        });
         let mailbox = self.mailbox_name(held.mailbox);
         let (count, of) = (held.ops.len(), held.of);
         let gone_from_cloud = held.on == Side::Local;
@@ -209,17 +218,39 @@ impl Driver {
             count: count as u64,
             of: of as u64,
             cause,
-            samples: samples.collect(),
+            samples: self.samples(rows),
+            directory: None,
         }
+    }
+
+    /// The newest of some messages, as people know them.
+    pub(super) fn samples(&self, rows: &[RowId]) -> Vec<Headline> {
+        let mut newest: Vec<&Row> = rows.iter().filter_map(|row| self.world.synced.get(*row)).collect();
+        newest.sort_by_key(|row| Reverse(row.received));
+        // What can't be read now is a message all the same.
+        let sample = |row: &Row| headline(&self.store.header(&row.hash).unwrap_or_default(), row.received);
+        newest.into_iter().take(SAMPLES).map(sample).collect()
+    }
+
+    /// Whether a Maildir that was removed here is held.
+    pub(super) fn holds_maildir(&self, path: &str) -> bool {
+        self.holding.missing.iter().any(|(_, report)| report.directory.as_deref() == Some(path))
+    }
+
+    /// The Maildirs of trees that were removed here, as they are told of.
+    pub(super) fn holding_missing(&self) -> &[(MaildirId, HeldReport)] {
+        &self.holding.missing
     }
 
     /// Takes the user's word on held deletions. It holds for those that are held now, and for no later ones.
     pub(super) fn rule(&mut self, which: &Which, word: Word) -> Reply {
         let ruled: Vec<(Side, MailboxId, HeldReport, Vec<RowId>)> =
             self.holding.held.iter().filter(|(_, _, report, _)| self.is_meant(which, report)).cloned().collect();
-        let reports: Vec<HeldReport> = ruled.iter().map(|(_, _, report, _)| report.clone()).collect();
+        let mut reports: Vec<HeldReport> = ruled.iter().map(|(_, _, report, _)| report.clone()).collect();
+        let missing = self.holding.missing.iter().map(|(_, report)| report);
+        reports.extend(missing.filter(|report| self.is_meant(which, report)).cloned());
         match which {
-            Which::Mailbox(name) if reports.is_empty() && !self.holding.held.is_empty() => {
+            Which::Mailbox(name) if reports.is_empty() && !self.summary.held.is_empty() => {
                 return Reply::Refused {
                     what: format!("nothing is held in `{name}`"),
                     hint: Some("`cms held` tells what is held, and in which mailbox".to_owned()),
@@ -242,6 +273,9 @@ impl Driver {
             }
             Which::All | Which::Mailbox(_) | Which::Shown(_) => {}
         }
+        if let Err(refused) = self.rule_missing(which, word) {
+            return refused;
+        }
         for (side, mailbox, report, rows) in ruled {
             let verb = if word == Word::Delete { "Deleting" } else { "Keeping" };
             info!(mailbox = %report.mailbox, messages = report.count, "{verb} what was held, as the user says");
@@ -259,12 +293,15 @@ impl Driver {
         Reply::Ruled { held: reports }
     }
 
-    fn is_meant(&self, which: &Which, held: &HeldReport) -> bool {
+    pub(super) fn is_meant(&self, which: &Which, held: &HeldReport) -> bool {
         match which {
             Which::All => true,
             Which::Shown(id) => held.id == *id,
             Which::Mailbox(name) => {
-                held.mailbox == *name || format!("{}:{}", self.account_name(held.account), held.mailbox) == *name
+                let is_in = |directory: &String| Path::new(directory).starts_with(name);
+                held.directory.as_ref().is_some_and(is_in)
+                    || held.mailbox == *name
+                    || format!("{}:{}", self.account_name(held.account), held.mailbox) == *name
             }
         }
     }

@@ -59,6 +59,7 @@ impl Driver {
                 match self.local.open(&mut self.world, id, may_touch) {
                     Ok(()) => continue,
                     Err(LocalError::Replaced(_)) => {}
+                    Err(LocalError::Maildir(_)) if self.note_removed(id) => continue,
                     Err(LocalError::Maildir(_)) if self.trees.bear_missing() => {
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                         continue;

@@ -32,7 +32,7 @@ use crate::sync::tasks::Event;
 use crate::sync::uploads::Uploading;
 use crate::sync::world::World;
 use crate::sync::{MailboxSetup, Setup, Surroundings, SyncError};
-use crate::tree::{Expanded, expand};
+use crate::tree::{Expanded, GONE, expand, removed_key};
 
 /// Events that may wait for the loop; a page of a listing is one.
 const EVENTS: usize = 64;
@@ -371,6 +371,13 @@ fn open_mailboxes(
     };
     let mut mailboxes: Vec<Mailbox> =
         setup.mailboxes.iter().zip(configured_ids).filter_map(|(configured, id)| open(id, configured)).collect();
+    for folder in expanded.iter().filter(|folder| !folder.gone && !setup.dry_run) {
+        let key = removed_key(folder.maildir);
+        if database.meta(&key).map_err(SyncError::Store)?.as_deref() == Some(GONE) {
+            // It is among what was deleted, and kept the same there.
+            database.set_meta(&key, "").map_err(SyncError::Store)?;
+        }
+    }
     for folder in expanded {
         let tree = &setup.trees[folder.tree];
         let configured = MailboxSetup {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::FolderRole;
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side};
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side, Word};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
@@ -42,6 +42,7 @@ impl Driver {
             account(one) == account(other)
         };
         let scopes = Arc::clone(&self.world.scopes);
+        let may_go = self.rows_that_may_go();
         let policy = Policy {
             mailboxes: &mailboxes,
             same_account: &same_account,
@@ -54,7 +55,7 @@ impl Driver {
             first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
             max_deletions: self.max_deletions,
             deleted_lately: self.holding.deleted_lately(),
-            word: &|row: RowId| self.holding.word(row),
+            word: &|row: RowId| self.holding.word(row).or_else(|| may_go.contains(&row).then_some(Word::Delete)),
             folder_was_removed: &|row: RowId| self.holding.is_of_removed_folder(row),
             router: &self.routing,
             uploads: &self.uploads,

@@ -1,14 +1,14 @@
 //! Whole accounts: whether their folders are as they were, and what follows if they aren't.
 
 mod directories;
+mod missing;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
-use cms_engine::{FileKey, HashSet, MailboxId, RemoteId, Router as _};
-use cms_maildir::maildirs_below;
+use cms_engine::{FileKey, HashSet, MailboxId, MaildirId, RemoteId, Router as _};
 use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -50,6 +50,10 @@ pub(super) struct Trees {
     changed_at: Option<Instant>,
     /// Messages in folders that aren't known yet.
     pub(super) unlisted: Vec<Unlisted>,
+    /// Maildirs that aren't there, while others are.
+    missing: HashSet<MaildirId>,
+    /// Those of them whose folders are to go, too.
+    to_go: HashSet<MaildirId>,
 }
 
 /// How the folders of one tree are looked at.
@@ -92,6 +96,8 @@ impl Trees {
             bears_missing: false,
             changed_at: None,
             unlisted: Vec::new(),
+            missing: HashSet::default(),
+            to_go: HashSet::default(),
         }
     }
 
@@ -372,21 +378,10 @@ impl Driver {
         let Some(since) = self.trees.changed_at else { return false };
         let is_quiet = self.nothing_under_way() && self.asking == 0;
         !self.trees.fulfilling
-            && self.has_roots()
+            && (0..self.trees.len()).all(|tree| self.has_root(tree))
             && self.fatal.is_none()
             && self.errand.is_none()
             && (is_quiet || since.elapsed() >= PATIENCE)
-    }
-
-    /// Whether the trees' Maildirs are anywhere. Where none is, the disk may not be mounted, and none is to be made in its place.
-    fn has_roots(&self) -> bool {
-        (0..self.trees.looks.len()).all(|at| {
-            let mut homes = self.mailboxes.iter().filter(|mailbox| mailbox.tree == Some(at)).filter_map(|one| one.home);
-            let Some(first) = homes.next() else { return true };
-            let is_open = |id| self.local.maildir(id).is_some();
-            let root = &self.trees.looks[at].tree.root;
-            is_open(first) || homes.any(is_open) || maildirs_below(root).is_ok_and(|below| !below.marked.is_empty())
-        })
     }
 
     /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.

@@ -53,10 +53,16 @@ impl Driver {
             (Ok(()), FolderWish::Move { .. }) => {
                 info!(folder = %wish.name(), "A folder has the name that was given to its Maildir");
             }
+            (Ok(()), FolderWish::Remove { .. }) => {}
             (Err(error @ (CloudError::Refused { .. } | CloudError::Gone | CloudError::NoSuchFolder { .. })), _) => {
                 let text = with_causes(&error);
                 match &wish {
                     FolderWish::Make { .. } => warn!("the cloud makes no folder `{}`: {text}", wish.name()),
+                    FolderWish::Remove { .. } => warn!(
+                        "the cloud doesn't let the folder `{}` go to the deleted items: {text}; `cms held restore` puts its \
+                         mail back here",
+                        wish.name()
+                    ),
                     FolderWish::Move { .. } => warn!(
                         "the cloud doesn't let a folder be called `{}`, so its Maildir gets its old name again: {text}",
                         wish.name()
@@ -66,6 +72,17 @@ impl Driver {
             }
             (Err(error), _) => return self.fail_if_passing(error),
         }
+        if let FolderWish::Remove { folder, .. } = &wish
+            && !self.has_gone(folder)
+        {
+            return;
+        }
+        if matches!(wish, FolderWish::Remove { .. })
+            && let Some(look) = self.trees.looks.get_mut(tree)
+        {
+            // Its Maildir was made where the last one was, and is to go where the folder is now.
+            look.tree.listed = None;
+        }
         self.trees.fulfilled = Some(wish);
         self.look_at_folders_now(tree);
     }
@@ -73,6 +90,9 @@ impl Driver {
     /// Leaves something undone in the cloud; a directory gets the name of its folder again.
     fn refuse(&mut self, tree: usize, wish: FolderWish) {
         let is_move = matches!(wish, FolderWish::Move { .. });
+        if let FolderWish::Remove { folder, .. } = &wish {
+            self.stays_after_all(&folder.clone());
+        }
         if let Some(look) = self.trees.looks.get_mut(tree) {
             look.tree.refused.insert(wish);
         }
@@ -88,6 +108,8 @@ impl Driver {
         let Some(look) = tree.and_then(|tree| self.trees.looks.get(tree)) else { return };
         if is_elsewhere(&self.database, &look.tree, maildir).unwrap_or_default() {
             self.folders_have_changed();
+        } else {
+            self.note_removed(maildir);
         }
     }
 }
