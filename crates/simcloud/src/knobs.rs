@@ -97,6 +97,8 @@ pub struct Knobs {
     pub patch_conflict: f64,
     /// Probability that a PATCH is answered with 200 and changes nothing.
     pub patch_ignored: f64,
+    /// How often in a row that may happen to a message.
+    pub patch_ignored_in_a_row: u32,
     /// Whether changes to sensitive properties of messages that aren't drafts are refused with 403.
     pub refuse_sensitive: bool,
     /// Whether writing extended properties is refused with 403.
@@ -171,6 +173,7 @@ impl Default for Knobs {
             batch_shuffle: true,
             patch_conflict: 0.0,
             patch_ignored: 0.0,
+            patch_ignored_in_a_row: u32::MAX,
             refuse_sensitive: false,
             refuse_extended: false,
             rebuild_mime: false,

@@ -176,6 +176,8 @@ pub(crate) struct Mailbox {
     pub(crate) news: watch::Sender<u64>,
     /// What clients have made and that nobody has looked for since, by Message-ID: hashes of what they sent.
     pub(crate) made_unseen: BTreeMap<String, BTreeSet<[u8; 32]>>,
+    /// How many of the last changes to a message were ignored, by its key.
+    pub(crate) ignored: BTreeMap<u32, u32>,
 }
 
 impl Mailbox {
@@ -198,6 +200,7 @@ impl Mailbox {
             sequence: 0,
             news: watch::Sender::new(0),
             made_unseen: BTreeMap::new(),
+            ignored: BTreeMap::new(),
         };
         for known in &well_known::ALL {
             let key = mailbox.push_folder(well_known::ROOT, String::new(), known.hidden);

@@ -141,7 +141,12 @@ pub(crate) fn patch(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: 
         return Err(conflict());
     }
     let shape = Shape::full(call.immutable());
-    let ignored = desk.mailbox.random.random_bool(desk.knobs.patch_ignored.clamp(0.0, 1.0));
+    let in_a_row = desk.mailbox.ignored.remove(&key).unwrap_or_default();
+    let ignored = desk.mailbox.random.random_bool(desk.knobs.patch_ignored.clamp(0.0, 1.0))
+        && in_a_row < desk.knobs.patch_ignored_in_a_row;
+    if ignored {
+        desk.mailbox.ignored.insert(key, in_a_row + 1);
+    }
     let more =
         changes.flag.is_some() || changes.categories.is_some() || !changes.properties.is_empty() || changes.other;
     let toggled = changes.is_read.is_some_and(|read| read != was_read);

@@ -38,7 +38,25 @@ impl Account {
             };
             outcomes.push(outcome);
         }
+        self.read_marks_back(ops, &mut outcomes).await;
         outcomes
+    }
+
+    /// Asks what became of changes of the marks of answering and forwarding: the answer to a change doesn't name them, and a
+    /// change may be taken and not made (microsoft-graph-docs#21616). What can't be read now the next page of changes tells.
+    async fn read_marks_back(&self, ops: &[CloudOp], outcomes: &mut [Outcome]) {
+        let is_last = |at: usize| ops.iter().skip(at + 1).all(|later| later.id != ops[at].id);
+        let changed: Vec<usize> = (0..ops.len())
+            .filter(|at| touches_marks(&ops[*at].change) && is_last(*at))
+            .filter(|at| matches!(outcomes.get(*at), Some(Outcome::Done { .. })))
+            .collect();
+        let ids: Vec<RemoteId> = changed.iter().map(|at| ops[*at].id.clone()).collect();
+        for (at, answer) in changed.into_iter().zip(self.ask_for(&ids, Linked::Chained).await) {
+            let seen = answer.ok().and_then(|body| read_message(&body, Told::Asked));
+            if let (Some(seen), Some(Outcome::Done { now, .. })) = (seen, outcomes.get_mut(at)) {
+                *now = Some(seen);
+            }
+        }
     }
 
     pub(super) async fn target_of(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {
@@ -229,6 +247,11 @@ fn flag_fields(add: Flags, remove: Flags, result: Flags, now: cms_engine::UnixSe
         fields.insert(PROPERTIES.to_owned(), properties);
     }
     fields
+}
+
+fn touches_marks(change: &CloudChange) -> bool {
+    let marks = Flags::REPLIED | Flags::PASSED;
+    matches!(change, CloudChange::SetFlags { add, remove, .. } if !((*add | *remove) & marks).is_empty())
 }
 
 /// The same change without reply marks, if it has both.

@@ -15,10 +15,7 @@ use crate::http::Failure;
 
 impl Account {
     pub(super) async fn look_up_all(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
-        let query = format!("$select={SELECT}&$expand={EXPAND}");
-        let items: Vec<Item> =
-            ids.iter().map(|id| Item::get(self.relative(&self.url(&["messages", id.as_str()], &query)), id)).collect();
-        let answers = self.run(&items, Linked::Not).await;
+        let answers = self.ask_for(ids, Linked::Not).await;
         let mut answers: Vec<_> = answers.into_iter().map(|answer| self.whereabouts(answer)).collect();
         let is_gone = |answer: &Result<Whereabouts, CloudError>| matches!(answer, Ok(Whereabouts::Gone));
         if let Some(owner) = &self.owner
@@ -30,6 +27,14 @@ impl Account {
             }
         }
         answers
+    }
+
+    /// Asks for messages with all that is told of them.
+    pub(super) async fn ask_for(&self, ids: &[RemoteId], linked: Linked) -> Vec<Result<Value, Failure>> {
+        let query = format!("$select={SELECT}&$expand={EXPAND}");
+        let items: Vec<Item> =
+            ids.iter().map(|id| Item::get(self.relative(&self.url(&["messages", id.as_str()], &query)), id)).collect();
+        self.run(&items, linked).await
     }
 
     /// Whether a mailbox of somebody else's is still open to us, so that what isn't found in it isn't there. One that is no

@@ -190,6 +190,47 @@ async fn f18_a_change_that_was_taken_and_not_made_is_not_believed() {
 }
 
 #[tokio::test]
+async fn f18_marks_that_were_taken_and_not_made_are_not_believed() {
+    let world = world(15).await;
+    let ids = world.ids();
+    for id in &ids {
+        let unmarked = FlagChange { replied: Some(false), ..FlagChange::default() };
+        world.cloud().set_flags("", id.as_str(), unmarked).unwrap();
+    }
+    let marked = |(at, id): (usize, &RemoteId)| {
+        let before = world.flags(id);
+        set(id, before, before | [Flags::REPLIED, Flags::PASSED][at % 2])
+    };
+    let ops: Vec<CloudOp> = ids.iter().enumerate().map(marked).collect();
+    for ignored in [1.0, 0.0] {
+        world.cloud().turn(|knobs| knobs.patch_ignored = ignored);
+        let requests = world.cloud().counters().http_requests;
+        let outcomes = world.account.apply(&ops).await;
+        for (id, outcome) in ids.iter().zip(&outcomes) {
+            match outcome {
+                Outcome::Done { now: Some(now), .. } => {
+                    assert_eq!((now.flags, now.known_flags), (world.flags(id), Flags::ALL - Flags::TRASHED));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(world.cloud().counters().http_requests, requests + 2, "all are read back together");
+    }
+    assert!(ids.iter().all(|id| !(world.flags(id) & letters("RP")).is_empty()));
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_back_is_done_all_the_same() {
+    let world = world(1).await;
+    let id = world.ids().remove(0);
+    let before = world.flags(&id) - letters("RP");
+    world.cloud().inject(Fault::always("message", Action::status(500)));
+    assert_done(&world.account.apply(&[set(&id, before, before | Flags::REPLIED)]).await);
+    assert!(world.flags(&id).contains(Flags::REPLIED));
+}
+
+#[tokio::test]
 async fn conflicts_are_settled_by_looking_again() {
     let world = world(12).await;
     world.cloud().turn(|knobs| knobs.patch_conflict = 0.3);

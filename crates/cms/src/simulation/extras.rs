@@ -22,6 +22,8 @@ pub(super) struct Extras {
     pub(super) mail: bool,
     /// One request at a time, so that even a few messages wait for each other and are downloaded together.
     pub(super) narrow: bool,
+    /// Changes of flags are taken and not made, now and then.
+    pub(super) forgetful: bool,
     /// Some mailboxes keep what is deleted there, and whether old mail is brought changes with each start.
     pub(super) scope: bool,
 }
@@ -39,9 +41,13 @@ const EVERY_WRITTEN: u64 = 3;
 /// Of so many seeds one is narrow, whatever else it has.
 const EVERY_NARROW: u64 = 3;
 
+/// Of so many seeds the cloud of one is forgetful, whatever else it has.
+const EVERY_FORGETFUL: u64 = 7;
+
 impl Extras {
     pub(super) fn of(seed: u64) -> Self {
-        Self { narrow: seed % EVERY_NARROW == EVERY_NARROW - 1, ..Self::others(seed) }
+        let is_last_of = |every: u64| seed % every == every - 1;
+        Self { narrow: is_last_of(EVERY_NARROW), forgetful: is_last_of(EVERY_FORGETFUL), ..Self::others(seed) }
     }
 
     fn others(seed: u64) -> Self {

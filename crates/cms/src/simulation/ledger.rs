@@ -10,7 +10,7 @@ use super::texts::Text;
 pub(super) const LOST: &str = "LOST: ";
 
 /// The flags that are changed and compared.
-pub(super) const FLAGS: [Flags; 2] = [Flags::SEEN, Flags::FLAGGED];
+pub(super) const FLAGS: [Flags; 3] = [Flags::SEEN, Flags::FLAGGED, Flags::REPLIED];
 
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -398,10 +398,15 @@ impl Machine {
         }
         let (lag, generations) = (self.random.random_range(0..4), self.random.random_range(2..4));
         let conflicts = if self.random.random_bool(0.2) { 0.2 } else { 0.0 };
+        let forgetful = self.extras.forgetful;
         self.cloud.turn(|knobs| {
             knobs.delta_lag_ms = [0, 0, 500, 5000][lag];
             knobs.delta_generations = generations;
             knobs.patch_conflict = conflicts;
+            if forgetful {
+                // After the third time the program would no longer believe that the cloud can make the change.
+                (knobs.patch_ignored, knobs.patch_ignored_in_a_row) = (0.4, 1);
+            }
         });
         let lossy = self.weather.lock().unwrap_or_else(PoisonError::into_inner).loss_percent > 0;
         let mut state = self.disk.state.borrow_mut();
@@ -519,6 +524,7 @@ impl Machine {
         self.cloud.turn(|knobs| {
             knobs.delta_lag_ms = 0;
             knobs.patch_conflict = 0.0;
+            knobs.patch_ignored = 0.0;
         });
         {
             let mut state = self.disk.state.borrow_mut();

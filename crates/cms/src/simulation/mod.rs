@@ -9,7 +9,8 @@
 //! ([`texts`], [`writers`]), and messages that get other ids (every fifth seed); folders and Maildirs that are removed and made
 //! again, with somebody who answers what the program asks ([`folders`]); mail that is delivered into the Maildirs and goes to the
 //! cloud, and copies of what was sent on both sides ([`senders`]); a disk so slow that others act before the program hears that
-//! something is done; mailboxes that keep what is deleted there, and bring old mail at some starts only.
+//! something is done; mailboxes that keep what is deleted there, and bring old mail at some starts only; a cloud that
+//! takes changes of flags and doesn't make them.
 //!
 //! * `CMS_SIMULATION_SEEDS=1000000 cargo test --release -p cms --lib simulation::many` runs so many
 //!   (`CMS_SIMULATION_FROM` says from which on, `CMS_SIMULATION_STEP` how far each is from the next),

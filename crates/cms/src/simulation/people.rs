@@ -278,10 +278,12 @@ impl People {
 
     /// Gives a message in the cloud another flag; what was changed.
     pub(super) fn toggle_there(&mut self, id: &str) -> Option<(Flags, bool)> {
-        let flag = FLAGS[self.dice(2) as usize];
+        let flag = self.some_flag();
         let on = self.dice(2) == 0;
         let change = if flag == Flags::SEEN {
             FlagChange { is_read: Some(on), ..FlagChange::default() }
+        } else if flag == Flags::REPLIED {
+            FlagChange { replied: Some(on), ..FlagChange::default() }
         } else {
             let status = if on { FlagStatus::Flagged } else { FlagStatus::NotFlagged };
             FlagChange { flag: Some(status), ..FlagChange::default() }
@@ -403,8 +405,14 @@ impl People {
             || Some(seen.maildir) == self.drafts
     }
 
+    /// A flag to be changed. The answer to a change doesn't name a mark of answering, so that a forgetful cloud is worse with it.
+    pub(super) fn some_flag(&mut self) -> Flags {
+        let other = if self.extras.forgetful { Flags::REPLIED } else { Flags::FLAGGED };
+        [Flags::SEEN, other][self.dice(2) as usize]
+    }
+
     fn flag_here(&mut self, seen: &Seen, path: &Path) {
-        let flag = FLAGS[self.dice(2) as usize];
+        let flag = self.some_flag();
         self.rename_here(seen, path, seen.name.flags ^ flag);
     }
 
@@ -721,6 +729,9 @@ impl People {
             let mut flags = if message.is_read { Flags::SEEN } else { Flags::NONE };
             if message.flag == FlagStatus::Flagged {
                 flags |= Flags::FLAGGED;
+            }
+            if matches!(message.verb, Some(102 | 103)) {
+                flags |= Flags::REPLIED;
             }
             if spot != Spot::Nowhere {
                 found.insert(message.id.clone(), (spot, Item { hash, raw, flags, trashed: false }));

@@ -8,7 +8,7 @@ use cms_maildir::{FileName, Place};
 use rand::seq::IndexedRandom as _;
 use simcloud::{Deletion, NewMessage};
 
-use super::ledger::{FLAGS, Spot};
+use super::ledger::Spot;
 use super::people::{People, Rest, Seen};
 use super::texts::{Text, message_id_line};
 
@@ -211,7 +211,7 @@ impl People {
     pub(super) fn flag_text_here(&mut self) {
         let Some(seen) = self.text_here() else { return };
         let path = self.path(&seen);
-        let flags = seen.name.flags ^ FLAGS[self.dice(2) as usize];
+        let flags = seen.name.flags ^ self.some_flag();
         let done = self.rename_text(&seen, &path, flags);
         self.trace.line(format_args!("here {} in {} gets {flags}: {done}", seen.name.on_disk(), seen.maildir));
     }

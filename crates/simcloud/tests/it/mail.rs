@@ -154,6 +154,11 @@ async fn patches_can_be_ignored_or_meet_conflicts() {
     it.cloud.turn(|knobs| knobs.patch_ignored = 1.0);
     let answer = it.patch(&id, &json!({"isRead": true})).await;
     assert_eq!((answer.status, answer.json()["isRead"].as_bool()), (200, Some(false)));
+    it.cloud.turn(|knobs| knobs.patch_ignored_in_a_row = 2);
+    for read in [false, true, false] {
+        let answer = it.patch(&id, &json!({"isRead": read})).await;
+        assert_eq!(answer.json()["isRead"].as_bool(), Some(false), "every third is made");
+    }
     it.cloud.turn(|knobs| {
         knobs.patch_ignored = 0.0;
         knobs.patch_conflict = 1.0;

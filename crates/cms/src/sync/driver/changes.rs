@@ -149,7 +149,7 @@ impl Driver {
                         *times += 1;
                         if *times < TRIES_OF_UNMADE {
                             debug!(%op, "The cloud took the change and didn't make it");
-                            self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                            self.put_off(id, ask);
                             continue;
                         }
                         let what = format!("{op}: it took the change and didn't make it");
@@ -157,17 +157,16 @@ impl Driver {
                         self.summary.refused.push(what);
                         self.setbacks.unmade.remove(&id);
                         self.world.refuse(&op, &reason, "it took the change and didn't make it".to_owned());
-                        self.world.end(&id);
-                        continue;
-                    }
-                    self.setbacks.unmade.remove(&id);
-                    let now_called = new.clone().unwrap_or_else(|| id.clone());
-                    self.done(&op, &id, new, now.as_ref(), &reason);
-                    // The answer to one change may tell what became of another.
-                    self.recognize_unanswered(&now_called);
-                    self.note_crossing(&op);
-                    if let Some(notice) = self.summary.count_cloud(&op) {
-                        self.tell(&notice);
+                    } else {
+                        self.setbacks.unmade.remove(&id);
+                        let now_called = new.clone().unwrap_or_else(|| id.clone());
+                        self.done(&op, &id, new, now.as_ref(), &reason);
+                        // The answer to one change may tell what became of another.
+                        self.recognize_unanswered(&now_called);
+                        self.note_crossing(&op);
+                        if let Some(notice) = self.summary.count_cloud(&op) {
+                            self.tell(&notice);
+                        }
                     }
                 }
                 // Only a direct question tells whether it is gone or merely elsewhere. A message that is there by that
@@ -185,12 +184,8 @@ impl Driver {
                 Outcome::Later(error) => {
                     debug!(%op, %error, "Nobody knows whether the cloud made the change");
                     self.note_unanswered(&id, op, reason);
-                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                    self.put_off(id, ask);
                     self.fail_if_passing(error);
-                    // What a page said of it meanwhile was set aside, and is told only once.
-                    if ask {
-                        self.ask(None, vec![id]);
-                    }
                     continue;
                 }
                 Outcome::Refused(CloudError::NoSuchFolder { name, .. })
@@ -199,7 +194,7 @@ impl Driver {
                 {
                     // Its mailbox may be another folder by now.
                     self.look_for_folder(to);
-                    self.postponed.push((Instant::now() + backoff(0), id.clone()));
+                    self.put_off(id, ask);
                     continue;
                 }
                 Outcome::Refused(error) => {
@@ -220,6 +215,15 @@ impl Driver {
             }
         }
         self.end_rounds();
+    }
+
+    /// Lets a change that wasn't made be tried again later. What a page said of its message meanwhile was set aside, and is
+    /// told only once, so that it must be asked for.
+    fn put_off(&mut self, id: RemoteId, ask: bool) {
+        self.postponed.push((Instant::now() + backoff(0), id.clone()));
+        if ask {
+            self.ask(None, vec![id]);
+        }
     }
 
     /// Notes that a message is being taken out of the deleted ones. Should its file go before the cloud knows of that, it is
@@ -245,13 +249,16 @@ impl Driver {
         }
     }
 
-    /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Flags of
-    /// which it keeps only one at a time are no evidence.
+    /// Whether the cloud says of a change of flags both that it is done and that the flags are still others. Of flags of
+    /// which it keeps only one at a time, one that is there is enough.
     pub(super) fn is_unmade(&self, op: &Op, now: Option<&Seen>) -> bool {
         let (Op::SetCloudFlags { add, remove, .. }, Some(now)) = (op, now) else { return false };
         let exclusive = self.accounts.first().map_or(Flags::NONE, |account| account.capabilities().exclusive_flags);
-        let missing = (*add - now.flags) | (*remove & now.flags);
-        !((missing & now.known_flags) - exclusive).is_empty()
+        let mut expected = *add & now.known_flags;
+        if !(expected & exclusive & now.flags).is_empty() {
+            expected = expected - exclusive;
+        }
+        !((expected - now.flags) | (*remove & now.flags & now.known_flags)).is_empty()
     }
 
     pub(super) fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>, reason: &Reason) {
