@@ -350,7 +350,7 @@ impl Driver {
             if !self.is_gathering() {
                 self.write_down()?;
             }
-            if self.must_renew() {
+            if self.must_renew() && self.can_renew().await? {
                 return Ok(None);
             }
             self.show_progress();

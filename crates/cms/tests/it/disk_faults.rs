@@ -152,7 +152,7 @@ fn sync_with_fault(world: &World, calls: &str, error: &str, first: usize, last: 
 }
 
 /// Whether strace is there and may attach to a process.
-fn may_attach() -> bool {
+pub(crate) fn may_attach() -> bool {
     let Ok(mut sleep) = Command::new("sleep").arg("60").spawn() else { return false };
     let attached = Command::new("timeout")
         .args(["--signal=INT", "0.5", "strace", "-qq", "-o", "/dev/null", "-p"])
@@ -165,10 +165,10 @@ fn may_attach() -> bool {
 }
 
 /// A strace that makes calls of a running program fail.
-struct Tracer(Child);
+pub(crate) struct Tracer(Child);
 
 impl Tracer {
-    fn attach(daemon: &Running, calls: &str, error: &str) -> Self {
+    pub(crate) fn attach(daemon: &Running, calls: &str, error: &str) -> Self {
         let child = Command::new("strace")
             .args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")])
             .args(["-e", &format!("inject={calls}:error={error}"), "-p", &daemon.id().to_string()])
@@ -186,7 +186,7 @@ impl Tracer {
         Self(child)
     }
 
-    fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         let id = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
         let _ = self.0.wait();

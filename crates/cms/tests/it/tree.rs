@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use simcloud::{Action, Fault, Knobs, Options};
 
+use crate::disk_faults::{Tracer, may_attach};
 use crate::world::{World, wait, wait_for};
 
 /// A world with an inbox of three messages and two more in each of these folders.
@@ -346,6 +347,32 @@ fn f01_a_daemon_holds_a_maildir_that_is_removed_and_follows_the_users_word() {
     world.wait_until_same("work/Inbox", "Inbox");
     daemon.stop();
     world.assert_lawful();
+}
+
+#[test]
+fn a_new_maildir_waits_for_room_on_the_disk() {
+    if !may_attach() {
+        println!("skipped: needs strace that may attach to a process");
+        return;
+    }
+    // What a directory is made or renamed by fails; the latter where it was moved before the state is opened anew.
+    for calls in ["mkdir,mkdirat", "rename,renameat,renameat2"] {
+        let world = world(&["A", "B"], "");
+        let mut daemon = world.daemon();
+        let mut tracer = Tracer::attach(&daemon, calls, "ENOSPC");
+        world.cloud.create_folder("", "C/x", false).unwrap();
+        world.cloud.rename_folder("", "B", "D").unwrap();
+        daemon.wait_for_line("the disk is full");
+        assert!(daemon.is_running());
+        tracer.detach();
+        world.receive_read("C/x", "hello");
+        world.receive_read("D", "hello");
+        let is_here = || world.here("work/C/x").len() == 1 && world.here("work/D").len() == 3;
+        assert!(wait(&is_here), "the Maildirs don't come:\n{}", daemon.stderr());
+        assert_eq!(daemon.stderr().matches("the disk is full").count(), 1, "{}", daemon.stderr());
+        daemon.stop();
+        world.assert_lawful();
+    }
 }
 
 #[test]

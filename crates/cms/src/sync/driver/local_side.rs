@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
+use crate::sync::driver::trees::TRY_AGAIN;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, READ_AGAIN_AT_ONCE, SAFETY_SCAN};
 use crate::sync::local::{LocalError, LocalSide};
 use crate::sync::tasks;
@@ -59,7 +60,7 @@ impl Driver {
                 match self.local.open(&mut self.world, id, may_touch) {
                     Ok(()) => continue,
                     Err(LocalError::Replaced(_)) => {}
-                    Err(LocalError::Maildir(_)) if self.note_removed(id) => continue,
+                    Err(LocalError::Maildir(MaildirError::NotAMaildir { .. })) if self.note_removed(id) => continue,
                     Err(LocalError::Maildir(_)) if self.trees.bear_missing() => {
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
                         continue;
@@ -74,8 +75,27 @@ impl Driver {
                 }
                 self.tell_replaced(id);
                 self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+            } else if !is_awaited
+                && may_touch
+                && let Err(error) = self.local.open(&mut self.world, id, true)
+            {
+                self.could_not_make(error)?;
             }
         }
+        Ok(())
+    }
+
+    /// Tries later to make a Maildir that couldn't be made, unless nobody wants to wait.
+    fn could_not_make(&mut self, error: LocalError) -> Result<(), SyncError> {
+        if !self.watching {
+            return Err(SyncError::Local(error));
+        }
+        self.tell_of_disk(if error.is_disk_full() {
+            "the disk is full: waiting until there is room again; nothing is lost".to_owned()
+        } else {
+            format!("{}; trying again", with_causes(&error))
+        });
+        self.reopen_at = Some(Instant::now() + TRY_AGAIN);
         Ok(())
     }
 
@@ -221,6 +241,11 @@ impl Driver {
                     Err(LocalError::Replaced(_)) => {
                         self.tell_replaced(id);
                         self.reopen_at = Some(Instant::now() + Duration::from_secs(5));
+                    }
+                    Err(error) if !self.local.is_known(id) => {
+                        if let Err(error) = self.could_not_make(error) {
+                            warn!("{}", with_causes(&error));
+                        }
                     }
                     Err(error) => {
                         self.tell_once(&format!("{error}"));

@@ -222,7 +222,8 @@ fn open_maildirs(
         marked.push((*id, path.clone(), mark));
     }
     let mut local = LocalSide::new(store.clone(), marked);
-    for (id, path) in maildirs {
+    for (at, (id, path)) in maildirs.iter().enumerate() {
+        let is_in_tree = at >= setup.maildirs.len();
         if setup.dry_run && !path.join("cur").is_dir() {
             continue;
         }
@@ -232,6 +233,11 @@ fn open_maildirs(
             Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
                 if local.is_known(*id) || world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
             {
+                continue;
+            }
+            // The others are kept the same meanwhile.
+            Err(error) if is_in_tree && !local.is_known(*id) => {
+                debug!(%error, "Couldn't make a Maildir");
                 continue;
             }
             Err(LocalError::Maildir(error)) => return Err(SyncError::Maildir(error)),

@@ -19,13 +19,16 @@ use crate::sync::driver::unlisted::Unlisted;
 use crate::sync::driver::{Driver, backoff, open};
 use crate::sync::tasks::Event;
 use crate::sync::{MailboxSetup, Start, SyncError};
-use crate::tree::{FolderWish, TreeSetup, is_as_arranged, steps};
+use crate::tree::{FolderWish, TreeSetup, expand, is_as_arranged, steps};
 
 /// How long what is under way may take until the state is opened anew all the same: everything is begun again then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long changes on their way get to be confirmed.
 const CONFIRMATION: Duration = Duration::from_secs(10);
+
+/// How long until something is tried again that the disk refused.
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many times more seldom folders are listed where the cloud can't say whether they changed.
 const SELDOM: u32 = 10;
@@ -48,6 +51,8 @@ pub(super) struct Trees {
     bears_missing: bool,
     /// Since when it is known that the folders are other than the state has.
     changed_at: Option<Instant>,
+    /// When that is tried again which the disk refused.
+    not_before: Option<Instant>,
     /// Messages in folders that aren't known yet.
     pub(super) unlisted: Vec<Unlisted>,
     /// Maildirs that aren't there, while others are.
@@ -95,6 +100,7 @@ impl Trees {
             fulfilled: None,
             bears_missing: false,
             changed_at: None,
+            not_before: None,
             unlisted: Vec::new(),
             missing: HashSet::default(),
             to_go: HashSet::default(),
@@ -105,7 +111,7 @@ impl Trees {
     pub(super) fn due(&self, watching: bool) -> Option<Instant> {
         let looks = self.looks.iter().filter(|look| look.under_way.is_none() && (watching || !look.listed));
         let patience_ends = self.changed_at.map(|at| at + PATIENCE).filter(|at| *at > Instant::now());
-        looks.map(|look| look.next).chain(patience_ends).min()
+        looks.map(|look| look.next).chain(patience_ends).chain(self.not_before).min()
     }
 
     /// Whether it is known which folders there are.
@@ -381,7 +387,30 @@ impl Driver {
             && (0..self.trees.len()).all(|tree| self.has_root(tree))
             && self.fatal.is_none()
             && self.errand.is_none()
+            && self.paused_until.is_none()
+            && self.trees.not_before.is_none_or(|at| at <= Instant::now())
             && (is_quiet || since.elapsed() >= PATIENCE)
+    }
+
+    /// Makes the directories what the folders are, before all else is ended for that. Whether the state can be opened anew comes
+    /// back: where the disk refuses something, the Maildirs that are there go on, and it is tried again.
+    pub(super) async fn can_renew(&mut self) -> Result<bool, SyncError> {
+        self.trees.not_before = None;
+        self.wait_for_changes(CONFIRMATION).await;
+        self.write_down()?;
+        if self.paused_until.is_some() {
+            return Ok(false);
+        }
+        let trees: Vec<TreeSetup> = self.trees.looks.iter().map(|look| look.tree.clone()).collect();
+        match expand(&mut self.database, &trees, &self.trees.mailboxes, true) {
+            Ok(_) => Ok(true),
+            Err(error @ (SyncError::Maildir(_) | SyncError::Store(_))) => {
+                self.could_not_write(error)?;
+                self.trees.not_before = Some(Instant::now() + TRY_AGAIN);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.
