@@ -26,7 +26,15 @@ pub(crate) struct Network(reqwest::Client);
 impl Network {
     /// `loopback` says that the service is on this machine, which no proxy leads to.
     pub(crate) fn new(timeouts: Timeouts, loopback: bool) -> Result<Self, reqwest::Error> {
-        client_builder(timeouts.connect, loopback).read_timeout(timeouts.read).build().map(Self)
+        // A request that times out only ends its own stream of HTTP/2, and the next one would go over the same connection.
+        // A ping tells whether the connection is what is silent, before the first request times out.
+        let ping = timeouts.read / 3;
+        client_builder(timeouts.connect, loopback)
+            .read_timeout(timeouts.read)
+            .http2_keep_alive_interval(ping)
+            .http2_keep_alive_timeout(ping)
+            .build()
+            .map(Self)
     }
 }
 

@@ -7,6 +7,7 @@ mod claims;
 mod fetch;
 mod folders;
 mod notifications;
+mod over_tls;
 mod polls;
 mod silence;
 mod support;

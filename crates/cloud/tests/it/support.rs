@@ -117,10 +117,16 @@ pub(crate) async fn impatient_world(messages: usize, page_size: u32) -> World {
 
 pub(crate) async fn world_with(options: simcloud::Options, change: impl FnOnce(&mut Options)) -> World {
     let server = simcloud::serve(options).await.unwrap();
+    let url = server.url().parse().unwrap();
+    world_at(server, url, change)
+}
+
+/// A world whose client finds the service at another address.
+pub(crate) fn world_at(server: Server, url: url::Url, change: impl FnOnce(&mut Options)) -> World {
     let cloud = server.cloud().clone();
     let token = AccessToken::new(cloud.access_token("").unwrap());
     let tokens = Arc::new(Tokens { cloud, current: Mutex::new(token), renewals: AtomicUsize::new(0) });
-    let mut options = Options::new(server.url().parse().unwrap());
+    let mut options = Options::new(url);
     options.retry = RetryPolicy {
         first_delay: Duration::from_millis(2),
         longest_delay: Duration::from_millis(20),
