@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Account;
 use super::batch::{Item, Linked};
 use super::message::{Told, flag_status, read_message};
-use super::properties;
+use super::properties::{self, Properties};
 use crate::contract::{CloudChange, CloudError, CloudOp, DeleteAction, FolderId, Outcome, Seen, Whereabouts};
 use crate::http::{Failure, ServiceError};
 
@@ -44,6 +44,8 @@ impl Account {
 
     /// Asks what became of changes of the marks of answering and forwarding: the answer to a change doesn't name them, and a
     /// change may be taken and not made (microsoft-graph-docs#21616). What can't be read now the next page of changes tells.
+    ///
+    /// Of the other flags the answer to the change holds: somebody else may have changed them since.
     async fn read_marks_back(&self, ops: &[CloudOp], outcomes: &mut [Outcome]) {
         let is_last = |at: usize| ops.iter().skip(at + 1).all(|later| later.id != ops[at].id);
         let changed: Vec<usize> = (0..ops.len())
@@ -52,9 +54,17 @@ impl Account {
             .collect();
         let ids: Vec<RemoteId> = changed.iter().map(|at| ops[*at].id.clone()).collect();
         for (at, answer) in changed.into_iter().zip(self.ask_for(&ids, Linked::Chained).await) {
-            let seen = answer.ok().and_then(|body| read_message(&body, Told::Asked));
+            let Ok(body) = answer else { continue };
+            // What an IMAP client has marked stays marked whatever is changed from here, so that it says nothing.
+            let is_for_good = Properties::read(&body).is_some_and(Properties::is_replied_for_good);
+            let telling = if is_for_good { marks() - Flags::REPLIED } else { marks() };
+            let seen = read_message(&body, Told::Asked);
             if let (Some(seen), Some(Outcome::Done { now, .. })) = (seen, outcomes.get_mut(at)) {
-                *now = Some(seen);
+                let (flags, known_flags) = (seen.flags & telling, seen.known_flags & telling);
+                let alone = Seen { folder: None, flags, known_flags, received: None, revision: None, ..seen };
+                let told = now.get_or_insert(alone);
+                told.flags = told.flags.with(known_flags, flags);
+                told.known_flags |= known_flags;
             }
         }
     }
@@ -249,9 +259,13 @@ fn flag_fields(add: Flags, remove: Flags, result: Flags, now: cms_engine::UnixSe
     fields
 }
 
+/// The flags that are extended properties.
+fn marks() -> Flags {
+    Flags::REPLIED | Flags::PASSED
+}
+
 fn touches_marks(change: &CloudChange) -> bool {
-    let marks = Flags::REPLIED | Flags::PASSED;
-    matches!(change, CloudChange::SetFlags { add, remove, .. } if !((*add | *remove) & marks).is_empty())
+    matches!(change, CloudChange::SetFlags { add, remove, .. } if !((*add | *remove) & marks()).is_empty())
 }
 
 /// The same change without reply marks, if it has both.

@@ -63,9 +63,16 @@ impl Properties {
     }
 
     pub(crate) fn replied(self) -> bool {
-        self.icon == Some(ICON_REPLIED)
-            || matches!(self.verb, Some(VERB_REPLY | VERB_REPLY_ALL))
-            || self.status.is_some_and(|status| status & STATUS_ANSWERED != 0)
+        self.is_shown_as_replied() || self.status.is_some_and(|status| status & STATUS_ANSWERED != 0)
+    }
+
+    /// Whether it says replied only where that can't be taken back from here.
+    pub(crate) fn is_replied_for_good(self) -> bool {
+        self.replied() && !self.is_shown_as_replied()
+    }
+
+    fn is_shown_as_replied(self) -> bool {
+        self.icon == Some(ICON_REPLIED) || matches!(self.verb, Some(VERB_REPLY | VERB_REPLY_ALL))
     }
 
     pub(crate) fn forwarded(self) -> bool {

@@ -2,7 +2,7 @@
 
 use cms_cloud::contract::{CloudAccount, CloudChange, CloudError, CloudOp, DeleteAction, FolderId, Outcome};
 use cms_engine::{Flags, RemoteId};
-use simcloud::{Action, BodyKind, Deletion, Fault, FlagChange, FlagStatus};
+use simcloud::{Action, Actor, BodyKind, Deletion, Fault, FlagChange, FlagStatus};
 
 use crate::support::{World, impatient_world, world};
 
@@ -218,6 +218,20 @@ async fn f18_marks_that_were_taken_and_not_made_are_not_believed() {
     }
     assert!(ids.iter().all(|id| !(world.flags(id) & letters("RP")).is_empty()));
     world.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_mark_of_an_imap_client_cannot_be_taken_back_and_is_no_evidence() {
+    let world = world(1).await;
+    let id = world.ids().remove(0);
+    let marked = FlagChange { actor: Actor::Imap, replied: Some(true), ..FlagChange::default() };
+    world.cloud().set_flags("", id.as_str(), marked).unwrap();
+    let before = world.flags(&id);
+    match &world.account.apply(&[set(&id, before, before - Flags::REPLIED)]).await[0] {
+        Outcome::Done { now: Some(now), .. } => assert_eq!(now.known_flags & letters("RP"), letters("P")),
+        other => panic!("{other:?}"),
+    }
+    assert!(world.flags(&id).contains(Flags::REPLIED));
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ fn misfortune(random: &mut ChaCha8Rng) -> Fault {
         "batch-item:patch",
         "batch-item:move",
         "batch-item:message",
+        "batch-item:value",
         "patch",
         "move",
         "message",
@@ -73,7 +74,9 @@ fn misfortune(random: &mut ChaCha8Rng) -> Fault {
             _ => answered(401, BodyKind::Json, None),
         }
     };
-    Fault { skip: random.random_range(0..6), count: Some(1), ..Fault::always(kind, action) }
+    // Who gets a broken page while signing in reloads it, and the simulated browser doesn't.
+    let path = if kind.is_empty() { "/v1.0/" } else { "" };
+    Fault { path: path.to_owned(), skip: random.random_range(0..6), count: Some(1), ..Fault::always(kind, action) }
 }
 
 /// Syncs until a run succeeds. Each that doesn't must fail in an orderly way.
