@@ -22,23 +22,10 @@ fn ids(world: &World) -> Vec<String> {
     state.messages().filter(|message| message.folder == "Inbox").map(|message| message.id.clone()).collect()
 }
 
-/// What `cms status` says. Where nothing runs it misses a sign-in, which is no concern of these tests.
-fn status(world: &World) -> String {
-    world.cms(&["status"]).stdout
-}
-
-/// Runs a command that must succeed, and returns what it says.
-#[track_caller]
-fn done(world: &World, command: &[&str]) -> String {
-    let finished = world.cms(command);
-    assert_eq!(finished.status.code(), Some(0), "{command:?}: {}{}", finished.stdout, finished.stderr);
-    finished.stdout
-}
-
 /// That so many are told to be kept, whether something runs or not, and that nothing differs.
 #[track_caller]
 fn assert_kept(world: &World, kept: u64) {
-    let (status, verified) = (status(world), done(world, &["verify"]));
+    let (status, verified) = (world.status(), world.done(&["verify"]));
     assert!(verified.contains("both sides are the same"), "{verified}");
     if kept == 0 {
         assert!(!status.contains("kept here") && !verified.contains("kept"), "{status}\n{verified}");
@@ -55,7 +42,7 @@ fn f34_what_the_cloud_deletes_stays_as_it_is() {
     world.sync();
     let daemon = world.daemon();
     world.cloud.delete_message("", &id, Deletion::Purge).unwrap();
-    wait_for("its deletion is heard of", || status(&world).contains("1 more kept here"));
+    wait_for("its deletion is heard of", || world.status().contains("1 more kept here"));
     world.cloud.reset_counters();
     // It is the user's own: flags stay here, and nothing goes up.
     let file = world.file_of("INBOX", "kept");
@@ -94,7 +81,7 @@ fn f01_a_mailbox_that_was_emptied_there_holds_nothing_and_loses_nothing() {
     }
     world.sync();
     assert_eq!(world.files("INBOX"), names);
-    assert_eq!(done(&world, &["held"]).matches("held:").count(), 0);
+    assert_eq!(world.done(&["held"]).matches("held:").count(), 0);
     assert_kept(&world, 60);
     world.assert_lawful();
 }
@@ -123,10 +110,10 @@ fn f34_what_comes_back_there_is_linked_again_and_what_changed_meanwhile_is_told(
     // Everything is looked at once more for the first message that comes; for later ones it isn't.
     world.receive("Inbox", "new");
     world.file_of("INBOX", "new");
-    wait_for("it is kept", || status(&world).contains("1 more kept here"));
+    wait_for("it is kept", || world.status().contains("1 more kept here"));
     let id = world.cloud.renumber("", &id).unwrap();
     world.cloud.move_message("", &id, "Inbox").unwrap();
-    wait_for("it is linked again", || !status(&world).contains("kept here"));
+    wait_for("it is linked again", || !world.status().contains("kept here"));
     daemon.stop();
     world.assert_same("INBOX", "Inbox");
     assert_eq!(world.inode("INBOX", &file), inode, "no file was made anew");

@@ -36,19 +36,6 @@ fn old_and_new(old: u32) -> (World, Vec<String>) {
     (world, ids)
 }
 
-/// What `cms status` says. Where nothing runs it misses a sign-in, which is no concern of these tests.
-fn status(world: &World) -> String {
-    world.cms(&["status"]).stdout
-}
-
-/// Runs a command that must succeed, and returns what it says.
-#[track_caller]
-fn done(world: &World, command: &[&str]) -> String {
-    let finished = world.cms(command);
-    assert_eq!(finished.status.code(), Some(0), "{command:?}: {}{}", finished.stdout, finished.stderr);
-    finished.stdout
-}
-
 /// That nothing was changed in the cloud.
 #[track_caller]
 fn assert_unchanged(world: &World) {
@@ -65,19 +52,19 @@ fn f34_only_what_is_new_enough_is_brought_and_the_rest_when_the_scope_is_widened
     world.sync();
     assert_eq!(world.files("INBOX").len(), 3);
     assert_eq!(world.asked("value"), 3, "no other one was downloaded");
-    let verified = done(&world, &["verify"]);
+    let verified = world.done(&["verify"]);
     for expected in
         ["9 in the cloud, 9 known of, 3 the same on both sides, 6 left in the cloud", "both sides are the same"]
     {
         assert!(verified.contains(expected), "{expected:?} is missing in:\n{verified}");
     }
-    let at_rest = status(&world);
+    let at_rest = world.status();
     let expected = "inbox: 9 messages, 6 from before 2024-01-01 left in the cloud";
     assert!(at_rest.contains(expected) && !at_rest.contains("not here yet"), "{at_rest}");
 
     // What happens to them there is nobody's concern here; what comes is.
     let daemon = world.daemon();
-    let status = status(&world);
+    let status = world.status();
     assert!(status.contains(expected) && !status.contains("not here yet"), "{status}");
     world.cloud.set_flags("", &ids[0], FlagChange { is_read: Some(true), ..FlagChange::default() }).unwrap();
     world.cloud.delete_message("", &ids[1], Deletion::Purge).unwrap();
@@ -108,7 +95,7 @@ fn f34_what_is_here_stays_and_is_kept_the_same_when_the_scope_is_narrowed() {
     assert!(world.sync().stderr.contains("nothing to do"));
     assert_eq!(world.files("INBOX"), names);
     assert_unchanged(&world);
-    assert!(done(&world, &["verify"]).contains("43 the same on both sides\n"));
+    assert!(world.done(&["verify"]).contains("43 the same on both sides\n"));
 
     // A flag there, a flag here, a deletion there, a deletion here, and a file that nobody saw go.
     let read = world.file_of("INBOX", "old 1.");
@@ -140,7 +127,7 @@ fn f27_what_is_here_is_known_again_under_another_id_however_old_it_is() {
     let finished = world.sync();
     assert!(!finished.stderr.contains("removed here"), "{}", finished.stderr);
     assert_eq!(world.files("INBOX"), names);
-    let verified = done(&world, &["verify"]);
+    let verified = world.done(&["verify"]);
     assert!(verified.contains("9 the same on both sides, 1 left in the cloud"), "{verified}");
     // The links hold.
     let daemon = world.daemon();
@@ -186,7 +173,7 @@ fn f02_where_the_state_is_lost_files_are_known_by_their_names_and_no_older_mail_
     assert_eq!(world.files("INBOX"), names);
     assert_eq!(world.asked("value"), 0);
     assert_unchanged(&world);
-    let verified = done(&world, &["verify"]);
+    let verified = world.done(&["verify"]);
     assert!(verified.contains("9 the same on both sides, 1 left in the cloud"), "{verified}");
     world.assert_lawful();
 }

@@ -113,6 +113,19 @@ impl World {
         finished
     }
 
+    /// Runs a command that must succeed, and returns what it says.
+    #[track_caller]
+    pub(crate) fn done(&self, command: &[&str]) -> String {
+        let finished = self.cms(command);
+        assert_eq!(finished.status.code(), Some(0), "{command:?}: {}{}", finished.stdout, finished.stderr);
+        finished.stdout
+    }
+
+    /// What `cms status` says. Where nothing runs it may miss a sign-in, and say so by its exit status.
+    pub(crate) fn status(&self) -> String {
+        self.cms(&["status"]).stdout
+    }
+
     /// Starts the daemon and waits until it says that both sides are the same.
     pub(crate) fn daemon(&self) -> Running {
         let running = self.start(&["run"]);
