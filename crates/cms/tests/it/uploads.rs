@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use simcloud::{Action, Fault, Knobs, NewMessage, Options};
+use simcloud::{Action, Deletion, Fault, Knobs, NewMessage, Options};
 
 use crate::mail_program::text;
 use crate::world::{World, wait_for};
@@ -461,5 +461,41 @@ fn a_draft_that_is_deleted_while_it_is_uploaded_goes_there_too() {
     assert!(world.files("Drafts").is_empty());
     let ended = daemon.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    world.assert_lawful();
+}
+
+#[test]
+fn a_draft_that_is_restored_and_gone_from_the_cloud_is_made_there_anew() {
+    let world = world();
+    world.put("Drafts", "new/1.a.vm", postponed("later"));
+    world.sync();
+    world.cloud.delete_message("", &id_of(&world, "later"), Deletion::Purge).unwrap();
+    world.sync();
+    assert_eq!(counts(&world, "later"), (0, 0));
+    let told = world.done(&["restore", "--since", "1h"]);
+    assert!(told.contains("from where it goes to the cloud anew: the cloud doesn't have it any more"), "{told}");
+    world.sync();
+    assert_eq!(counts(&world, "later"), (1, 1));
+    assert_eq!(there(&world, "Drafts", "later").len(), 1);
+    let again = world.sync();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    world.assert_lawful();
+}
+
+#[test]
+fn a_message_that_is_restored_and_gone_from_the_cloud_is_imported_where_that_was_asked_for() {
+    let world = importing();
+    let id = world.receive_read("Inbox", "dear");
+    world.sync();
+    let name = world.file_of("INBOX", "dear");
+    world.cloud.delete_message("", &id, Deletion::Purge).unwrap();
+    world.sync();
+    assert_eq!(counts(&world, "dear"), (0, 0));
+    let told = world.done(&["restore", "--since", "1h"]);
+    assert!(told.contains("from where it goes to the cloud anew: the cloud doesn't have it any more"), "{told}");
+    world.sync();
+    assert_eq!((there(&world, "Inbox", "dear").len(), world.file_of("INBOX", "dear")), (1, name));
+    let again = world.sync();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
     world.assert_lawful();
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cms_cloud::contract::{FolderId, Seen};
-use cms_engine::{CloudBytes, Flags, MailboxId, Op, Row, RowId, Sides, UnixSeconds};
+use cms_engine::{CloudBytes, Flags, MailboxId, Op, Role, Row, RowId, Sides, UnixSeconds, Uploads as _};
 use cms_store::{After, Change, Deed, Heard, JournalEntry, JournalPart, Standing, Wanted};
 
 use crate::envelope::Envelope;
@@ -286,13 +286,25 @@ impl Driver {
             Ok(()) => {
                 self.touched_maildirs.insert(file.maildir);
                 let text = self.step_in_words(step);
-                self.report_done(format!("{text}; into the Maildir only: {why}"));
+                let how = if self.goes_up(&step.message) {
+                    "into the Maildir, from where it goes to the cloud anew"
+                } else {
+                    "into the Maildir only"
+                };
+                self.report_done(format!("{text}; {how}: {why}"));
             }
             Err(crate::sync::LocalError::ContentMissing) => {
                 self.report_not_done(format!("#{}: {why}, and its content isn't kept any more", step.number));
             }
             Err(error) => self.report_not_done(format!("#{}: {}", step.number, with_causes(&error))),
         }
+    }
+
+    /// Whether the cloud is given the file of a message that it doesn't have any more.
+    fn goes_up(&self, message: &Standing) -> bool {
+        let takes = message.mailbox.map(|id| self.uploads.takes(id)).unwrap_or_default();
+        let is_draft = message.flags.local.contains(Flags::DRAFT) || takes.role == Role::Drafts;
+        if is_draft { takes.drafts } else { takes.others }
     }
 
     pub(super) fn readable_flags(&self) -> Flags {
