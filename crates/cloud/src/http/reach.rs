@@ -1,9 +1,9 @@
 //! Whether the service can be reached, so that only one request at a time is spent on finding out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
@@ -23,12 +23,13 @@ const TOLD: u32 = 3;
 /// While it is open, each request goes as it comes. From the first request that doesn't come through until one does, they
 /// go one at a time, as probes, with pauses that grow; the others wait for what becomes of these.
 pub(crate) struct Reach {
-    state: watch::Sender<State>,
+    state: Mutex<State>,
+    /// Wakes those who wait, in the order in which they came; a channel would do so in any order.
+    news: Notify,
     first_pause: Duration,
     longest_pause: Duration,
 }
 
-#[derive(Clone)]
 struct State {
     /// Failures since the last request that came through.
     failures: u32,
@@ -61,36 +62,37 @@ impl Reach {
         let now = Instant::now();
         let state = State { failures: 0, error: "".into(), probe: None, probe_at: now };
         Self {
-            state: watch::Sender::new(state),
+            state: Mutex::new(state),
+            news: Notify::new(),
             first_pause: policy.first_delay,
             longest_pause: policy.longest_delay.min(LONGEST_PAUSE),
         }
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives a turn to a request that may go now.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
         let now = Instant::now();
-        let mut turn = None;
-        self.state.send_if_modified(|state| {
-            let (mark, mut probe) = (state.failures, None);
-            if state.failures > 0 {
-                if state.next_chance() > now {
-                    return false;
-                }
-                state.probe = Some(now);
-                probe = Some(now);
+        let mut state = self.state();
+        let mut probe = None;
+        if state.failures > 0 {
+            if state.next_chance() > now {
+                return None;
             }
-            turn = Some(Turn { reach: self, mark, probe });
-            false
-        });
-        turn
+            state.probe = Some(now);
+            probe = Some(now);
+        }
+        Some(Turn { reach: self, mark: state.failures, probe })
     }
 
     /// Waits until it is worth asking for a turn. Fails as the probe does that shows that nobody comes through.
     pub(crate) async fn wait(&self, patience: &mut Patience) -> Result<(), Failure> {
-        let mut news = self.state.subscribe();
+        let news = self.news.notified();
         let (failures, error, chance) = {
-            let state = news.borrow_and_update();
+            let state = self.state();
             (state.failures, state.error.clone(), state.next_chance())
         };
         if failures == 0 {
@@ -101,18 +103,18 @@ impl Reach {
         if failures > known && failures >= TOLD {
             return Err(Failure::Network(error.to_string().into()));
         }
-        // The sender lives as long as this.
-        let _ = timeout_at(chance, news.changed()).await;
+        // Either way it is worth asking.
+        let _ = timeout_at(chance, news).await;
         Ok(())
     }
 
     /// The network has changed: the next probe may begin at once.
     pub(crate) fn hurry(&self) {
-        self.state.send_if_modified(|state| {
-            state.probe_at = Instant::now();
-            state.probe = None;
-            state.failures > 0
-        });
+        let mut state = self.state();
+        state.probe_at = Instant::now();
+        state.probe = None;
+        drop(state);
+        self.news.notify_waiters();
     }
 
     /// The pause before the next probe after so many failures. The first one may have been about one request only, so the
@@ -134,37 +136,34 @@ impl State {
 impl Turn<'_> {
     /// An answer came: the way is open.
     pub(crate) fn came_through(self) {
-        self.reach.state.send_if_modified(|state| {
-            let was_closed = state.failures > 0;
-            state.failures = 0;
-            state.probe = None;
-            was_closed
-        });
+        let mut state = self.reach.state();
+        state.failures = 0;
+        state.probe = None;
+        drop(state);
+        self.reach.news.notify_waiters();
     }
 
     /// The request or its answer didn't come through. `random` is from 0 up to 1.
     pub(crate) fn failed(self, error: &str, random: f64) {
-        self.reach.state.send_if_modified(|state| {
-            // Those that were under way together fail together, which says no more than one does.
-            if self.mark != state.failures {
-                return false;
-            }
-            state.failures = state.failures.saturating_add(1);
-            state.error = error.into();
-            state.probe_at = Instant::now() + self.reach.pause(state.failures, random);
-            state.probe = None;
-            true
-        });
+        let mut state = self.reach.state();
+        // Those that were under way together fail together, which says no more than one does.
+        if self.mark != state.failures {
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        state.error = error.into();
+        state.probe_at = Instant::now() + self.reach.pause(state.failures, random);
+        state.probe = None;
+        drop(state);
+        self.reach.news.notify_waiters();
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Some(began) = self.probe else { return };
-        self.reach.state.send_if_modified(|state| {
-            let is_under_way = state.probe == Some(began);
-            state.probe.take_if(|_| is_under_way);
-            is_under_way
-        });
+        if self.reach.state().probe.take_if(|probe| *probe == began).is_some() {
+            self.reach.news.notify_waiters();
+        }
     }
 }
