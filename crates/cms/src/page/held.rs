@@ -51,7 +51,9 @@ pub struct Headline {
 impl HeldReport {
     /// What makes it worse.
     pub fn avoid(&self) -> &'static str {
-        if self.gone_from_cloud {
+        if self.directory.is_some() {
+            "don't delete the state directory to be rid of this"
+        } else if self.gone_from_cloud {
             "don't delete the files or the state directory: they may hold the only copies"
         } else {
             "don't delete the state directory, and don't raise `cfg.max_deletions`, to be rid of this"

@@ -375,7 +375,9 @@ fn clear_away(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError
         if !is_over {
             continue;
         }
-        let path = below(&tree.root, &record.directory);
+        // It may have gone along with one that it is in.
+        let place = place_of(database, tree, &record, &maildirs_below(&tree.root).map_err(SyncError::Maildir)?)?;
+        let path = below(&tree.root, place.as_ref().unwrap_or(&record.directory));
         // One that is known by a mark is waited for where it is missing.
         database.set_meta(&mark_key(record.maildir), "").map_err(SyncError::Store)?;
         if remove_empty_maildir(&path).map_err(SyncError::Maildir)? {

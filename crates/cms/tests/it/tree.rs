@@ -376,6 +376,19 @@ fn a_new_maildir_waits_for_room_on_the_disk() {
 }
 
 #[test]
+fn an_empty_folder_that_is_deleted_goes_from_one_that_gets_another_name() {
+    let world = world(&["N"], "");
+    world.cloud.create_folder("", "N/x", false).unwrap();
+    world.sync();
+    world.cloud.delete_folder("", "N/x").unwrap();
+    world.cloud.rename_folder("", "N", "M").unwrap();
+    world.sync();
+    world.assert_same("work/M", "M");
+    assert!(!world.path("work/M/x").exists() && !world.path("work/N").exists());
+    world.assert_lawful();
+}
+
+#[test]
 fn a_maildir_that_comes_back_goes_where_its_folder_is_now() {
     let world = world(&["A", "B"], "");
     world.sync();

@@ -395,7 +395,9 @@ impl Driver {
     /// Makes the directories what the folders are, before all else is ended for that. Whether the state can be opened anew comes
     /// back: where the disk refuses something, the Maildirs that are there go on, and it is tried again.
     pub(super) async fn can_renew(&mut self) -> Result<bool, SyncError> {
-        self.trees.not_before = None;
+        if self.trees.not_before.take().is_none() {
+            info!("The folders have changed");
+        }
         self.wait_for_changes(CONFIRMATION).await;
         self.write_down()?;
         if self.paused_until.is_some() {
@@ -415,8 +417,6 @@ impl Driver {
 
     /// Opens the state anew, with the folders as they are. Whatever was under way is begun again, as after a kill.
     pub(super) async fn renew(&mut self) -> Result<(), SyncError> {
-        info!("The folders have changed");
-        self.wait_for_changes(CONFIRMATION).await;
         self.tasks.shutdown().await;
         self.note_age();
         self.write_down()?;
