@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cms_disk::{Deed, Interposer};
+use cms_engine::ContentHash;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -48,12 +49,16 @@ pub(super) struct DiskState {
     pub(super) full: bool,
     /// Whether flushing is skipped without a word, to see that it is missed.
     pub(super) lying: bool,
+    /// Whether what is removed from a Maildir is removed from the store as well, to see that it is missed.
+    pub(super) careless: bool,
     /// Whether a power failure is ahead, so that what it would undo is remembered.
     pub(super) remembers: bool,
     /// Whether something was done in a Maildir that no transaction tells of yet.
     pub(super) unrecorded: bool,
     /// Whether anything was written down since the program was started.
     pub(super) committed: bool,
+    /// The bytes of every file that the program removed from a Maildir.
+    pub(super) taken: BTreeSet<ContentHash>,
     log: Vec<Undo>,
     /// Inodes of files with bytes that weren't flushed.
     unflushed: BTreeSet<u64>,
@@ -82,9 +87,11 @@ impl DiskState {
             meddling_per_mille: 0,
             full: false,
             lying: false,
+            careless: false,
             remembers: false,
             unrecorded: false,
             committed: false,
+            taken: BTreeSet::new(),
             log: Vec::new(),
             unflushed: BTreeSet::new(),
             commits: Vec::new(),
@@ -208,6 +215,7 @@ impl Interposer for Disk {
             }
         }
         let mut state = self.state.borrow_mut();
+        let took = taken_from_a_maildir(deed);
         if let Some(code) = refusal(&mut state, deed) {
             drop(state);
             self.tell(&format!("error {code} "), deed);
@@ -216,6 +224,10 @@ impl Interposer for Disk {
         if state.remembers {
             self.remember_before(&mut state, deed);
         }
+        if let Some(hash) = took.filter(|_| state.careless) {
+            drop(fs::remove_file(self.stored(&hash)));
+        }
+        state.taken.extend(took);
         Ok(())
     }
 
@@ -234,6 +246,18 @@ impl Interposer for Disk {
 }
 
 impl Disk {
+    fn stored(&self, hash: &ContentHash) -> PathBuf {
+        let name = hash.to_string();
+        self.root.join("state/messages").join(&name[..2]).join(&name[2..])
+    }
+
+    /// What the program took out of the Maildirs and the store doesn't have, so that nobody can bring it back.
+    pub(super) fn not_restorable(&self) -> Vec<ContentHash> {
+        let is_there =
+            |hash: &ContentHash| fs::read(self.stored(hash)).is_ok_and(|bytes| ContentHash::of(&bytes) == *hash);
+        self.state.borrow().taken.iter().filter(|hash| !is_there(hash)).copied().collect()
+    }
+
     /// Remembers what was done.
     fn note(&self, deed: Deed<'_>) {
         if !matches!(deed, Deed::Read(_) | Deed::List(_)) {
@@ -307,6 +331,14 @@ impl Disk {
             _ => {}
         }
     }
+}
+
+/// What goes from a Maildir by a deed.
+fn taken_from_a_maildir(deed: Deed<'_>) -> Option<ContentHash> {
+    let Deed::Remove(path) = deed else { return None };
+    let is_message = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".cms-removed."));
+    let bytes = fs::read(path).ok().filter(|_| is_message)?;
+    Some(ContentHash::of(&bytes))
 }
 
 const EIO: i32 = 5;

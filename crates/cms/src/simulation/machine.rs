@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::disk::{Disk, DiskState};
 use super::extras::Extras;
 use super::flawed::Flawed;
+use super::ledger::LOST;
 use super::people::{Pair, People};
 use super::power::{Power, Shared};
 use super::trace::Trace;
@@ -170,6 +171,7 @@ impl Machine {
             meddler: RefCell::new(None),
         });
         disk.state.borrow_mut().lying = flaw == Some(Flaw::FlushesNothing);
+        disk.state.borrow_mut().careless = flaw == Some(Flaw::KeepsNothing);
         let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
         people.extras = extras;
         people.sent = sent;
@@ -589,6 +591,12 @@ impl Machine {
             + summary.updated_there;
         if did > 0 || self.people.borrow().names() != names {
             return Err(Failure::wrong(vec![format!("a run with nothing to do did something: {summary}")]));
+        }
+        let gone = self.disk.not_restorable();
+        if !gone.is_empty() {
+            return Err(Failure::wrong(
+                gone.iter().map(|hash| format!("{LOST}{hash} was removed here and isn't stored")).collect(),
+            ));
         }
         // Who was killed knows nothing of pauses that it was asked for. What was made twice is another matter.
         let mut violations = self.cloud.counters().violations;

@@ -50,6 +50,8 @@ enum Flaw {
     DeliversTwice,
     /// A message that is there is said to be gone.
     DeletesWrongly,
+    /// What goes from a Maildir goes from the store as well.
+    KeepsNothing,
 }
 
 /// Why a seed failed.
@@ -220,6 +222,11 @@ fn a_lost_update_is_found() {
 #[test]
 fn a_double_delivery_is_found() {
     is_found(Flaw::DeliversTwice);
+}
+
+#[test]
+fn a_removal_that_nothing_brings_back_is_found() {
+    is_found(Flaw::KeepsNothing);
 }
 
 #[test]
