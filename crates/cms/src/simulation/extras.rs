@@ -16,6 +16,8 @@ pub(super) struct Extras {
     pub(super) ids: bool,
     /// Folders are removed and made again, on either side.
     pub(super) folders: bool,
+    /// A Maildir is removed file by file, a folder gets another name for a while, or stays away for long.
+    pub(super) steps: bool,
     /// Changes of names take their time, and others act meanwhile.
     pub(super) slow: bool,
     /// Whatever is delivered here goes to the cloud, and what is sent is filed on both sides.
@@ -35,7 +37,7 @@ const EVERY: u64 = 5;
 /// sent here, and as many mailboxes of which the two sides don't have the same.
 const EVERY_WITH_MORE: u64 = 20;
 
-/// Of so many worlds with folders that are removed one has drafts as well.
+/// Of so many worlds with folders that are removed one has drafts as well, and in another they go step by step.
 const EVERY_WRITTEN: u64 = 3;
 
 /// Of so many seeds one is narrow, whatever else it has.
@@ -55,7 +57,9 @@ impl Extras {
             1 => {
                 let at = seed / EVERY_WITH_MORE;
                 let uploads = (at % EVERY_WRITTEN == EVERY_WRITTEN - 1).then_some(Upload::Drafts);
-                return Self { folders: true, slow: true, ids: !at.is_multiple_of(2), uploads, ..Self::default() };
+                let ids = !at.is_multiple_of(2);
+                let steps = at % EVERY_WRITTEN == 1 || uploads.is_some() && ids;
+                return Self { folders: true, slow: true, ids, uploads, steps, ..Self::default() };
             }
             6 => return Self { slow: true, ..Self::default() },
             16 => return Self { scope: true, ids: (seed / EVERY_WITH_MORE).is_multiple_of(2), ..Self::default() },

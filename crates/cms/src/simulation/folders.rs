@@ -1,13 +1,15 @@
 //! Folders that are removed and made again, on either side, and who answers what the program asks about that.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use cms_engine::Flags;
+use cms_engine::{ContentHash, Flags};
 use cms_maildir::Place;
 use rand::Rng as _;
 use tokio::time::Instant;
 
+use super::disk::files_below;
 use super::ledger::Spot;
 use super::machine::Machine;
 use super::people::{People, Rest};
@@ -16,15 +18,51 @@ use crate::control::{HeldReport, MaildirState, Reply, Request, Which};
 /// The only folder that isn't there from the beginning of a mailbox, so that its user can remove it.
 const REMOVABLE: &str = "Work";
 
+/// What it is called for a while.
+const RENAMED: &str = "Working";
+
 impl People {
+    /// Whether a folder is called otherwise for a while.
+    pub(super) fn has_another_name(&self, at: usize) -> bool {
+        self.rest.iter().any(|rest| matches!(rest, Rest::NameFolder(its) if *its == at))
+    }
+
     /// Somebody removes a folder.
     pub(super) fn remove_folder(&mut self) {
+        if self.extras.steps && self.steps.random_bool(0.2) {
+            return self.rename_folder_there();
+        }
         if self.dice(2) == 0 { self.remove_folder_there() } else { self.wipe_here() }
     }
 
     /// Whether a place is the folder that its user removes now and then.
     pub(super) fn is_removable(&self, spot: Spot) -> bool {
         self.pairs.iter().position(|pair| pair.folder == REMOVABLE).map(Spot::Box) == Some(spot)
+    }
+
+    /// For how long a folder that isn't there stays away, though everybody else holds still.
+    pub(super) fn stays_away_for(&mut self) -> Option<Duration> {
+        let is_away = |rest: &Rest| matches!(rest, Rest::MakeFolder(_) | Rest::NameFolder(_));
+        let long = self.extras.steps && self.rest.iter().any(is_away) && self.steps.random_bool(0.5);
+        long.then(|| Duration::from_secs(self.steps.random_range(300..3600)))
+    }
+
+    /// A folder gets another name, and stays the same for all that.
+    fn rename_folder_there(&mut self) {
+        let Some(at) = self.pairs.iter().position(|pair| pair.folder == REMOVABLE) else { return };
+        // Another one of its name would stand in its way.
+        let comes_again = self.rest.iter().any(|rest| matches!(rest, Rest::MakeFolder(_)));
+        if !comes_again && self.cloud.rename_folder("", REMOVABLE, RENAMED).is_ok() {
+            self.trace.line(format_args!("there the folder {at} has another name"));
+            self.rest.push(Rest::NameFolder(at));
+            self.perhaps_at_once();
+        }
+    }
+
+    /// Gives a folder its name again.
+    pub(super) fn name_folder(&self, at: usize) {
+        let named = self.cloud.rename_folder("", RENAMED, self.pairs[at].folder).is_ok();
+        self.trace.line(format_args!("there the folder {at} has its name again: {named}"));
     }
 
     /// A folder goes in the cloud, and all in it can only be recovered.
@@ -77,32 +115,73 @@ impl People {
         if !maildir.join(".cms-maildir").exists() {
             return;
         }
+        if self.extras.steps && self.steps.random_bool(0.7) {
+            self.trace.line(format_args!("here Maildir {at} is being removed"));
+            self.rest.push(Rest::Wipe(at));
+            return self.perhaps_at_once();
+        }
         let gone = self.files().into_iter().filter(|seen| seen.maildir == at);
         let gone: Vec<_> = gone.map(|seen| seen.hash).collect();
         if fs::remove_dir_all(&maildir).is_err() {
             return;
         }
         self.trace.line(format_args!("here Maildir {at} is removed"));
+        self.note_wiped(at, &gone);
+        self.rest.push(Rest::MakeMaildir(at));
+        self.perhaps_at_once();
+    }
+
+    /// Removes some more files of a Maildir, in no order, and in the end its directories.
+    pub(super) fn wipe_more(&mut self, at: usize) {
+        let maildir = self.pairs[at].maildir.clone();
+        let mut files = files_below(&maildir);
+        if files.is_empty() {
+            let directories = [Place::New.directory(), Place::Cur.directory(), "tmp", ""];
+            let gone = directories.iter().all(|name| {
+                let gone = fs::remove_dir(maildir.join(name));
+                gone.is_ok() || gone.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+            });
+            self.trace.line(format_args!("here Maildir {at} is removed: {gone}"));
+            self.ledger.unmounted = true;
+            self.rest.push(if gone { Rest::MakeMaildir(at) } else { Rest::Wipe(at) });
+            return self.perhaps_at_once();
+        }
+        for _ in 0..self.steps.random_range(1..=3) {
+            if files.is_empty() {
+                break;
+            }
+            let path = files.swap_remove(self.steps.random_range(0..files.len()));
+            let hash = fs::read(&path).ok().map(|bytes| self.hash_of(&bytes));
+            if fs::remove_file(&path).is_ok() {
+                self.note_wiped(at, hash.as_slice());
+            }
+            let name = path.file_name().unwrap_or_default();
+            self.trace.line(format_args!("here {} goes with Maildir {at}", name.display()));
+        }
+        self.rest.push(Rest::Wipe(at));
+        self.perhaps_at_once();
+    }
+
+    /// Notes what went with a Maildir.
+    fn note_wiped(&mut self, at: usize, gone: &[ContentHash]) {
         self.ledger.unmounted = true;
         let deleted = if Some(at) == self.trash { Spot::Nowhere } else { self.deleted_spot() };
         let there = self.outcome_there();
         for hash in gone {
-            if let Some(text) = self.texts.get_mut(&hash) {
+            if let Some(text) = self.texts.get_mut(hash) {
                 text.adrift = true;
-                text.forsaken |= Some(at) == self.trash || !there.values().any(|(_, item)| item.hash == hash);
+                text.forsaken |= Some(at) == self.trash || !there.values().any(|(_, item)| item.hash == *hash);
             }
-            if let Some(foreign) = self.ledger.foreign_mut(&hash) {
+            if let Some(foreign) = self.ledger.foreign_mut(hash) {
                 foreign.maildir = None;
             }
-            for message in self.ledger.of_content(hash) {
+            for message in self.ledger.of_content(*hash) {
                 // Each file was seen to go, or the whole Maildir was: in that case all of it comes back.
                 message.put_here.extend([deleted, Spot::Box(at)]);
                 message.unsure = true;
                 message.is_kept = false;
             }
         }
-        self.rest.push(Rest::MakeMaildir(at));
-        self.perhaps_at_once();
     }
 
     /// Notes that what is held and gone from the cloud is to be kept, where it has a file here without the Trash flag.
@@ -128,6 +207,16 @@ impl People {
         }
         for text in &mut self.texts.0 {
             text.forsaken &= !files.contains(&text.hash);
+        }
+    }
+
+    /// Notes that what is held may be brought back in the cloud, out of the deleted messages too.
+    fn leave_to_the_program(&mut self, held: &[HeldReport]) {
+        let is_held = |at: usize| held.iter().any(|report| report.mailbox == self.pairs[at].folder);
+        for seen in self.files().into_iter().filter(|seen| is_held(seen.maildir)) {
+            if let Some(text) = self.texts.get_mut(&seen.hash) {
+                text.adrift = true;
+            }
         }
     }
 
@@ -176,12 +265,14 @@ impl Machine {
             let which = Which::All;
             let apply = self.random.random_bool(0.5);
             self.trace.line(format_args!("here what is held is meant: {apply}"));
+            self.people.borrow_mut().leave_to_the_program(&held);
             if apply {
                 self.people.borrow_mut().give_up(&held);
             }
             let reply = self.ask(if apply { Request::Apply { which } } else { Request::Restore { which } }).await;
             if let Some(Reply::Ruled { held }) = reply {
                 let mut people = self.people.borrow_mut();
+                people.leave_to_the_program(&held);
                 if apply { people.give_up(&held) } else { people.keep(&held) }
             }
         }

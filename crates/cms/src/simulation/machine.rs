@@ -174,6 +174,7 @@ impl Machine {
         disk.state.borrow_mut().careless = flaw == Some(Flaw::KeepsNothing);
         let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
         people.extras = extras;
+        people.steps = ChaCha8Rng::seed_from_u64(!seed);
         people.sent = sent;
         people.ledger.keeping = extras.keeping(seed, pairs.len());
         let people = Rc::new(RefCell::new(people));
@@ -537,6 +538,11 @@ impl Machine {
         }
         self.disk.deeds_left.set(0);
         self.power.go_after_requests(-1);
+        let away = self.people.borrow_mut().stays_away_for();
+        if let Some(away) = away {
+            self.trace.line("a folder stays away");
+            self.live(Instant::now() + away).await;
+        }
         self.people.borrow_mut().finish_all();
         if self.running.is_none() {
             self.start_at = Some(Instant::now());

@@ -7,7 +7,8 @@
 //!
 //! Some worlds have more than that ([`extras`]): drafts that are written and edited on both sides and go to the cloud
 //! ([`texts`], [`writers`]), and messages that get other ids (every fifth seed); folders and Maildirs that are removed and made
-//! again, with somebody who answers what the program asks ([`folders`]); mail that is delivered into the Maildirs and goes to the
+//! again, file by file or while drafts are written in them, with somebody who answers what the program asks ([`folders`]);
+//! mail that is delivered into the Maildirs and goes to the
 //! cloud, and copies of what was sent on both sides ([`senders`]); a disk so slow that others act before the program hears that
 //! something is done; mailboxes that keep what is deleted there, and bring old mail at some starts only; a cloud that
 //! takes changes of flags and doesn't make them.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use cms_engine::{BaseName, ContentHash, Flags};
 use cms_maildir::{FileName, Place};
-use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use simcloud::{Cloud, Deletion, FlagChange, FlagStatus, NewMessage};
 
@@ -52,6 +52,10 @@ pub(super) enum Rest {
     MakeFolder(usize),
     /// Make a Maildir again that was removed here.
     MakeMaildir(usize),
+    /// Remove more of a Maildir that is being removed.
+    Wipe(usize),
+    /// Give a folder its name again.
+    NameFolder(usize),
     /// File in the cloud what was sent.
     Sent { bytes: Vec<u8> },
 }
@@ -70,6 +74,8 @@ pub(super) struct People {
     pub(super) extras: Extras,
     pub(super) ledger: Ledger,
     pub(super) texts: Texts,
+    /// What is done in steps is diced for apart, so that all else stays as it is without it.
+    pub(super) steps: ChaCha8Rng,
     /// Whether the program is running, so that it may see a file go.
     pub(super) watched: bool,
     /// Whether the program has written down which Maildirs there are.
@@ -99,6 +105,7 @@ impl People {
             drafts,
             sent: None,
             extras: Extras::default(),
+            steps: ChaCha8Rng::seed_from_u64(0),
             texts: Texts::default(),
             ledger: Ledger {
                 deleted: Some(trash.map_or(Spot::Deleted, Spot::Box)),
@@ -208,7 +215,8 @@ impl People {
                     1 => self.deleted_spot(),
                     _ => Spot::Box(self.dice(u32::try_from(self.pairs.len()).unwrap_or(1)) as usize),
                 };
-                let is_gone = |rest: &Rest| matches!(rest, Rest::MakeFolder(at) if to == Spot::Box(*at));
+                let is_gone =
+                    |rest: &Rest| matches!(rest, Rest::MakeFolder(at) | Rest::NameFolder(at) if to == Spot::Box(*at));
                 if to == now || to == self.drafts.map_or(Spot::Nowhere, Spot::Box) || self.rest.iter().any(is_gone) {
                     return;
                 }
@@ -301,6 +309,9 @@ impl People {
             let ordinary: Vec<usize> = (0..self.pairs.len()).filter(|at| !self.is_special(*at)).collect();
             ordinary.choose(&mut self.random).copied().unwrap_or_default()
         });
+        if self.has_another_name(to) {
+            return;
+        }
         let bytes = self.message_bytes(if draft.is_some() { "draft" } else { "mail" });
         let received = 1_790_000_000 + i64::from(self.dice(5));
         // A part of it is newer than the beginning of that day.
@@ -462,6 +473,8 @@ impl People {
             | Rest::Rewritten { .. }
             | Rest::MakeFolder(_)
             | Rest::MakeMaildir(_)
+            | Rest::Wipe(_)
+            | Rest::NameFolder(_)
             | Rest::Sent { .. } => false,
         });
         for message in self.ledger.of_content(seen.hash) {
@@ -571,6 +584,8 @@ impl People {
             Rest::MakeFolder(at) => self.make_folder(*at),
             Rest::Sent { bytes } => self.file_sent(bytes),
             Rest::MakeMaildir(at) => self.make_maildir(*at),
+            Rest::Wipe(at) => self.wipe_more(*at),
+            Rest::NameFolder(at) => self.name_folder(*at),
             Rest::Mount(at) => {
                 let maildir = self.pairs[*at].maildir.clone();
                 if maildir.exists() {
@@ -684,7 +699,7 @@ impl People {
     }
 
     pub(super) fn is_unmounted(&self) -> bool {
-        self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_) | Rest::MakeMaildir(_)))
+        self.rest.iter().any(|rest| matches!(rest, Rest::Mount(_) | Rest::MakeMaildir(_) | Rest::Wipe(_)))
     }
 
     /// A Maildir's disk goes away.

@@ -104,6 +104,9 @@ impl People {
 
     fn draft_there(&mut self) {
         let Some(to) = self.drafts.or_else(|| self.ordinary().choose(&mut self.random).copied()) else { return };
+        if self.has_another_name(to) {
+            return;
+        }
         let message_id = self.new_message_id();
         let bytes = self.text(&message_id);
         let new =
