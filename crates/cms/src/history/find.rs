@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use cms_engine::{BaseName, ContentHash, HashSet, RowId, UnixSeconds};
 use cms_maildir::{FileName, hash_file};
-use cms_store::{JournalPart, Standing, StoreError, SyncedRecord};
+use cms_store::{JournalPart, MessageIds, Standing, StoreError, SyncedRecord};
 
 use super::{History, Told};
 use crate::envelope::{bare_id, message_id};
+use crate::problem::with_causes;
+
+/// To read the headers of so many messages takes a while, which is told.
+const MANY: usize = 10_000;
 
 /// What the user named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,22 +128,48 @@ impl History {
 
     /// The stored messages with a Message-ID, whoever holds them.
     fn with_message_id(&self, id: &str) -> Result<HashSet<ContentHash>, StoreError> {
-        let mut all = Vec::new();
+        let mut all = HashSet::default();
         self.store.each_message(|hash| {
-            all.push(hash);
+            all.insert(hash);
             Ok(())
         })?;
+        match self.look_up(id, &all) {
+            Ok(found) => Ok(found),
+            // Where nothing can be written, all are read each time.
+            Err(error) => {
+                tracing::debug!(error = %with_causes(&error), "The index of Message-IDs can't be used");
+                let all: Vec<ContentHash> = all.into_iter().collect();
+                let read = self.message_ids(&all).into_iter();
+                Ok(read.filter(|(_, found)| found == id).map(|(hash, _)| hash).collect())
+            }
+        }
+    }
+
+    fn look_up(&self, id: &str, all: &HashSet<ContentHash>) -> Result<HashSet<ContentHash>, StoreError> {
+        let mut index = MessageIds::open(self.store.state_dir())?;
+        index.catch_up(all, |unknown| {
+            if unknown.len() >= MANY {
+                let count = unknown.len();
+                tracing::warn!(
+                    "reading the headers of {count} messages, once; they are found by an index from then on"
+                );
+            }
+            self.message_ids(unknown)
+        })?;
+        Ok(index.find(id)?.into_iter().collect())
+    }
+
+    /// Reads the Message-IDs of stored messages; one that can't be read is left out.
+    fn message_ids(&self, some: &[ContentHash]) -> Vec<(ContentHash, String)> {
         let store = &self.store;
-        // A header that can't be read is no reason to find nothing.
-        let is_it = |hash: &ContentHash| store.header(hash).is_ok_and(|header| message_id(&header) == id);
-        let search = |some: &[ContentHash]| some.iter().copied().filter(is_it).collect::<Vec<_>>();
+        let id_of = |hash: &ContentHash| Some((*hash, message_id(&store.header(hash).ok()?)));
+        let read = |some: &[ContentHash]| some.iter().filter_map(id_of).collect::<Vec<_>>();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let part = all.len().div_ceil(threads).max(1);
-        let found = std::thread::scope(|scope| {
-            let searches: Vec<_> = all.chunks(part).map(|some| scope.spawn(move || search(some))).collect();
-            // A thread that panicked has found nothing.
-            searches.into_iter().filter_map(|search| search.join().ok()).flatten().collect()
-        });
-        Ok(found)
+        let part = some.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = some.chunks(part).map(|some| scope.spawn(move || read(some))).collect();
+            // A thread that panicked has read nothing.
+            readers.into_iter().filter_map(|reader| reader.join().ok()).flatten().collect()
+        })
     }
 }

@@ -1,5 +1,8 @@
 //! `cms log`: what was done on both sides, and the story of one message.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use serde_json::Value;
 use simcloud::{Action, Deletion, Fault, FlagChange, Knobs, NewMessage, Options};
 
@@ -259,4 +262,32 @@ fn the_start_policy_that_discards_says_so() {
     world.unlink("INBOX", &world.file_of("INBOX", "discarded"));
     world.sync();
     assert_eq!(deeds(&world, "discarded").last().unwrap(), &("returned".to_owned(), "start".to_owned()));
+}
+
+#[test]
+fn a_message_id_is_looked_up_without_reading_messages_that_were_read_before() {
+    let world = calm(5, &[]);
+    for subject in ["first", "second"] {
+        world.receive("Inbox", subject);
+    }
+    world.sync();
+    let count = |id: &str| {
+        let entries = objects(&world, &["log", id, "--json"]).into_iter();
+        let subjects: BTreeSet<String> =
+            entries.filter_map(|entry| entry["subject"].as_str().map(str::to_owned)).collect();
+        subjects.len()
+    };
+    assert_eq!(count("<first@domain.com>"), 1);
+    // What isn't read again can't say anything else.
+    let second = world.path("INBOX").join(world.file_of("INBOX", "second"));
+    let text = fs::read_to_string(&second).unwrap();
+    fs::write(&second, text.replace("second@domain.com", "first@domain.com")).unwrap();
+    assert_eq!((count("<first@domain.com>"), count("<second@domain.com>")), (1, 1));
+    // Without the index everything is read.
+    fs::remove_file(world.path(".cms/message-ids.sqlite")).unwrap();
+    assert_eq!(count("<first@domain.com>"), 2);
+    // What came since is read once.
+    world.receive("Inbox", "third");
+    world.sync();
+    assert_eq!(count("<third@domain.com>"), 1);
 }

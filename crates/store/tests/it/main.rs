@@ -9,6 +9,7 @@ mod journal;
 mod limits;
 mod lock;
 mod measure;
+mod message_ids;
 mod messages;
 mod prune;
 mod trees;
