@@ -15,6 +15,7 @@ mod local_changes;
 mod plain;
 mod process;
 mod report;
+mod scale;
 mod start;
 mod world;
 
@@ -41,7 +42,10 @@ struct Arguments {
     /// Milliseconds that the simulated service takes for each request
     #[arg(long, default_value_t = 40)]
     latency: u32,
-    /// Do some only: initial, limit, changes, idle, start
+    /// Messages of the large account, of which 5,000 are in each folder
+    #[arg(long, default_value_t = 1_000_000)]
+    account: usize,
+    /// Do some only: initial, limit, changes, idle, start, scale
     #[arg(long, value_delimiter = ',', default_value = "initial,changes,idle,start")]
     only: Vec<String>,
     /// Write JSON to stdout instead of the table
@@ -68,6 +72,9 @@ fn main() -> Result<ExitCode> {
     }
     if wanted("start") {
         start::measure(arguments.large, &mut report)?;
+    }
+    if wanted("scale") {
+        scale::measure(arguments.account, arguments.account.div_ceil(5_000), &mut report)?;
     }
     if wanted("limit") {
         initial::measure_documented_limit(&mut report)?;

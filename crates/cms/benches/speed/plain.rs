@@ -21,7 +21,7 @@ const MEASURED: usize = 200;
 pub(crate) fn time_of_loop(world: &World) -> Result<Duration> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let token = world.cloud.access_token("").map_err(|error| error.to_string())?;
-    let account = Account::new(Options::new(world.url().parse()?), Arc::new(SignedIn(AccessToken::new(token))))?;
+    let account = Account::new(Options::new(world.url().parse()?), Arc::new(SignedIn::new(token)))?;
     let state = world.state()?;
     let ids: Vec<RemoteId> = state.messages().map(|message| RemoteId::new(&*message.id)).take(MEASURED).collect();
     if ids.is_empty() {
@@ -50,7 +50,13 @@ impl MimeSink for OneFile {
 }
 
 /// A sign-in that lasts as long as it is needed here.
-struct SignedIn(AccessToken);
+pub(crate) struct SignedIn(AccessToken);
+
+impl SignedIn {
+    pub(crate) fn new(token: impl Into<String>) -> Self {
+        Self(AccessToken::new(token.into()))
+    }
+}
 
 #[async_trait]
 impl AccessTokens for SignedIn {

@@ -67,6 +67,37 @@ impl Running {
             .map_err(|error| format!("{error}:\n{}", self.stderr()).into())
     }
 
+    /// Seconds of processor time that it took so far.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        processor_seconds(&self.proc("stat")?).ok_or_else(|| "/proc tells no processor time".into())
+    }
+
+    /// The memory that is resident now.
+    pub(crate) fn resident_megabytes(&self) -> Result<f64> {
+        let kilobytes = field(&self.proc("status")?, "VmRSS:").ok_or("/proc tells no memory")?;
+        Ok(kilobytes as f64 * 1024.0 / 1e6)
+    }
+
+    /// Bytes that it handed to the disk so far.
+    pub(crate) fn written(&self) -> Result<u64> {
+        Ok(field(&self.proc("io")?, "write_bytes:").unwrap_or_default())
+    }
+
+    /// How many directories it watches.
+    pub(crate) fn watches(&self) -> Result<usize> {
+        let mut watches = 0;
+        for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.child.id()))? {
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            watches += text.lines().filter(|line| line.starts_with("inotify wd:")).count();
+        }
+        Ok(watches)
+    }
+
+    fn proc(&self, name: &str) -> Result<String> {
+        fs::read_to_string(format!("/proc/{}/{name}", self.child.id()))
+            .map_err(|error| format!("needs /proc: {error}").into())
+    }
+
     /// Asks it to stop (SIGTERM) and waits for its end.
     pub(crate) fn stop(self) -> Result<Usage> {
         let id = rustix::process::Pid::from_child(&self.child);

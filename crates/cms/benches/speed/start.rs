@@ -1,5 +1,6 @@
 //! A start with nothing to do.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ pub(crate) fn measure(messages: usize, report: &mut Report) -> Result<()> {
     for round in 0..=STARTS {
         world.cloud.reset_counters();
         let usage = world.sync()?.finish()?;
-        let found = find(&world)?;
+        let found = find(&world.path("INBOX"))?;
         if round > 0 {
             starts.push(usage.wall.as_secs_f64());
             processor.push(usage.processor_seconds);
@@ -46,10 +47,10 @@ pub(crate) fn measure(messages: usize, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// How long it takes to list the Maildir with each file's size and time.
-fn find(world: &World) -> Result<f64> {
+/// How long it takes to list a directory with each file's size and time.
+pub(crate) fn find(directory: &Path) -> Result<f64> {
     let mut command = Command::new("find");
-    command.arg(world.path("INBOX")).args(["-printf", "%f %s %T@\n"]);
+    command.arg(directory).args(["-printf", "%f %s %T@\n"]);
     let began = Instant::now();
     let status = command.stdout(Stdio::null()).status().map_err(|error| format!("needs find: {error}"))?;
     if status.success() { Ok(began.elapsed().as_secs_f64()) } else { Err(format!("find: {status}").into()) }

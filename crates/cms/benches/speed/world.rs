@@ -19,6 +19,8 @@ const NO_LIMIT: u32 = 10_000_000;
 pub(crate) struct World {
     pub(crate) cloud: Cloud,
     pub(crate) messages: usize,
+    /// Folders beside the inbox, each with a Maildir of its own.
+    pub(crate) folders: usize,
     pub(crate) latency_ms: u32,
     url: String,
     directory: TempDir,
@@ -27,27 +29,42 @@ pub(crate) struct World {
     _runtime: Runtime,
 }
 
+/// The name of a folder and of its Maildir, counted from 1.
+pub(crate) fn folder_name(number: usize) -> String {
+    format!("folder-{number}")
+}
+
 impl World {
     /// A mailbox with that many messages whose bodies are of usual size times `size_scale`, and an empty Maildir. The
     /// service sets no limit of requests in a time, and the program is told so.
     pub(crate) fn new(messages: usize, size_scale: f64, latency_ms: u32) -> Result<Self> {
         let knobs = Knobs { latency_ms: latency_ms.into(), window_requests: NO_LIMIT.into(), ..Knobs::calm() };
-        Self::with(messages, size_scale, knobs, Some(NO_LIMIT))
+        Self::with(Options { messages, size_scale, knobs, ..Options::default() }, Some(NO_LIMIT))
+    }
+
+    /// That many messages in that many folders and none in the inbox, at a service that answers at once.
+    pub(crate) fn with_folders(messages: usize, folders: usize) -> Result<Self> {
+        let knobs = Knobs { window_requests: NO_LIMIT.into(), latency_ms: 0, delta_page_cap: 2000, ..Knobs::calm() };
+        let sizes = (0..folders).map(|number| (messages / folders) + usize::from(number < messages % folders));
+        let named = sizes.enumerate().map(|(number, size)| (folder_name(number + 1), size));
+        Self::with(Options { folders: named.collect(), size_scale: 0.02, knobs, ..Options::default() }, Some(NO_LIMIT))
     }
 
     /// The same with the limit that Microsoft documents, and a program that was told nothing.
     pub(crate) fn with_documented_limit(messages: usize, latency_ms: u32) -> Result<Self> {
-        Self::with(messages, 0.1, Knobs { latency_ms: latency_ms.into(), ..Knobs::calm() }, None)
+        let knobs = Knobs { latency_ms: latency_ms.into(), ..Knobs::calm() };
+        Self::with(Options { messages, size_scale: 0.1, knobs, ..Options::default() }, None)
     }
 
-    fn with(messages: usize, size_scale: f64, knobs: Knobs, rate_limit: Option<u32>) -> Result<Self> {
+    fn with(options: Options, rate_limit: Option<u32>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let latency_ms = u32::try_from(knobs.latency_ms)?;
-        let server =
-            runtime.block_on(simcloud::serve(Options { messages, size_scale, knobs, ..Options::default() }))?;
+        let latency_ms = u32::try_from(options.knobs.latency_ms)?;
+        let (messages, folders) = (options.messages, options.folders.len());
+        let server = runtime.block_on(simcloud::serve(options))?;
         Ok(Self {
             cloud: server.cloud().clone(),
             messages,
+            folders,
             latency_ms,
             url: server.url(),
             // On a real disk, which a directory for temporary files needn't be.
@@ -75,10 +92,16 @@ impl World {
         if let Some(limit) = self.rate_limit {
             write!(text, ", rate_limit={limit}")?;
         }
-        write!(
-            text,
-            ")\nMailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.listen = \"127.0.0.1:0\"\ncfg.poll_interval = \"{poll_interval}\"\n"
-        )?;
+        text.push_str(")\n");
+        if self.folders == 0 {
+            text.push_str("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
+        } else {
+            let names: Vec<String> = (1..=self.folders).map(folder_name).collect();
+            writeln!(text, "maildirs = {{}}\nfor name in {names:?}:")?;
+            text.push_str("    maildirs[name] = MailDir(\"mail/\" + name)\n    Office365(name, account)\n");
+            text.push_str("cfg.direct_message = lambda message: maildirs[message.mailbox]\n");
+        }
+        writeln!(text, "cfg.listen = \"127.0.0.1:0\"\ncfg.poll_interval = \"{poll_interval}\"")?;
         fs::write(self.path("cms.cfg"), text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_cms"));
         command.arg("-c").arg(self.path("cms.cfg")).arg(argument).current_dir(self.directory.path());
