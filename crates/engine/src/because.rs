@@ -45,9 +45,9 @@ impl Because {
             Some(base) => Self { here: here(op, base, local), there: there(id, base, cloud) },
             None => Self {
                 here: file_of(op, None)
-                    .filter(|file| local.files.contains_key(*file))
+                    .filter(|file| local.files.contains_key(file))
                     .map_or(Became::Absent, |_| Became::New),
-                there: id.filter(|id| cloud.messages.contains_key(*id)).map_or(Became::Absent, |_| Became::New),
+                there: id.filter(|id| cloud.messages.contains_key(id)).map_or(Became::Absent, |_| Became::New),
             },
         }
     }

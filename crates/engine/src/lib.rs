@@ -5,6 +5,7 @@ mod collections;
 mod flags;
 mod identity;
 mod op;
+mod packed;
 mod plan;
 mod trees;
 
@@ -13,7 +14,11 @@ pub use collections::{HashMap, HashSet};
 pub use flags::Flags;
 pub use identity::{BaseName, ContentHash, FileKey, MailboxId, MaildirId, MessageId, RemoteId, RowId, UnixSeconds};
 pub use op::{Answer, Op};
+pub use packed::{forget_unpacked, pack};
 pub use plan::{
     Busy, Deletions, Held, Plan, Policy, Readiness, Reason, Role, Router, Scope, Takes, Touched, Uploads, Word, plan,
 };
-pub use trees::{Absence, CloudBytes, CloudMessage, CloudTree, LocalFile, LocalTree, Row, Side, Sides, SyncedTree};
+pub use trees::{
+    Absence, Brief, CloudBytes, CloudMessage, CloudTree, Files, LocalFile, LocalTree, Messages, Row, Side, Sides,
+    SyncedTree,
+};

@@ -249,8 +249,8 @@ mod matching;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalTree, MailboxId, MaildirId, MessageId,
-    Op, RemoteId, RowId, Side, SyncedTree, UnixSeconds,
+    CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalTree, MailboxId, MaildirId, MessageId, Op,
+    RemoteId, RowId, Side, SyncedTree, UnixSeconds,
 };
 
 /// What the planner has to know besides the trees.
@@ -526,14 +526,10 @@ fn hold_mass_deletions(plan: &mut Plan, synced: &SyncedTree, policy: &Policy<'_>
     if counts.is_empty() {
         return;
     }
-    let mut sizes: HashMap<MailboxId, usize> = HashMap::default();
-    for (_, row) in synced.iter() {
-        *sizes.entry(row.mailbox).or_default() += 1;
-    }
     for (key @ (on, mailbox), (count, removed)) in counts {
         let left = |row: &&RowId| synced.get(**row).is_none_or(|row| row.mailbox != mailbox);
         let gone = policy.deleted_lately.get(&key).map_or(0, |rows| rows.iter().filter(left).count());
-        let of = sizes.get(&mailbox).copied().unwrap_or_default() + gone;
+        let of = synced.size_of(mailbox) + gone;
         let most = policy.max_deletions.map_or_else(|| (of / 4).max(least), |most| most as usize);
         let many = count + before(key) > most;
         if !many && !removed {

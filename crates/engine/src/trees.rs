@@ -1,8 +1,14 @@
 //! The three trees: what the cloud holds, what the Maildirs hold, and what both last agreed on.
 
-use crate::{
-    BaseName, ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MaildirId, RemoteId, RowId, UnixSeconds,
-};
+mod files;
+mod messages;
+mod synced;
+
+pub use files::Files;
+pub use messages::Messages;
+pub use synced::{Brief, SyncedTree};
+
+use crate::{BaseName, ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MaildirId, RemoteId, UnixSeconds};
 
 /// One of the two sides that are kept the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,7 +49,7 @@ pub struct CloudMessage {
 #[derive(Clone, Debug, Default)]
 pub struct CloudTree {
     /// Every message of every listed mailbox.
-    pub messages: HashMap<RemoteId, CloudMessage>,
+    pub messages: Messages,
     /// The mailboxes that have been listed to the end at least once. In any other, absence means nothing.
     pub complete: HashSet<MailboxId>,
 }
@@ -75,7 +81,7 @@ pub enum Absence {
 #[derive(Clone, Debug, Default)]
 pub struct LocalTree {
     /// Every file of every readable Maildir.
-    pub files: HashMap<FileKey, LocalFile>,
+    pub files: Files,
     /// The Maildirs that were read completely and still can be. In any other, absence means nothing.
     pub readable: HashSet<MaildirId>,
     /// Files that were seen to go while we watched.
@@ -133,121 +139,6 @@ impl Row {
         match self.cloud_bytes {
             CloudBytes::Other(known) => known,
             CloudBytes::Same | CloudBytes::Unread => self.hash,
-        }
-    }
-}
-
-/// What both sides last agreed on, found by row, by remote id and by file.
-#[derive(Clone, Debug, Default)]
-pub struct SyncedTree {
-    rows: HashMap<RowId, Row>,
-    by_remote: HashMap<RemoteId, RowId>,
-    by_file: HashMap<FileKey, RowId>,
-    last: u64,
-}
-
-impl SyncedTree {
-    /// Adds a row under an id that was never used before, and returns it.
-    ///
-    /// A row that held the same remote id or the same file is taken out: a message has one row.
-    pub fn insert(&mut self, row: Row) -> RowId {
-        let id = RowId(self.last + 1);
-        self.put(id, row);
-        id
-    }
-
-    /// Writes a row under a given id: a new version of it, or one that was stored.
-    pub fn put(&mut self, id: RowId, row: Row) {
-        self.remove(id);
-        for other in [self.by_remote.get(&row.remote), self.by_file.get(&row.file)]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect::<Vec<_>>()
-        {
-            self.remove(other);
-        }
-        self.last = self.last.max(id.0);
-        self.by_remote.insert(row.remote.clone(), id);
-        self.by_file.insert(row.file.clone(), id);
-        self.rows.insert(id, row);
-    }
-
-    /// Takes a row out and returns it.
-    pub fn remove(&mut self, id: RowId) -> Option<Row> {
-        let row = self.rows.remove(&id)?;
-        self.by_remote.remove(&row.remote);
-        self.by_file.remove(&row.file);
-        Some(row)
-    }
-
-    /// The row of that id.
-    pub fn get(&self, id: RowId) -> Option<&Row> {
-        self.rows.get(&id)
-    }
-
-    /// The row that links this remote id.
-    pub fn by_remote(&self, remote: &RemoteId) -> Option<RowId> {
-        self.by_remote.get(remote).copied()
-    }
-
-    /// The row that links this file.
-    pub fn by_file(&self, file: &FileKey) -> Option<RowId> {
-        self.by_file.get(file).copied()
-    }
-
-    /// All rows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (RowId, &Row)> {
-        self.rows.iter().map(|(id, row)| (*id, row))
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Reserves room for so many rows, before they are loaded.
-    pub fn reserve(&mut self, rows: usize) {
-        self.rows.reserve(rows);
-        self.by_remote.reserve(rows);
-        self.by_file.reserve(rows);
-    }
-
-    /// Makes `next` the lowest id that a new row may get, so that ids of rows taken out before a restart aren't used again.
-    pub fn skip_to(&mut self, next: RowId) {
-        self.last = self.last.max(next.0.saturating_sub(1));
-    }
-
-    /// The highest row id in use or used so far, so that ids aren't used again after a restart.
-    pub fn last_id(&self) -> RowId {
-        RowId(self.last)
-    }
-
-    /// Takes the Maildirs' present state for the base, so that what was changed there counts as nobody's wish and
-    /// the plan brings the cloud's state back. This is the start policy `--online`.
-    ///
-    /// `moved` answers where a row's file is now if not under its own name; such a row is made to look as if the
-    /// cloud had moved it, since that is what brings the file home.
-    pub fn discard_local_changes(&mut self, local: &LocalTree, moved: impl Fn(&Row) -> Option<FileKey>) {
-        for (id, mut row) in self.rows.clone() {
-            if !local.readable.contains(&row.file.maildir) {
-                continue;
-            }
-            if !local.files.contains_key(&row.file)
-                && let Some(place) = moved(&row)
-            {
-                row.file = place;
-                row.mailbox = MailboxId(u32::MAX);
-            }
-            if let Some(file) = local.files.get(&row.file) {
-                row.flags = Sides { local: file.flags, cloud: file.flags };
-            }
-            self.put(id, row);
         }
     }
 }

@@ -319,6 +319,8 @@ impl Driver {
         self.note_what_was_left();
         self.show_on_page(false);
         loop {
+            self.world.pack();
+            self.world.forget_unpacked();
             self.look_after_pushing();
             self.look_at_folders();
             self.poll_due();

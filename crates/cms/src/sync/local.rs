@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cms_engine::{
-    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, Row, RowId,
+    Absence, Answer, BaseName, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId, Op, RemoteId, RowId,
     UnixSeconds,
 };
 use cms_maildir::{
@@ -160,7 +160,7 @@ impl LocalSide {
     /// run has begun in it is ended, if `may_touch`.
     pub(crate) fn open(&mut self, world: &mut World, id: MaildirId, may_touch: bool) -> Result<(), LocalError> {
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
-        let held_mail = world.synced.iter().any(|(_, row)| row.file.maildir == id);
+        let held_mail = world.synced.has_files_in(id);
         let opened = match Maildir::open(&configured.path) {
             Err(MaildirError::NotAMaildir { .. })
                 if !held_mail && configured.mark.is_none() && !configured.was_there =>
@@ -262,18 +262,11 @@ impl LocalSide {
         let first = !world.local.readable.contains(&id);
         let look = if first && !doubted { Look::First } else { Look::Again };
         if first {
-            world.local.files.reserve(scan.entries.len());
-            world.places.reserve(scan.entries.len());
         } else if scan.still {
             // A name that changes while the directory is read may be missed, so only a quiet listing tells what is gone.
             let names: HashSet<_> = scan.entries.iter().map(|entry| &entry.name.base_name).collect();
-            let gone: Vec<FileKey> = world
-                .local
-                .files
-                .keys()
-                .filter(|key| key.maildir == id && !names.contains(&key.base_name))
-                .cloned()
-                .collect();
+            let gone: Vec<FileKey> =
+                world.local.files.keys_in(id).filter(|key| !names.contains(&key.base_name)).collect();
             for key in gone {
                 world.drop_file(&key, missing);
             }
@@ -289,6 +282,7 @@ impl LocalSide {
             self.take(world, id, maildir, entry.place, entry.name, look)?;
         }
         world.local.readable.insert(id);
+        world.forget_unpacked();
         Ok(())
     }
 
@@ -303,22 +297,21 @@ impl LocalSide {
         look: Look,
     ) -> Result<(), LocalError> {
         let key = FileKey::new(id, name.base_name.clone());
-        let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
         // A draft may have been edited under its own name.
-        let may_be_edited = |row: &Row| row.flags.cloud.contains(Flags::DRAFT);
-        if let Some(row) = row
-            && look == Look::First
-            && !may_be_edited(row)
+        if look == Look::First
+            && let Some(row) = world.synced.brief_by_file(&key)
+            && !row.flags.cloud.contains(Flags::DRAFT)
         {
             let file = LocalFile { flags: name.flags, hash: None, inode: row.inode };
             world.put_file(key, file, Located { place, name });
             return Ok(());
         }
+        let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
         let Some(facts) = maildir.inspect(place, &name)? else {
             world.missed |= row.is_none();
             return Ok(());
         };
-        if let Some((known, file)) = world.places.get(&key).zip(world.local.files.get(&key))
+        if let Some((known, file)) = world.located(&key).zip(world.local.files.get(&key))
             && (known.place != place || known.name != name)
             && (file.inode != facts.inode || look != Look::Written)
             && maildir.inspect(known.place, &known.name)?.is_some_and(|there| there.inode == file.inode)
@@ -337,7 +330,7 @@ impl LocalSide {
             if changed {
                 world.put_file(key, file, Located { place, name });
             } else {
-                world.places.insert(key, Located { place, name });
+                world.place(key, Located { place, name });
             }
             return Ok(());
         }
@@ -385,8 +378,7 @@ impl LocalSide {
     /// names of the file have the content, the store's name too, which stands for another one: the original is
     /// downloaded again.
     fn written(&self, world: &mut World, key: &FileKey, inode: u64, hash: ContentHash) -> Result<(), LocalError> {
-        let names: Vec<FileKey> =
-            world.local.files.iter().filter(|(_, file)| file.inode == inode).map(|(name, _)| name.clone()).collect();
+        let names: Vec<FileKey> = world.local.files.with_inode(inode).collect();
         for name in names {
             let row = world.synced.by_file(&name).and_then(|row| world.synced.get(row));
             if let Some(row) = row
@@ -397,9 +389,9 @@ impl LocalSide {
                 world.forget_content(&id);
             }
             if name != *key
-                && let (Some(file), Some(located)) = (world.local.files.get(&name), world.places.get(&name))
+                && let (Some(file), Some(located)) = (world.local.files.get(&name), world.located(&name))
             {
-                let (file, located) = (LocalFile { hash: Some(hash), ..file.clone() }, located.clone());
+                let (file, located) = (LocalFile { hash: Some(hash), ..file.clone() }, located);
                 world.put_file(name, file, located);
             }
         }
@@ -409,7 +401,7 @@ impl LocalSide {
     /// Looks into a file that was found to have been written to.
     pub(crate) fn look_into(&self, world: &mut World, key: &FileKey) -> Result<(), LocalError> {
         let Some(maildir) = self.maildir(key.maildir) else { return Ok(()) };
-        let Some(Located { place, name }) = world.places.get(key).cloned() else { return Ok(()) };
+        let Some(Located { place, name }) = world.located(key) else { return Ok(()) };
         self.take(world, key.maildir, maildir, place, name, Look::Written)
     }
 
@@ -461,8 +453,8 @@ impl LocalSide {
                 world.saved.iter().filter(|(_, copy)| **copy == bare).map(|(key, _)| key.clone()).collect();
             for key in copies {
                 world.saved.remove(&key);
-                if let (Some(file), Some(located)) = (world.local.files.get(&key), world.places.get(&key)) {
-                    let (file, located) = (LocalFile { hash: Some(original), ..file.clone() }, located.clone());
+                if let (Some(file), Some(located)) = (world.local.files.get(&key), world.located(&key)) {
+                    let (file, located) = (LocalFile { hash: Some(original), ..file.clone() }, located);
                     world.put_file(key, file, located);
                 }
             }
@@ -492,7 +484,7 @@ impl LocalSide {
                 WatchEvent::Vanished { maildir: id, place, file_name } => {
                     let (Some(maildir), Some(name)) = (self.maildir(id), FileName::parse(&file_name)) else { continue };
                     let key = FileKey::new(id, name.base_name.clone());
-                    let known = world.places.get(&key).map(|known| known.place == place && known.name == name);
+                    let known = world.located(&key).map(|known| known.place == place && known.name == name);
                     // An event tells of the past: what counts is what the disk says now.
                     let now = if known == Some(false) { continue } else { maildir.inspect(place, &name) };
                     if now.is_err() {
@@ -543,12 +535,12 @@ impl LocalSide {
         let base_name = BaseName::for_message(message.received, id, host);
         self.maildirs.iter().find_map(|configured| {
             let key = FileKey::new(configured.id, base_name.clone());
-            let (file, located) = (world.local.files.get(&key)?, world.places.get(&key)?);
+            let (file, located) = (world.local.files.get(&key)?, world.located(&key)?);
             let hash = file.hash.filter(|_| world.is_stranger(&key))?;
             let maildir = configured.opened.as_ref()?;
             let facts = maildir.inspect(located.place, &located.name).ok()??;
             let untouched = facts.inode == file.inode && facts.is_as_delivered(message.received);
-            (untouched && self.keep(store, maildir, located, &hash).is_ok()).then_some(hash)
+            (untouched && self.keep(store, maildir, &located, &hash).is_ok()).then_some(hash)
         })
     }
 
@@ -629,7 +621,7 @@ impl LocalSide {
     fn rename(&self, world: &mut World, from: &FileKey, base: &mut cms_engine::Row) -> Result<(), LocalError> {
         let id = from.maildir;
         let to = base.file.maildir;
-        let located = world.places.get(from).cloned().ok_or(LocalError::LookAgain(id))?;
+        let located = world.located(from).ok_or(LocalError::LookAgain(id))?;
         let (source, target) = self.maildir(id).zip(self.maildir(to)).ok_or(LocalError::LookAgain(id))?;
         let (place, name) = if id == to {
             source.set_flags(located.place, &located.name, base.flags.local)
@@ -654,7 +646,7 @@ impl LocalSide {
     fn unlink(&self, world: &mut World, store: &Store, key: &FileKey, age: UnixSeconds) -> Result<(), LocalError> {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
-        let located = world.places.get(key).cloned().ok_or(LocalError::LookAgain(id))?;
+        let located = world.located(key).ok_or(LocalError::LookAgain(id))?;
         let facts = self.must_be_as_known(world, key)?;
         let row = world.synced.by_file(key).and_then(|row| world.synced.get(row)).map(|row| row.hash);
         let hash = world.local.files.get(key).and_then(|file| file.hash).or(row);
@@ -673,11 +665,11 @@ impl LocalSide {
     /// Takes a file out again that was just delivered, as far as that can be done now: by the time of the next attempt the cloud
     /// may have another version, and nobody would know any more what this one is.
     fn take_back(&self, world: &mut World, key: &FileKey) {
-        let Some((maildir, Located { place, name })) = self.maildir(key.maildir).zip(world.places.get(key)) else {
+        let Some((maildir, Located { place, name })) = self.maildir(key.maildir).zip(world.located(key)) else {
             return;
         };
-        let Ok(Some(facts)) = maildir.inspect(*place, name) else { return };
-        match maildir.remove(*place, name, &facts) {
+        let Ok(Some(facts)) = maildir.inspect(place, &name) else { return };
+        match maildir.remove(place, &name, &facts) {
             Ok(Removal::Done | Removal::Gone) => world.drop_file(key, None),
             Ok(Removal::Another) => {}
             Err(error) => debug!(%error, "Couldn't take a file out again"),
@@ -693,7 +685,7 @@ impl LocalSide {
         value: Flags,
     ) -> Result<MaildirId, LocalError> {
         let key = world.synced.get(row).map(|row| row.file.clone()).ok_or(LocalError::NotThere)?;
-        let located = world.places.get(&key).cloned().ok_or(LocalError::NotThere)?;
+        let located = world.located(&key).ok_or(LocalError::NotThere)?;
         let mut file = world.local.files.get(&key).cloned().ok_or(LocalError::NotThere)?;
         let maildir = self.maildir(key.maildir).ok_or(LocalError::NotThere)?;
         let (place, name) = maildir.set_flags(located.place, &located.name, file.flags.with(mask, value))?;
@@ -706,7 +698,7 @@ impl LocalSide {
     /// Moves a row's file to another Maildir, as a mail program would.
     pub(crate) fn move_file(&self, world: &mut World, row: RowId, to: MaildirId) -> Result<(), LocalError> {
         let from = world.synced.get(row).map(|row| row.file.clone()).ok_or(LocalError::NotThere)?;
-        let located = world.places.get(&from).cloned().ok_or(LocalError::NotThere)?;
+        let located = world.located(&from).ok_or(LocalError::NotThere)?;
         let file = world.local.files.get(&from).cloned().ok_or(LocalError::NotThere)?;
         let (source, target) = self.maildir(from.maildir).zip(self.maildir(to)).ok_or(LocalError::NotThere)?;
         let hash = world.synced.get(row).map(|row| row.hash);
@@ -774,7 +766,7 @@ impl LocalSide {
     fn must_be_as_known(&self, world: &mut World, key: &FileKey) -> Result<FileFacts, LocalError> {
         let id = key.maildir;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
-        let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
+        let located = world.located(key).ok_or(LocalError::LookAgain(id))?;
         let known = world.local.files.get(key).ok_or(LocalError::LookAgain(id))?;
         let facts = maildir.inspect(located.place, &located.name)?;
         let Some(facts) = facts.filter(|facts| facts.inode == known.inode) else {
@@ -804,9 +796,9 @@ impl LocalSide {
         let id = key.maildir;
         self.must_be_as_known(world, key)?;
         let maildir = self.maildir(id).ok_or(LocalError::LookAgain(id))?;
-        let located = world.places.get(key).ok_or(LocalError::LookAgain(id))?;
+        let located = world.located(key).ok_or(LocalError::LookAgain(id))?;
         let hash = world.local.files.get(key).and_then(|file| file.hash).ok_or(LocalError::LookAgain(id))?;
-        self.keep(store, maildir, located, &hash)
+        self.keep(store, maildir, &located, &hash)
     }
 
     /// Makes sure that the store holds what is about to leave a Maildir.
@@ -911,9 +903,9 @@ fn maildir_time(path: &Path) -> Option<UnixSeconds> {
 /// Whether the tree has the very file that a listing names, under the very name.
 fn is_known(world: &World, id: MaildirId, entry: &Entry) -> bool {
     let key = FileKey::new(id, entry.name.base_name.clone());
-    let same_name = |known: &Located| known.place == entry.place && known.name == entry.name;
-    world.places.get(&key).is_some_and(same_name)
-        && world.local.files.get(&key).is_some_and(|file| file.inode == entry.inode)
+    let same_name = |known: Located| known.place == entry.place && known.name == entry.name;
+    world.located(&key).is_some_and(same_name)
+        && world.local.files.copy_of(&key).is_some_and(|file| file.inode == entry.inode)
 }
 
 /// Of files with one base name, lets that one stand for it which the row knows: by its inode, and of several names of one

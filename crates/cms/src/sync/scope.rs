@@ -111,7 +111,8 @@ impl World {
             if *keeps {
                 kept.clear();
             } else if kept_until_now {
-                let gone = self.synced.iter().filter(|(_, row)| is_gone(row) && can_be_kept(row.flags.cloud));
+                let gone = self.synced.unlike_the_cloud(&self.cloud);
+                let gone = gone.filter(|(_, row)| is_gone(row) && can_be_kept(row.flags.cloud));
                 kept.extend(gone.map(|(id, _)| id));
             }
             kept.retain(|id| self.synced.get(*id).is_some_and(is_gone));
@@ -138,16 +139,17 @@ impl World {
         self.scopes = Arc::new(taken);
         let gone: Vec<(RowId, UnixSeconds)> = self
             .synced
-            .iter()
+            .unlike_the_cloud(&self.cloud)
             .filter(|(_, row)| !self.cloud.messages.contains_key(&row.remote))
             .map(|(id, row)| (id, row.received))
             .collect();
         for (id, received) in gone {
             self.by_time.gone.entry(received).or_default().insert(id);
         }
-        let linked: Vec<RowId> = self.synced.iter().map(|(id, _)| id).collect();
-        for id in linked {
-            self.note_linked(id);
+        if !self.scopes.keeps.is_empty() {
+            for (id, row) in self.synced.iter() {
+                self.by_time.linked.entry(row.received).or_default().insert(id);
+            }
         }
         self.find_homeless();
         Ok(())
@@ -254,7 +256,7 @@ impl World {
     /// How many messages of each mailbox stay here though they are gone there.
     pub(crate) fn kept(&self) -> HashMap<MailboxId, u64> {
         let mut counts: HashMap<MailboxId, u64> = HashMap::default();
-        for (_, row) in self.synced.iter().filter(|(id, row)| self.is_kept(*id, row)) {
+        for (_, row) in self.synced.unlike_the_cloud(&self.cloud).filter(|(id, row)| self.is_kept(*id, row)) {
             *counts.entry(row.mailbox).or_default() += 1;
         }
         counts

@@ -216,9 +216,9 @@ pub(crate) fn doubtful(listing: &Listing, world: &World) -> Vec<RemoteId> {
             ids.insert(id.clone());
         }
     }
-    for (id, known) in &world.cloud.messages {
-        if listing.complete.contains(&known.mailbox) && !listing.messages.contains_key(id) {
-            ids.insert(id.clone());
+    for (id, known) in world.cloud.messages.iter() {
+        if listing.complete.contains(&known.mailbox) && !listing.messages.contains_key(&id) {
+            ids.insert(id);
         }
     }
     ids.into_iter().collect()
@@ -235,18 +235,18 @@ pub(crate) fn compare_trees(world: &World, readable: Flags, names: &Names<'_>) -
     let mut push = |place: String, message: &dyn fmt::Display, kind, what: String| {
         differences.push(Difference { place, message: message.to_string(), kind, what });
     };
-    for (id, message) in &world.cloud.messages {
-        if world.synced.by_remote(id).is_none() && !world.is_left_out(id, message) {
-            let why = world.troubles.get(id).map_or_else(
+    for (id, message) in world.cloud.messages.iter() {
+        if world.synced.by_remote(&id).is_none() && !world.is_left_out(&id, &message) {
+            let why = world.troubles.get(&id).map_or_else(
                 || "it isn't here yet".to_owned(),
                 |trouble| format!("it can't be downloaded: {}", trouble.why),
             );
-            push((names.mailbox)(message.mailbox), id, Kind::NotHere, why);
+            push((names.mailbox)(message.mailbox), &id, Kind::NotHere, why);
         }
     }
     for (id, row) in world.synced.iter() {
         let name = &row.file.base_name;
-        if world.is_kept(id, row) {
+        if world.is_kept(id, &row) {
             if world.local.readable.contains(&row.file.maildir) && !world.local.files.contains_key(&row.file) {
                 push((names.maildir)(row.file.maildir), name, Kind::FileMissing, "its file isn't there".to_owned());
             }
@@ -310,7 +310,7 @@ pub(crate) fn count(
     }
     let mut agreed: BTreeMap<MaildirId, u64> = BTreeMap::new();
     for (id, row) in world.synced.iter() {
-        let is_kept = world.is_kept(id, row);
+        let is_kept = world.is_kept(id, &row);
         counts
             .entry(row.mailbox)
             .and_modify(|counts| *if is_kept { &mut counts.kept } else { &mut counts.agreed } += 1);
@@ -321,7 +321,7 @@ pub(crate) fn count(
         .iter()
         .map(|id| MaildirCounts {
             path: (names.maildir)(*id),
-            files: world.local.files.keys().filter(|key| key.maildir == *id).count() as u64,
+            files: world.local.files.keys_in(*id).count() as u64,
             agreed: agreed.get(id).copied().unwrap_or_default(),
         })
         .collect();
@@ -333,7 +333,7 @@ pub(crate) fn expected<'a>(world: &World, maildir: impl Fn(MaildirId) -> Option<
         .synced
         .iter()
         .filter_map(|(_, row)| {
-            let located = world.places.get(&row.file)?;
+            let located = world.located(&row.file)?;
             let path = maildir(row.file.maildir)?.path_of(located.place, &located.name);
             let file = world.local.files.get(&row.file)?;
             // What is known to be edited has other bytes, and that is told already.

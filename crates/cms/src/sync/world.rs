@@ -1,6 +1,7 @@
 //! The three trees in memory, what was touched since they were last planned for, and the changes that the database
 //! hasn't been told yet. No I/O.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,12 @@ pub(crate) struct Unread {
     pub(crate) tries: u32,
 }
 
+/// How many of a Maildir's stored rows are packed together.
+const LOADED_TOGETHER: usize = 256;
+
+/// So many rows at rest are worth packing.
+const PACKED_TOGETHER: usize = if cfg!(test) { 2 } else { 1000 };
+
 /// How often a file that can't be read is tried again. Until then it may be what a file that went has become.
 const TRIES_OF_UNREAD: u32 = 6;
 
@@ -68,7 +75,12 @@ pub(crate) struct World {
     pub(crate) cloud: CloudTree,
     pub(crate) local: LocalTree,
     pub(crate) synced: SyncedTree,
-    pub(crate) places: HashMap<FileKey, Located>,
+    /// Where files are that don't lie where [`World::located`] says without this.
+    places: HashMap<FileKey, Located>,
+    /// So many rows aren't packed until they are looked at with that in mind.
+    pack_beyond: usize,
+    /// Stored rows until they are enough to be packed.
+    loading: BTreeMap<MaildirId, Vec<(RowId, Row)>>,
     /// A further file under a base name that is taken, which only other programs make.
     pub(crate) doubles: HashMap<FileKey, Located>,
     /// Files without a row that may be copies which mutt made, each with the hash that it has without the lengths in its
@@ -184,7 +196,8 @@ impl World {
     /// The rows that the next plan looks at.
     pub(super) fn rows_in_scope(&self) -> Box<dyn Iterator<Item = &Row> + '_> {
         if self.everything_touched {
-            return Box::new(self.synced.iter().map(|(_, row)| row));
+            let rows = self.synced.not_at_rest(&self.cloud, &self.local);
+            return Box::new(rows.into_iter().filter_map(|row| self.synced.get(row)));
         }
         let files = self.touched.files.iter().chain(self.local.vanished.keys());
         let by_file = files.filter_map(|file| self.synced.by_file(file));
@@ -449,13 +462,15 @@ impl World {
                 && message.hash.is_some_and(|hash| hash != row.hash);
             edited || message.flags != row.flags.cloud || message.mailbox != row.mailbox
         };
-        let mut known = self.synced.iter().filter_map(|(_, row)| Some((row, self.cloud.messages.get(&row.remote)?)));
-        homeless.any(|message| message.hash.is_some()) || known.any(|(row, message)| is_newer(row, message))
+        let mut unlike = self.synced.unlike_the_cloud(&self.cloud);
+        homeless.any(|message| message.hash.is_some())
+            || unlike
+                .any(|(_, row)| self.cloud.messages.get(&row.remote).is_some_and(|message| is_newer(&row, message)))
     }
 
     /// The downloads that a run which ended early may have completed without writing it down.
     pub(crate) fn awaited_versions(&self) -> impl Iterator<Item = RemoteId> {
-        self.cloud.messages.iter().filter(|(_, message)| message.hash.is_none()).map(|(id, _)| self.version(id))
+        self.cloud.messages.unread().map(|(id, _)| self.version(id))
     }
 
     /// Notes the content of a message that was downloaded.
@@ -503,8 +518,56 @@ impl World {
             self.unread.remove(&key);
         }
         self.hearsay.of_file(&key);
-        self.places.insert(key.clone(), located);
-        self.local.files.insert(key, file);
+        if is_usual(&key, &file, &located) {
+            if !self.places.is_empty() {
+                self.places.remove(&key);
+            }
+            self.local.files.put(key, file, located.place == Place::New);
+        } else {
+            self.local.files.put(key.clone(), file, false);
+            self.places.insert(key, located);
+        }
+    }
+
+    /// Where a file of the Local tree is on disk.
+    pub(crate) fn located(&self, key: &FileKey) -> Option<Located> {
+        if let Some(located) = self.places.get(key) {
+            return Some(located.clone());
+        }
+        let file = self.local.files.copy_of(key)?;
+        let base_name = key.base_name.clone();
+        Some(if self.local.files.is_new(key) {
+            Located { place: Place::New, name: FileName::bare(base_name) }
+        } else {
+            Located { place: Place::Cur, name: FileName::new(base_name, file.flags, "") }
+        })
+    }
+
+    /// Notes that a file of the Local tree is elsewhere.
+    pub(crate) fn place(&mut self, key: FileKey, located: Located) {
+        if let Some(file) = self.local.files.copy_of(&key) {
+            let is_usual = is_usual(&key, &file, &located);
+            self.local.files.put(key.clone(), file, is_usual && located.place == Place::New);
+            if is_usual {
+                self.places.remove(&key);
+            } else {
+                self.places.insert(key, located);
+            }
+        }
+    }
+
+    /// Packs what has come to rest, if that is worth it, and lets go of what was unpacked to be looked at.
+    pub(crate) fn pack(&mut self) {
+        if self.synced.unpacked() > self.pack_beyond {
+            cms_engine::pack(&mut self.cloud, &mut self.local, &mut self.synced);
+            // What couldn't be packed isn't looked at again and again.
+            self.pack_beyond = self.synced.unpacked() * 2 + PACKED_TOGETHER;
+        }
+    }
+
+    /// Lets go of what was unpacked to be looked at.
+    pub(crate) fn forget_unpacked(&mut self) {
+        cms_engine::forget_unpacked(&mut self.cloud, &mut self.local, &mut self.synced);
     }
 
     /// Notes that a file can't be read. Returns whether that is new.
@@ -573,7 +636,7 @@ impl World {
     /// Says that a Maildir can't be read any more: nothing that went from it lately was a deletion.
     pub(crate) fn lose_maildir(&mut self, maildir: MaildirId) {
         self.local.readable.remove(&maildir);
-        self.local.files.retain(|key, _| key.maildir != maildir);
+        self.local.files.remove_all_in(maildir);
         self.places.retain(|key, _| key.maildir != maildir);
         self.doubles.retain(|key, _| key.maildir != maildir);
         self.strangers.retain(|key| key.maildir != maildir);
@@ -767,17 +830,12 @@ impl World {
 
     /// The content of every message in the trees.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = ContentHash> {
-        self.cloud
-            .messages
-            .values()
-            .filter_map(|message| message.hash)
-            .chain(self.synced.iter().map(|(_, row)| row.hash))
+        self.cloud.messages.values().filter_map(|message| message.hash).chain(self.synced.contents())
     }
 
     /// Finds the messages without a row, once all trees are loaded.
     pub(crate) fn find_homeless(&mut self) {
-        let without_row = self.cloud.messages.keys().filter(|id| self.synced.by_remote(id).is_none());
-        for id in without_row.cloned().collect::<Vec<RemoteId>>() {
+        for id in self.cloud.messages.without_row(&self.synced).collect::<Vec<RemoteId>>() {
             if let Some(message) = self.cloud.messages.get(&id).cloned()
                 && self.is_brought(&id, &message)
             {
@@ -786,10 +844,9 @@ impl World {
         }
     }
 
-    /// Takes a stored row into the tree at the start. The cloud's messages are loaded before, and share their ids' text.
+    /// Takes a stored row into the tree at the start, before the cloud's messages are loaded.
     pub(crate) fn load_row(&mut self, record: SyncedRecord) {
         let Some(remote) = record.remote_id else { return };
-        let remote = self.cloud.messages.get_key_value(&remote).map_or(remote, |(id, _)| id.clone());
         let row = Row {
             remote,
             mailbox: record.mailbox,
@@ -801,7 +858,19 @@ impl World {
             received: record.received,
             revision: record.revision.map(Into::into),
         };
-        self.synced.put(record.row_id, row);
+        let rows = self.loading.entry(row.file.maildir).or_default();
+        rows.push((record.row_id, row));
+        if rows.len() >= LOADED_TOGETHER {
+            self.synced.load(rows);
+        }
+    }
+
+    /// Says that all rows were loaded. The other trees can answer from them now.
+    pub(crate) fn loaded_rows(&mut self) {
+        for mut rows in std::mem::take(&mut self.loading).into_values() {
+            self.synced.load(&mut rows);
+        }
+        self.synced.share(&mut self.cloud, &mut self.local);
     }
 
     /// Takes a stored note that the user was told of a file.
@@ -833,7 +902,7 @@ impl World {
     /// failed says little, for a question without an answer fails nowhere.
     pub(crate) fn missing_here(&self) -> usize {
         let is_missing = |id: &&RemoteId| {
-            let message = self.cloud.messages.get(*id);
+            let message = self.cloud.messages.get(id);
             message.is_some_and(|message| self.cloud.complete.contains(&message.mailbox))
                 && !self.troubles.contains_key(*id)
                 && !message.is_some_and(|message| self.is_left_out(id, message))
@@ -881,10 +950,9 @@ impl World {
 
     /// Forgets what messages have as their content that the store turned out not to have, so that it is downloaded again.
     pub(crate) fn forget_contents(&mut self, contents: &HashSet<ContentHash>) {
-        let rows =
-            self.synced.iter().filter(|(_, row)| contents.contains(&row.hash)).map(|(_, row)| row.remote.clone());
+        let rows = self.synced.iter().filter(|(_, row)| contents.contains(&row.hash)).map(|(_, row)| row.remote);
         let known = |message: &CloudMessage| message.hash.is_some_and(|hash| contents.contains(&hash));
-        let messages = self.cloud.messages.iter().filter(|(_, message)| known(message)).map(|(id, _)| id.clone());
+        let messages = self.cloud.messages.iter().filter(|(_, message)| known(message)).map(|(id, _)| id);
         let ids: HashSet<RemoteId> = rows.chain(messages).collect();
         for id in ids {
             self.forget_content(&id);
@@ -910,6 +978,15 @@ impl World {
         if let Op::Remove { file, .. } | Op::Upload { file, .. } = op {
             self.touched.files.insert(file.clone());
         }
+    }
+}
+
+/// Whether a file lies in `new` under its base name, or in `cur` under the name that we would write, as nearly all do. Of such
+/// a file nothing is noted but which of both.
+fn is_usual(key: &FileKey, file: &LocalFile, Located { place, name }: &Located) -> bool {
+    match place {
+        Place::New => *name == FileName::bare(key.base_name.clone()) && file.flags.is_empty(),
+        Place::Cur => *name == FileName::new(key.base_name.clone(), file.flags, ""),
     }
 }
 

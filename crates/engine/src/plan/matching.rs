@@ -68,7 +68,7 @@ pub(super) fn match_up<'a>(
     scope: &Scope<'_>,
     busy: &Busy,
 ) -> Matched<'a> {
-    let mut rows = rows_in_scope(synced, scope);
+    let mut rows = rows_in_scope(cloud, local, synced, scope);
     // What left the configuration is left alone, unless it came back in by a move.
     let is_configured = |mailbox| policy.mailboxes.contains(&mailbox);
     let came_in = |id: &RemoteId| cloud.messages.get(id).is_some_and(|message| is_configured(message.mailbox));
@@ -164,21 +164,27 @@ pub(super) fn match_up<'a>(
     matched
 }
 
-fn rows_in_scope<'a>(synced: &'a SyncedTree, scope: &Scope<'_>) -> Vec<(RowId, &'a Row)> {
+fn rows_in_scope<'a>(
+    cloud: &CloudTree,
+    local: &LocalTree,
+    synced: &'a SyncedTree,
+    scope: &Scope<'_>,
+) -> Vec<(RowId, &'a Row)> {
+    let rows = |ids: Vec<RowId>| ids.into_iter().filter_map(|id| Some((id, synced.get(id)?))).collect();
     match scope {
-        Scope::All => synced.iter().collect(),
+        Scope::All => rows(synced.not_at_rest(cloud, local)),
         Scope::Only(touched) => {
             let mut ids = touched.rows.clone();
             ids.extend(touched.ids.iter().filter_map(|id| synced.by_remote(id)));
             ids.extend(touched.files.iter().filter_map(|file| synced.by_file(file)));
-            ids.into_iter().filter_map(|id| Some((id, synced.get(id)?))).collect()
+            rows(ids.into_iter().collect())
         }
     }
 }
 
 fn files_without_row(local: &LocalTree, synced: &SyncedTree, scope: &Scope<'_>) -> Vec<FileKey> {
     let mut files: Vec<FileKey> = match scope {
-        Scope::All => local.files.keys().filter(|file| synced.by_file(file).is_none()).cloned().collect(),
+        Scope::All => local.files.without_row(synced).collect(),
         Scope::Only(touched) => {
             let known = |file: &&FileKey| synced.by_file(file).is_none() && local.files.contains_key(file);
             touched.files.iter().filter(known).cloned().collect()
@@ -200,7 +206,7 @@ fn messages_without_row(
             && cloud.messages.get(id).is_some_and(|message| policy.mailboxes.contains(&message.mailbox))
     };
     let mut ids: Vec<RemoteId> = match scope {
-        Scope::All => cloud.messages.keys().filter(|id| wanted(id)).cloned().collect(),
+        Scope::All => cloud.messages.without_row(synced).filter(|id| wanted(id)).collect(),
         Scope::Only(touched) => touched.ids.iter().filter(|id| wanted(id)).cloned().collect(),
     };
     // Newest first, so that the mail that people wait for is there before their archive.
@@ -370,7 +376,7 @@ impl<'a> Newcomers<'a> {
     fn take_made_of(&mut self, content: &ContentHash, policy: &Policy<'_>) -> Option<RemoteId> {
         let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
         let is_it = |id: &&RemoteId| {
-            let message = self.cloud.messages.get(*id).filter(|message| message.flags.contains(Flags::DRAFT));
+            let message = self.cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
             let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else {
                 return false;
             };

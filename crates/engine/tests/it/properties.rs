@@ -437,7 +437,7 @@ fn check_rest(world: &World, compare_flags: bool) {
         }
         let content = hash(message.content);
         let hidden = |row: &Row| row.hash == content && !world.readable.contains(&row.file.maildir);
-        if world.synced.iter().any(|(_, row)| hidden(row)) {
+        if world.synced.iter().any(|(_, row)| hidden(&row)) {
             continue;
         }
         let row = world.synced.by_remote(id).and_then(|row| world.synced.get(row));

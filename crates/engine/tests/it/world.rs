@@ -251,6 +251,28 @@ impl World {
         }
     }
 
+    /// The same trees, some of them packed: as they are loaded at a start, and as a daemon packs what has come to rest.
+    fn packed(&self, cloud: &CloudTree, local: &LocalTree) -> (CloudTree, LocalTree, SyncedTree) {
+        let mut chance = Chance(self.last ^ cloud.messages.len() as u64 ^ (local.files.len() as u64) << 32);
+        let mut rows: Vec<(RowId, Row)> = self.synced.iter().collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let mut loose: Vec<(RowId, Row)> = rows.extract_if(.., |_| chance.percent(30)).collect();
+        let mut synced = SyncedTree::default();
+        synced.load(&mut rows);
+        loose.drain(..).for_each(|(id, row)| synced.put(id, row));
+        synced.skip_to(RowId(self.synced.last_id().0 + 1));
+        let mut cloud = cloud.clone();
+        let mut local = local.clone();
+        let (messages, files) = (std::mem::take(&mut cloud.messages), std::mem::take(&mut local.files));
+        synced.share(&mut cloud, &mut local);
+        messages.iter().for_each(|(id, message)| cloud.messages.insert(id, message));
+        files.iter().for_each(|(key, file)| local.files.insert(key, file));
+        if chance.percent(50) {
+            cms_engine::pack(&mut cloud, &mut local, &mut synced);
+        }
+        (cloud, local, synced)
+    }
+
     pub(crate) fn plan(&self, scope: &Scope<'_>, busy: &Busy) -> Plan {
         let deleted = |_| self.deleted;
         let policy = Policy {
@@ -271,7 +293,11 @@ impl World {
             uploads: self,
             host: "vm",
         };
-        let plan = plan(&self.cloud_tree(), &self.local_tree(), &self.synced, &policy, scope, busy);
+        let (cloud, local) = (self.cloud_tree(), self.local_tree());
+        let plan = plan(&cloud, &local, &self.synced, &policy, scope, busy);
+        let (cloud, local, synced) = self.packed(&cloud, &local);
+        let of_packed = cms_engine::plan(&cloud, &local, &synced, &policy, scope, busy);
+        assert_eq!(format!("{of_packed:?}"), format!("{plan:?}"), "the plan of packed trees, and of the same trees");
         plan.ops.iter().for_each(|op| self.check_scope(op));
         plan
     }

@@ -54,7 +54,7 @@ impl Driver {
                 continue;
             }
             let Some(path) = self.local.path(id).map(Path::to_owned) else { continue };
-            let is_awaited = self.local.is_known(id) || self.world.synced.iter().any(|(_, row)| row.file.maildir == id);
+            let is_awaited = self.local.is_known(id) || self.world.synced.has_files_in(id);
             if is_awaited && !self.local.is_replaced(id) {
                 // What was missing a moment ago may be there by now.
                 match self.local.open(&mut self.world, id, may_touch) {

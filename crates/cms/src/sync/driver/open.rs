@@ -231,7 +231,7 @@ fn open_maildirs(
             Ok(()) => {}
             Err(LocalError::Replaced(_)) => continue,
             Err(LocalError::Maildir(MaildirError::NotAMaildir { .. }))
-                if local.is_known(*id) || world.synced.iter().any(|(_, row)| row.file.maildir == *id) =>
+                if local.is_known(*id) || world.synced.has_files_in(*id) =>
             {
                 continue;
             }
@@ -254,12 +254,11 @@ fn open_maildirs(
 /// there. Where such a Maildir was moved, its files are found there; where it was only left out of the configuration, its
 /// files stay as they are, nobody's concern, and the messages come back in their new place.
 fn rehome(world: &mut World, routing: &Routing, maildirs: &[MaildirId]) {
-    let lost: Vec<(RowId, Row)> = world
-        .synced
-        .iter()
-        .filter(|(_, row)| !maildirs.contains(&row.file.maildir))
-        .map(|(id, row)| (id, row.clone()))
-        .collect();
+    if world.synced.maildirs().all(|maildir| maildirs.contains(&maildir)) {
+        return;
+    }
+    let lost: Vec<(RowId, Row)> =
+        world.synced.iter().filter(|(_, row)| !maildirs.contains(&row.file.maildir)).collect();
     for (id, row) in lost {
         let Some(maildir) = routing.maildir_for(row.mailbox, &row.hash, row.flags.cloud) else { continue };
         let place = FileKey::new(maildir, row.file.base_name.clone());
@@ -445,11 +444,11 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
     maildirs.extend(expanded.iter().map(|folder| (folder.maildir, folder.path.clone())));
     let mailboxes = open_mailboxes(setup, &expanded, &mut database, &mut world)?;
     let homes = homes(&database, &mailboxes)?;
-    let (messages, rows) = database.tree_sizes().map_err(SyncError::Store)?;
-    world.cloud.messages.reserve(messages);
+    let (_, rows) = database.tree_sizes().map_err(SyncError::Store)?;
     world.synced.reserve(rows);
-    database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
     database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
+    world.loaded_rows();
+    database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
     world.synced.skip_to(database.next_row_id().map_err(SyncError::Store)?);
     for note in database.reported().map_err(SyncError::Store)? {
         world.load_reported(note);

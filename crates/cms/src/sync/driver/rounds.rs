@@ -160,8 +160,8 @@ impl Driver {
                 .cloud
                 .messages
                 .iter()
-                .filter(|(known, message)| message.mailbox == id && !seen.contains(*known));
-            gone.extend(missing.map(|(known, _)| known.clone()));
+                .filter(|(known, message)| message.mailbox == id && !seen.contains(known));
+            gone.extend(missing.map(|(known, _)| known));
             gone.sort_unstable();
             gone.dedup();
         }

@@ -81,10 +81,7 @@ impl Driver {
     }
 
     pub(super) fn mailbox_lines(&self) -> Vec<MailboxStatus> {
-        let mut messages: HashMap<MailboxId, u64> = HashMap::default();
-        for message in self.world.cloud.messages.values() {
-            *messages.entry(message.mailbox).or_default() += 1;
-        }
+        let messages = self.world.cloud.messages.counts();
         let mut waiting: HashMap<MailboxId, u64> = HashMap::default();
         for message in self.downloading.iter().filter_map(|id| self.world.cloud.messages.get(id)) {
             *waiting.entry(message.mailbox).or_default() += 1;

@@ -325,7 +325,7 @@ impl Driver {
     pub(super) fn look_for_empty_folders(&mut self) {
         let is_over = |mailbox: &super::Mailbox| {
             mailbox.is_gone
-                && mailbox.home.is_some_and(|home| self.world.local.files.keys().all(|file| file.maildir != home))
+                && mailbox.home.is_some_and(|home| self.world.local.files.keys_in(home).next().is_none())
                 && self
                     .world
                     .synced

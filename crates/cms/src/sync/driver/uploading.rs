@@ -114,7 +114,7 @@ impl Driver {
             return;
         }
         let candidate = |key: &&FileKey| {
-            let Some(file) = self.world.local.files.get(*key) else { return false };
+            let Some(file) = self.world.local.files.get(key) else { return false };
             let concerned = any_file || file.flags.contains(Flags::DRAFT);
             concerned && !self.uploads.is_given_up(key) && self.kept.get(*key).copied() != file.hash
         };
@@ -164,7 +164,7 @@ impl Driver {
     }
 
     fn is_of_another_message(&self, hash: &ContentHash) -> bool {
-        self.world.synced.iter().any(|(_, row)| row.hash == *hash)
+        self.world.synced.has_content(hash)
     }
 
     /// Whether an upload can begin. Before every mailbox was polled, it isn't known what an earlier run has uploaded.

@@ -202,7 +202,7 @@ impl Driver {
             self.world.forget_content(&id);
         }
         for hash in &contents.damaged {
-            if !self.world.synced.iter().any(|(_, row)| row.hash == *hash) {
+            if !self.world.synced.has_content(hash) {
                 differences.push(Difference {
                     place: "store".to_owned(),
                     message: hash.to_string(),
