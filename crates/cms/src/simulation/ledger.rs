@@ -154,9 +154,11 @@ impl Ledger {
         self.foreign.iter_mut().find(|file| file.hash == *hash)
     }
 
-    /// Whether a draft is where the cloud made it, for the folder that it was to be moved to wasn't there.
+    /// Whether a draft is where the cloud made it, for the folder that it was to be moved to wasn't there, or its file went
+    /// with its Maildir before that.
     pub(super) fn stays_where_it_was_made(&self, text: &Text, spot: Spot) -> bool {
-        self.drafts == Some(spot) && self.removed.is_some_and(|removed| text.homes.contains(&removed))
+        let was_removed = self.removed.is_some_and(|removed| text.homes.contains(&removed));
+        self.drafts == Some(spot) && (was_removed || text.adrift)
     }
 
     /// Everything that isn't as it must be, apart from contents that are told of elsewhere.

@@ -231,7 +231,8 @@ impl People {
         if let Some(text) = self.texts.get_mut(&seen.hash) {
             text.renamed = true;
         }
-        if !self.watched {
+        // A program that has just been started hasn't listed anything yet.
+        if !self.watched || !self.is_known {
             self.texts.doubt_earlier_versions(&seen.hash);
         }
     }
