@@ -543,6 +543,7 @@ impl Driver {
             open::shorten_journal(&mut self.database, age, self.keep_deleted_days);
             self.note_age();
             self.compare_if_due();
+            self.forget_what_is_no_more();
         }
         let time_of_day = self.now();
         self.world.unblock_due(time_of_day);

@@ -44,6 +44,19 @@ pub(crate) struct Hearsay {
 }
 
 impl Hearsay {
+    /// Forgets messages and files that are no more, and the wishes for rows that ended.
+    pub(super) fn keep(
+        &mut self,
+        message: impl Fn(&RemoteId) -> bool,
+        file: impl Fn(&FileKey) -> bool,
+        row: impl Fn(RowId) -> bool,
+    ) {
+        self.messages.retain(|id, _| message(id));
+        self.files.retain(|key, _| file(key));
+        self.wishes.retain(|id, _| row(*id));
+        self.wishes_for.retain(|id, _| message(id));
+    }
+
     /// See [`World::lengths`](crate::sync::world::World::lengths).
     pub(super) fn lengths(&self) -> [(&'static str, usize); 4] {
         [

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cms_engine::{CloudMessage, Flags, HashMap, HashSet, MailboxId, RemoteId, Row, RowId, UnixSeconds};
+use cms_engine::{CloudMessage, FileKey, Flags, HashMap, HashSet, MailboxId, RemoteId, Row, RowId, UnixSeconds};
 use cms_store::{Change, Database, StoreError};
 
 use crate::sync::world::World;
@@ -209,6 +209,29 @@ impl World {
         }
     }
 
+    /// Whether a message is in the cloud or has a row, or work on it is under way.
+    pub(crate) fn knows(&self, id: &RemoteId) -> bool {
+        self.cloud.messages.contains_key(id) || self.synced.by_remote(id).is_some() || self.busy.ids.contains(id)
+    }
+
+    /// Forgets what was noted of rows, messages and files that are no more, which would pile up for as long as the program
+    /// runs.
+    pub(crate) fn tidy(&mut self) {
+        let mut by_time = std::mem::take(&mut self.by_time);
+        keep_rows(&mut by_time.gone, |id| {
+            self.synced.get(id).is_some_and(|row| !self.cloud.messages.contains_key(&row.remote))
+        });
+        keep_rows(&mut by_time.linked, |id| self.synced.get(id).is_some());
+        by_time.have_waited.retain(|id| self.knows(id));
+        self.by_time = by_time;
+        let mut hearsay = std::mem::take(&mut self.hearsay);
+        let has_file = |key: &FileKey| {
+            self.local.files.contains_key(key) || self.synced.by_file(key).is_some() || self.busy.has_file(key)
+        };
+        hearsay.keep(|id| self.knows(id), has_file, |id| self.synced.get(id).is_some());
+        self.hearsay = hearsay;
+    }
+
     /// The rows whose messages were received then and are gone.
     fn gone_at(&self, received: UnixSeconds) -> impl Iterator<Item = RowId> {
         let is_gone =
@@ -272,4 +295,12 @@ impl World {
         }
         counts
     }
+}
+
+/// Keeps those rows of each time for which it makes sense.
+fn keep_rows(by_time: &mut HashMap<UnixSeconds, HashSet<RowId>>, makes_sense: impl Fn(RowId) -> bool) {
+    by_time.retain(|_, rows| {
+        rows.retain(|row| makes_sense(*row));
+        !rows.is_empty()
+    });
 }

@@ -1042,6 +1042,21 @@ fn synced_record(id: RowId, row: &Row) -> SyncedRecord {
 mod tests {
     use super::*;
     use cms_engine::BaseName;
+    use cms_store::Heard;
+
+    fn row_of(remote: RemoteId, number: i64) -> Row {
+        Row {
+            remote,
+            mailbox: MailboxId(1),
+            file: FileKey::new(MaildirId(1), BaseName::new(format!("file {number}"))),
+            flags: cms_engine::Sides { local: Flags::NONE, cloud: Flags::NONE },
+            hash: ContentHash::of(b""),
+            cloud_bytes: CloudBytes::Same,
+            inode: 0,
+            received: UnixSeconds(number),
+            revision: None,
+        }
+    }
 
     #[test]
     fn f17_what_is_missing_here_is_counted_in_the_trees() {
@@ -1071,21 +1086,48 @@ mod tests {
         assert_eq!(world.missing_here(), 1, "what can't be had is told by itself");
     }
 
+    /// What the collections hold that grow with what happens, by their names.
+    fn noted(world: &World) -> Vec<(&'static str, usize)> {
+        let noted =
+            ["gone_times", "linked_times", "have_waited", "heard_messages", "heard_files", "wishes", "wishes_for"];
+        world.lengths().into_iter().filter(|(what, length)| *length > 0 && noted.contains(what)).collect()
+    }
+
+    #[test]
+    fn nothing_is_left_of_messages_that_are_no_more() {
+        let mut world = World::default();
+        for number in 0..100 {
+            world.hear(Some((Heard::Watch, UnixSeconds(number))));
+            let (id, row) = (RemoteId::new(format!("message {number}")), RowId(number.unsigned_abs()));
+            let base = row_of(id.clone(), number);
+            let message = CloudMessage {
+                mailbox: base.mailbox,
+                flags: Flags::NONE,
+                received: base.received,
+                hash: Some(base.hash),
+                revision: None,
+                blocked: false,
+            };
+            let file = base.file.clone();
+            world.synced.put(row, base);
+            world.put_cloud(id.clone(), message);
+            world.hearsay.of_file(&file);
+            world.drop_cloud(&id);
+            if number > 0 {
+                world.synced.remove(row);
+            }
+        }
+        assert_eq!(noted(&world), [("gone_times", 100), ("heard_messages", 100), ("heard_files", 100)]);
+        world.tidy();
+        let one = [("gone_times", 1), ("heard_messages", 1), ("heard_files", 1)];
+        assert_eq!(noted(&world), one, "that of the row which is still there");
+    }
+
     #[test]
     fn f27_a_row_whose_change_under_a_new_id_comes_to_nothing_is_looked_at_again() {
         let mut world = World::default();
         let (old, new) = (RemoteId::new("old"), RemoteId::new("new"));
-        let base = Row {
-            remote: old,
-            mailbox: MailboxId(1),
-            file: FileKey::new(MaildirId(1), BaseName::new("file")),
-            flags: cms_engine::Sides { local: Flags::NONE, cloud: Flags::NONE },
-            hash: ContentHash::of(b""),
-            cloud_bytes: CloudBytes::Same,
-            inode: 0,
-            received: UnixSeconds(0),
-            revision: None,
-        };
+        let base = row_of(old, 0);
         let row = RowId(1);
         world.synced.put(row, base.clone());
         let base = Row { remote: new.clone(), ..base };

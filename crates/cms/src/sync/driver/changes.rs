@@ -29,6 +29,13 @@ pub(super) struct Setbacks {
 }
 
 impl Setbacks {
+    /// Forgets those of other messages.
+    pub(super) fn keep(&mut self, message: impl Fn(&RemoteId) -> bool) {
+        self.said_gone.retain(|id, _| message(id));
+        self.unmade.retain(|id, _| message(id));
+        self.unmoved.retain(|id, _| message(id));
+    }
+
     /// Notes that the cloud says, asked for a message, that it is there.
     pub(super) fn heard_of(&mut self, id: &RemoteId) {
         if let Some(is_there) = self.said_gone.get_mut(id) {

@@ -7,6 +7,15 @@ use cms_engine::{RemoteId, Row};
 use crate::sync::driver::Driver;
 
 impl Driver {
+    /// Forgets what was noted of messages that are no more.
+    pub(super) fn forget_what_is_no_more(&mut self) {
+        self.world.tidy();
+        let world = &self.world;
+        self.waited_for.retain(|id| world.knows(id));
+        self.drafts_asked_for.retain(|id| world.knows(id));
+        self.setbacks.keep(|id| world.knows(id));
+    }
+
     /// Whether a new message waits for what the cloud says of others, which are noted to be asked for. Where another id is heard of before the old one is
     /// known to be gone, the new message would be put beside the file that stays: in a mailbox that keeps nothing, the file
     /// goes by itself when that is known.
