@@ -212,7 +212,7 @@ pub(crate) struct Names<'a> {
 pub(crate) fn doubtful(listing: &Listing, world: &World) -> Vec<RemoteId> {
     let mut ids: BTreeSet<RemoteId> = BTreeSet::new();
     for (id, (mailbox, seen)) in &listing.messages {
-        if !world.cloud.messages.get(id).is_some_and(|known| as_known(known, seen, *mailbox)) {
+        if !world.cloud.messages.copy_of(id).is_some_and(|known| as_known(&known, seen, *mailbox)) {
             ids.insert(id.clone());
         }
     }
@@ -235,8 +235,9 @@ pub(crate) fn compare_trees(world: &World, readable: Flags, names: &Names<'_>) -
     let mut push = |place: String, message: &dyn fmt::Display, kind, what: String| {
         differences.push(Difference { place, message: message.to_string(), kind, what });
     };
-    for (id, message) in world.cloud.messages.iter() {
-        if world.synced.by_remote(&id).is_none() && !world.is_left_out(&id, &message) {
+    for id in world.cloud.messages.without_row(&world.synced) {
+        let Some(message) = world.cloud.messages.get(&id) else { continue };
+        if !world.is_left_out(&id, message) {
             let why = world.troubles.get(&id).map_or_else(
                 || "it isn't here yet".to_owned(),
                 |trouble| format!("it can't be downloaded: {}", trouble.why),
@@ -244,9 +245,11 @@ pub(crate) fn compare_trees(world: &World, readable: Flags, names: &Names<'_>) -
             push((names.mailbox)(message.mailbox), &id, Kind::NotHere, why);
         }
     }
-    for (id, row) in world.synced.iter() {
+    // What is at rest is the same everywhere.
+    for id in world.synced.not_at_rest(&world.cloud, &world.local) {
+        let Some(row) = world.synced.get(id) else { continue };
         let name = &row.file.base_name;
-        if world.is_kept(id, &row) {
+        if world.is_kept(id, row) {
             if world.local.readable.contains(&row.file.maildir) && !world.local.files.contains_key(&row.file) {
                 push((names.maildir)(row.file.maildir), name, Kind::FileMissing, "its file isn't there".to_owned());
             }
@@ -335,7 +338,7 @@ pub(crate) fn expected<'a>(world: &World, maildir: impl Fn(MaildirId) -> Option<
         .filter_map(|(_, row)| {
             let located = world.located(&row.file)?;
             let path = maildir(row.file.maildir)?.path_of(located.place, &located.name);
-            let file = world.local.files.get(&row.file)?;
+            let file = world.local.files.copy_of(&row.file)?;
             // What is known to be edited has other bytes, and that is told already.
             let hash = file.hash.unwrap_or(row.hash);
             let inode = identity(&path)?.1;

@@ -171,6 +171,7 @@ fn compare(trees: &Trees, model: &Model) {
         let linked = model.rows.iter().find(|(_, row)| row.remote == id).map(|(id, _)| *id);
         assert_eq!(synced.by_remote(&id), linked);
         assert_eq!(cloud.messages.get(&id), model.messages.get(&id));
+        assert_eq!(cloud.messages.copy_of(&id).as_ref(), model.messages.get(&id));
         assert_eq!(cloud.messages.contains_key(&id), model.messages.contains_key(&id));
     }
     for number in 0..82 {

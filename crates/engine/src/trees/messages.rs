@@ -26,6 +26,14 @@ impl Messages {
         self.part.get(number, |packed| packed.message(number))
     }
 
+    /// The same by value, for those who look at very many.
+    pub fn copy_of(&self, id: &RemoteId) -> Option<CloudMessage> {
+        if let Some(message) = self.loose.get(id) {
+            return Some(message.clone());
+        }
+        self.part.packed().message(self.part.find(|packed| packed.find_remote(id))?)
+    }
+
     /// The same, to be changed.
     pub fn get_mut(&mut self, id: &RemoteId) -> Option<&mut CloudMessage> {
         if let Some(message) = self.unpack(id) {

@@ -155,8 +155,7 @@ impl Driver {
     }
 
     fn waiting_in(&self, mailbox: MailboxId) -> u64 {
-        let messages = self.world.cloud.messages.iter();
-        let waits = messages.filter(|(_, message)| message.mailbox == mailbox && message.hash.is_none());
+        let waits = self.world.cloud.messages.unread().filter(|(_, message)| message.mailbox == mailbox);
         waits.filter(|(id, message)| !self.world.is_left_out(id, message)).count() as u64
     }
 
