@@ -289,7 +289,9 @@ impl World {
     pub(crate) fn left_out(&self) -> HashMap<MailboxId, u64> {
         let mut counts: HashMap<MailboxId, u64> = HashMap::default();
         if !self.scopes.since.is_empty() {
-            for (_, message) in self.cloud.messages.iter().filter(|(id, message)| self.is_left_out(id, message)) {
+            let without_row = self.cloud.messages.without_row(&self.synced);
+            let messages = without_row.filter_map(|id| Some((self.cloud.messages.get(&id)?, id)));
+            for (message, _) in messages.filter(|(message, id)| self.is_left_out(id, message)) {
                 *counts.entry(message.mailbox).or_default() += 1;
             }
         }

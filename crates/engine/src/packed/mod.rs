@@ -202,7 +202,7 @@ pub fn pack(cloud: &mut CloudTree, local: &mut LocalTree, synced: &mut SyncedTre
 /// Packs everything packed once more, without the records that nobody needs any more.
 fn pack_anew(cloud: &mut CloudTree, local: &mut LocalTree, synced: &mut SyncedTree) {
     let new = local.files.take_new();
-    let (messages, _) = cloud.messages.part.take();
+    let messages = cloud.messages.take_packed();
     let (files, _) = local.files.part.take();
     let (rows, packed) = synced.part.take();
     let Packed { segments, .. } = Arc::unwrap_or_clone(packed);
@@ -258,9 +258,9 @@ impl Packer {
 
 /// Packs rows of one Maildir that no tree holds otherwise; those for which there is no room are given to the trees as they are.
 fn pack_rows(rows: &[(RowId, Row, bool)], cloud: &mut CloudTree, local: &mut LocalTree, synced: &mut SyncedTree) {
-    cloud.messages.part.detach();
     local.files.part.detach();
     for rows in rows.chunks(SEGMENT) {
+        cloud.messages.part.detach();
         let Some(numbers) = synced.pack(&rows.iter().map(|(id, row, _)| (*id, row)).collect::<Vec<_>>()) else {
             for (id, row, is_new) in rows {
                 cloud.messages.insert_loose(row.remote.clone(), CloudMessage::at_rest(row));
@@ -269,8 +269,9 @@ fn pack_rows(rows: &[(RowId, Row, bool)], cloud: &mut CloudTree, local: &mut Loc
             }
             continue;
         };
+        cloud.messages.part.attach(&synced.part);
         for (number, (_, _, is_new)) in numbers.zip(rows) {
-            cloud.messages.part.live.set(number);
+            cloud.messages.hold_packed(number);
             local.files.part.live.set(number);
             local.files.mark_new(number, *is_new);
         }

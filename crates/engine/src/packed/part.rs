@@ -17,13 +17,16 @@ impl Bits {
         self.words.get(number as usize / 64).is_some_and(|word| word & mask(number) != 0)
     }
 
-    pub(crate) fn set(&mut self, number: Number) {
+    /// Puts a number in; whether it wasn't there comes back.
+    pub(crate) fn set(&mut self, number: Number) -> bool {
+        let is_new = !self.get(number);
         let at = number as usize / 64;
         if at >= self.words.len() {
             self.words.resize(at + 1, 0);
         }
-        self.count += usize::from(self.words[at] & mask(number) == 0);
         self.words[at] |= mask(number);
+        self.count += usize::from(is_new);
+        is_new
     }
 
     /// Takes a number out; whether it was there comes back.
@@ -128,7 +131,7 @@ impl<V> Part<V> {
     }
 
     /// Takes the numbers and the records out.
-    pub(super) fn take(&mut self) -> (Bits, Arc<Packed>) {
+    pub(crate) fn take(&mut self) -> (Bits, Arc<Packed>) {
         let Self { packed, live, .. } = std::mem::take(self);
         (live, packed)
     }

@@ -1,6 +1,8 @@
 //! The messages of the Cloud tree.
 
-use crate::packed::Part;
+use std::collections::hash_map::Entry;
+
+use crate::packed::{Bits, Number, Part};
 use crate::{CloudMessage, HashMap, MailboxId, RemoteId, Row, SyncedTree};
 
 /// Messages by remote id. Those that are as their rows say may be packed, which nobody notices.
@@ -8,11 +10,13 @@ use crate::{CloudMessage, HashMap, MailboxId, RemoteId, Row, SyncedTree};
 pub struct Messages {
     loose: HashMap<RemoteId, CloudMessage>,
     pub(crate) part: Part<CloudMessage>,
+    /// How many of the packed ones are of each mailbox.
+    packed_sizes: HashMap<MailboxId, u64>,
 }
 
 impl FromIterator<(RemoteId, CloudMessage)> for Messages {
     fn from_iter<T: IntoIterator<Item = (RemoteId, CloudMessage)>>(messages: T) -> Self {
-        Self { loose: messages.into_iter().collect(), part: Part::default() }
+        Self { loose: messages.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -52,10 +56,10 @@ impl Messages {
         if let Some(number) = self.part.packed().find_remote(&id) {
             if self.part.packed().message(number).as_ref() == Some(&message) {
                 self.loose.remove(&id);
-                self.part.live.set(number);
+                self.hold_packed(number);
                 return;
             }
-            self.part.live.clear(number);
+            self.let_go_of_packed(number);
         }
         self.loose.insert(id, message);
     }
@@ -116,13 +120,42 @@ impl Messages {
 
     /// How many there are of each mailbox.
     pub fn counts(&self) -> HashMap<MailboxId, u64> {
-        let mut counts: HashMap<MailboxId, u64> = HashMap::default();
-        let packed =
-            self.part.live.iter().filter_map(|number| self.part.packed().head(number)).map(|head| head.mailbox);
-        for mailbox in packed.chain(self.loose.values().map(|message| message.mailbox)) {
-            *counts.entry(mailbox).or_default() += 1;
+        // Only what isn't packed is walked: there may be a million others, and this is asked for whenever the page is drawn.
+        let mut counts = self.packed_sizes.clone();
+        for message in self.loose.values() {
+            *counts.entry(message.mailbox).or_default() += 1;
         }
         counts
+    }
+
+    /// Says that a packed message is held as its record says.
+    pub(crate) fn hold_packed(&mut self, number: Number) {
+        if self.part.live.set(number)
+            && let Some(head) = self.part.packed().head(number)
+        {
+            *self.packed_sizes.entry(head.mailbox).or_default() += 1;
+        }
+    }
+
+    /// Says that a packed message isn't held any more. Whether it was comes back.
+    fn let_go_of_packed(&mut self, number: Number) -> bool {
+        let was_held = self.part.live.clear(number);
+        if was_held
+            && let Some(head) = self.part.packed().head(number)
+            && let Entry::Occupied(mut count) = self.packed_sizes.entry(head.mailbox)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        was_held
+    }
+
+    /// Takes out which of the packed ones are held, and the records.
+    pub(crate) fn take_packed(&mut self) -> Bits {
+        self.packed_sizes.clear();
+        self.part.take().0
     }
 
     /// Makes room for so many more, before they are loaded.
@@ -146,7 +179,7 @@ impl Messages {
     /// Takes a packed message out and returns it.
     fn unpack(&mut self, id: &RemoteId) -> Option<CloudMessage> {
         let number = self.part.packed().find_remote(id)?;
-        if !self.part.live.clear(number) {
+        if !self.let_go_of_packed(number) {
             return None;
         }
         self.part.packed().message(number)

@@ -218,7 +218,9 @@ impl SyncedTree {
     pub(crate) fn pack(&mut self, rows: &[(RowId, &Row)]) -> Option<impl Iterator<Item = Number> + use<>> {
         let first = self.part.change(|packed| packed.push(rows))?;
         let numbers = (first..).take(rows.len());
-        numbers.clone().for_each(|number| self.part.live.set(number));
+        for number in numbers.clone() {
+            self.part.live.set(number);
+        }
         Some(numbers)
     }
 
