@@ -558,10 +558,10 @@ impl World {
 
     /// Packs what has come to rest, if that is worth it, and lets go of what was unpacked to be looked at.
     pub(crate) fn pack(&mut self) {
-        if self.synced.unpacked() > self.pack_beyond {
+        if self.synced.unpacked() > self.pack_beyond.max(PACKED_TOGETHER) {
             cms_engine::pack(&mut self.cloud, &mut self.local, &mut self.synced);
             // What couldn't be packed isn't looked at again and again.
-            self.pack_beyond = self.synced.unpacked() * 2 + PACKED_TOGETHER;
+            self.pack_beyond = self.synced.unpacked() * 2;
         }
     }
 

@@ -445,7 +445,8 @@ fn load(setup: &Setup) -> Result<Loaded, SyncError> {
     let mailboxes = open_mailboxes(setup, &expanded, &mut database, &mut world)?;
     let homes = homes(&database, &mailboxes)?;
     let (_, rows) = database.tree_sizes().map_err(SyncError::Store)?;
-    world.synced.reserve(rows);
+    // Some may come before the tables must grow.
+    world.synced.reserve(rows + rows / 20);
     database.load_synced(|record| world.load_row(record)).map_err(SyncError::Store)?;
     world.loaded_rows();
     database.load_cloud(|record| world.load_cloud(record)).map_err(SyncError::Store)?;
