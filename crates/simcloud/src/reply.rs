@@ -3,7 +3,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -182,10 +182,11 @@ impl Body for ReplyBody {
                     // What was handed over before must get out before the connection breaks.
                     let pause =
                         self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(20))));
-                    match pause.as_mut().poll(context) {
-                        Poll::Pending => Poll::Pending,
-                        Poll::Ready(()) => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
-                    }
+                    ready!(pause.as_mut().poll(context));
+                    // The client may ask again as soon as it sees that, and the server closes the connection before it drops
+                    // this.
+                    self.guard = None;
+                    Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
                 }
             };
         }
@@ -204,5 +205,28 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slot_is_free_before_the_client_can_know_that_the_answer_is_over() {
+        for end in [End::Whole, End::Broken] {
+            let slot = Arc::new(());
+            let mut body = ReplyBody::chunked(Bytes::from_static(b"half")).cut(2, end).holding(Box::new(slot.clone()));
+            assert_eq!(Arc::strong_count(&slot), 2, "{end:?}");
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ha");
+            if end == End::Broken {
+                assert!(body.frame().await.unwrap().is_err());
+            }
+            assert_eq!(Arc::strong_count(&slot), 1, "{end:?}");
+        }
     }
 }
