@@ -27,14 +27,7 @@ impl Driver {
         }
         for event in serious {
             match event {
-                WatchEvent::DirectoryGone { maildir } => {
-                    let path = self.local.path(maildir).map(|path| path.display().to_string()).unwrap_or_default();
-                    warn!(
-                        "`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back"
-                    );
-                    self.local.close(&mut self.world, maildir);
-                    self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
-                }
+                WatchEvent::DirectoryGone { maildir } => self.maildir_went(maildir),
                 WatchEvent::DirectoryBack { .. } => self.reopen_at = Some(Instant::now()),
                 WatchEvent::DirectoriesChanged { .. } => self.follow_directories(),
                 _ => {
@@ -108,6 +101,16 @@ impl Driver {
         ));
     }
 
+    /// Takes a Maildir out of use that isn't there any more.
+    fn maildir_went(&mut self, id: MaildirId) {
+        let path = self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default();
+        warn!(
+            "`{path}` is gone; nothing is deleted in the cloud because of that, and it is used again when it comes back"
+        );
+        self.local.close(&mut self.world, id);
+        self.reopen_at = Some(Instant::now() + Duration::from_secs(2));
+    }
+
     /// Takes a Maildir out of use that can't be listed, and looks again before long.
     fn give_up_maildir(&mut self, id: MaildirId, error: &LocalError) {
         if matches!(error, LocalError::Replaced(_)) {
@@ -176,8 +179,11 @@ impl Driver {
     pub(super) fn watch(&mut self) -> Result<(), SyncError> {
         let mut watcher = Watcher::new().map_err(SyncError::Maildir)?;
         for id in self.local.ids() {
-            if let Some(maildir) = self.local.maildir(id) {
-                watcher.add(id, maildir).map_err(SyncError::Maildir)?;
+            let Some(maildir) = self.local.maildir(id) else { continue };
+            match watcher.add(id, maildir) {
+                // Somebody has moved it since it was opened.
+                Err(MaildirError::NotAMaildir { .. }) => self.maildir_went(id),
+                added => added.map_err(SyncError::Maildir)?,
             }
         }
         for root in self.trees.roots() {
@@ -196,6 +202,9 @@ impl Driver {
             if self.local.maildir(id).is_some() {
                 match self.local.scan(&mut self.world, id, None) {
                     Err(LocalError::Replaced(id)) => self.local.close(&mut self.world, id),
+                    Err(LocalError::Maildir(MaildirError::NotAMaildir { .. })) if self.watching => {
+                        self.maildir_went(id);
+                    }
                     other => other.map_err(SyncError::Local)?,
                 }
             }

@@ -74,3 +74,25 @@ fn a_maildir_that_is_made_again_while_the_program_starts_is_used() {
         })
     });
 }
+
+#[test]
+fn a_maildir_that_goes_while_the_program_starts_is_used_when_it_comes_back() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.settle().await.unwrap();
+            machine.kill().await;
+            let (inbox, next) = (machine.pairs[0].maildir.clone(), machine.pairs[1].maildir.clone());
+            let away = inbox.with_extension("away");
+            let (from, to) = (inbox.clone(), away.clone());
+            once(move |deed| matches!(deed, Deed::Link(_, to) if to.starts_with(&next)), move || fs::rename(from, to));
+            machine.start(false);
+            let starts = machine.starts;
+            wait(machine, 60).await;
+            fs::rename(away, &inbox).unwrap();
+            arrive(machine, "Inbox", "Subject: x\n\nx\n");
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&inbox));
+            assert_eq!(machine.starts, starts, "the program went on by itself");
+        })
+    });
+}
