@@ -1,11 +1,13 @@
 //! The arguments of a call in the file, read by name and type. Starlark's own checks know nothing of what to write
 //! instead.
 
+use cms_cloud::contract::DeleteAction;
 use starlark::values::Value;
 use starlark::values::list::ListRef;
 
 use super::error::{Argument, Refusal, did_you_mean};
 use super::functions::describe;
+use super::{Push, Upload};
 
 /// What a function of the file takes.
 pub(super) struct Signature {
@@ -92,6 +94,25 @@ impl<'v> Arguments<'v> {
         let Some((at, value)) = self.optional(name) else { return Ok(None) };
         let text = self.as_text(name, at, value)?;
         parse(text).map(Some).map_err(|refusal| refusal.at(at.clone()))
+    }
+
+    /// What becomes in the cloud of what is deleted here.
+    pub(super) fn delete_action(&self) -> Result<DeleteAction, Refusal> {
+        let choices =
+            [("trash", DeleteAction::Trash), ("archive", DeleteAction::Archive), ("purge", DeleteAction::Purge)];
+        Ok(self.choice("delete_action", &choices)?.unwrap_or_default())
+    }
+
+    /// How changes in the cloud are heard of.
+    pub(super) fn push(&self) -> Result<Push, Refusal> {
+        let choices = [("auto", Push::Auto), ("poll", Push::Poll), ("stream", Push::Stream)];
+        Ok(self.choice("push", &choices)?.unwrap_or_default())
+    }
+
+    /// Which files are made messages of.
+    pub(super) fn upload(&self) -> Result<Upload, Refusal> {
+        let choices = [("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)];
+        Ok(self.choice("upload", &choices)?.unwrap_or_default())
     }
 
     /// One of a few words.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use cms_auth::NationalCloud;
-use cms_cloud::contract::DeleteAction;
 use starlark::collections::SmallMap;
 use starlark::environment::GlobalsBuilder;
 use starlark::eval::Evaluator;
@@ -303,18 +302,9 @@ fn mailbox<'v>(
         owner,
         position,
         account: account.index,
-        delete_action: arguments
-            .choice(
-                "delete_action",
-                &[("trash", DeleteAction::Trash), ("archive", DeleteAction::Archive), ("purge", DeleteAction::Purge)],
-            )?
-            .unwrap_or_default(),
-        push: arguments
-            .choice("push", &[("auto", Push::Auto), ("poll", Push::Poll), ("stream", Push::Stream)])?
-            .unwrap_or_default(),
-        upload: arguments
-            .choice("upload", &[("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)])?
-            .unwrap_or_default(),
+        delete_action: arguments.delete_action()?,
+        push: arguments.push()?,
+        upload: arguments.upload()?,
         since: arguments.optional_parsed("since", since::since)?,
         keep: arguments.optional_switch("keep")?.unwrap_or_default(),
     };

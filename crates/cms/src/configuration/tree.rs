@@ -104,18 +104,9 @@ pub(super) fn tree<'v>(
             .choice("layout", &[("fs", Layout::Fs), ("maildir++", Layout::MaildirPlusPlus)])?
             .unwrap_or_default(),
         position,
-        delete_action: arguments
-            .choice(
-                "delete_action",
-                &[("trash", DeleteAction::Trash), ("archive", DeleteAction::Archive), ("purge", DeleteAction::Purge)],
-            )?
-            .unwrap_or_default(),
-        push: arguments
-            .choice("push", &[("auto", Push::Auto), ("poll", Push::Poll), ("stream", Push::Stream)])?
-            .unwrap_or_default(),
-        upload: arguments
-            .choice("upload", &[("drafts", Upload::Drafts), ("import", Upload::Import), ("none", Upload::None)])?
-            .unwrap_or_default(),
+        delete_action: arguments.delete_action()?,
+        push: arguments.push()?,
+        upload: arguments.upload()?,
     };
     draft.trees.push(tree);
     Ok(TreeHandle { written: written.to_owned() })

@@ -261,8 +261,7 @@ impl LocalSide {
         let Some(maildir) = self.maildir(id) else { return Ok(()) };
         let first = !world.local.readable.contains(&id);
         let look = if first && !doubted { Look::First } else { Look::Again };
-        if first {
-        } else if scan.still {
+        if !first && scan.still {
             // A name that changes while the directory is read may be missed, so only a quiet listing tells what is gone.
             let names: HashSet<_> = scan.entries.iter().map(|entry| &entry.name.base_name).collect();
             let gone: Vec<FileKey> =

@@ -161,11 +161,6 @@ impl Files {
         keys.filter(|key| synced.by_file(key).is_none())
     }
 
-    /// Makes room for so many more, before they are loaded.
-    pub fn reserve(&mut self, files: usize) {
-        self.loose.reserve(files);
-    }
-
     /// Whether there is a file as a row says that it was.
     pub(crate) fn is_as(&self, row: &Row) -> bool {
         self.copy_of(&row.file).is_some_and(|file| file == LocalFile::at_rest(row))

@@ -158,11 +158,6 @@ impl Messages {
         self.part.take().0
     }
 
-    /// Makes room for so many more, before they are loaded.
-    pub fn reserve(&mut self, messages: usize) {
-        self.loose.reserve(messages);
-    }
-
     /// Whether there is a message as a row says that it was.
     pub(crate) fn is_as(&self, row: &Row) -> bool {
         if let Some(message) = self.loose.get(&row.remote) {
