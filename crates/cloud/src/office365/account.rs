@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -103,6 +104,10 @@ pub struct Account {
     pub(super) polls: Polls,
     pub(super) together: Downloads,
     pub(super) well_known: Mutex<HashMap<&'static str, FolderId>>,
+    /// Held by who asks for one of them.
+    pub(super) asking_well_known: tokio::sync::Mutex<()>,
+    /// How often that failed.
+    pub(super) failed_well_known: AtomicU64,
     pub(super) now: Arc<dyn Fn() -> UnixSeconds + Send + Sync>,
 }
 
@@ -143,6 +148,8 @@ impl Account {
             polls: Polls::default(),
             together: Downloads::new(options.parallel),
             well_known: Mutex::default(),
+            asking_well_known: tokio::sync::Mutex::default(),
+            failed_well_known: AtomicU64::default(),
             now: options.now,
         })
     }

@@ -1,6 +1,7 @@
 //! Finding folders by the names that people and Microsoft give them.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use url::Url;
@@ -102,17 +103,32 @@ impl Account {
         Ok(folders)
     }
 
-    /// The id of a folder that every mailbox has, or may have. Asked for once.
+    /// The id of a folder that every mailbox has, or may have. Asked for once, however many ask at the same time.
     pub(super) async fn well_known_folder(&self, name: &'static str) -> Result<FolderId, CloudError> {
-        let known = self.well_known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(id) = known {
+        let known = || self.well_known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(id) = known() {
             return Ok(id);
         }
-        let Some(found) = self.by_well_known_name(name).await? else {
+        let failures = || self.failed_well_known.load(Ordering::Relaxed);
+        let before = failures();
+        let mut asking = Some(self.asking_well_known.lock().await);
+        if let Some(id) = known() {
+            return Ok(id);
+        }
+        if failures() != before {
+            // Who waited for an attempt that failed doesn't wait for those of all others, too.
+            asking = None;
+        }
+        let found = self.by_well_known_name(name).await;
+        if !matches!(found, Ok(Some(_))) {
+            self.failed_well_known.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(found) = found? else {
             return Err(CloudError::NoSuchFolder { name: name.to_owned(), nearest: Vec::new() });
         };
         let id = FolderId(found.id);
         self.well_known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, id.clone());
+        drop(asking);
         Ok(id)
     }
 

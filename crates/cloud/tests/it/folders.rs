@@ -75,6 +75,24 @@ async fn the_service_names_where_deleted_messages_go() {
 }
 
 #[tokio::test]
+async fn many_mailboxes_that_ask_at_once_where_deleted_messages_go_make_one_request() {
+    let world = world(1).await;
+    world.cloud().turn(|knobs| knobs.latency_ms = 20);
+    let before = world.cloud().counters().http_requests;
+    let ask = || world.account.delete_target(DeleteAction::Trash);
+    let targets = futures_util::future::join_all((0..50).map(|_| ask())).await;
+    assert!(targets.iter().all(|target| matches!(target, Ok(Some(_)))));
+    assert_eq!(world.cloud().counters().http_requests, before + 1);
+    // Who waited for an attempt that failed asks by itself, at the same time as all others.
+    world.cloud().turn(|knobs| knobs.archive_exists = false);
+    let before = world.cloud().counters().http_requests;
+    let ask = || world.account.delete_target(DeleteAction::Archive);
+    let targets = futures_util::future::join_all((0..3).map(|_| ask())).await;
+    assert!(targets.iter().all(|target| matches!(target, Err(CloudError::Refused { .. }))));
+    assert_eq!(world.cloud().counters().http_requests, before + 3);
+}
+
+#[tokio::test]
 async fn an_account_without_a_mailbox_is_refused_and_not_empty() {
     let world = world(1).await;
     let code = "MailboxNotEnabledForRESTAPI".to_owned();
