@@ -239,6 +239,9 @@ impl Http {
             Ok(response) => response,
             Err(error) => {
                 charge.is_spent = !error.is::<NeverSent>();
+                if charge.is_spent {
+                    permit.linger(self.policy.first_delay);
+                }
                 turn.failed(&with_causes(error.as_ref()), self.random());
                 return Err(failed(Failure::Network(error)));
             }

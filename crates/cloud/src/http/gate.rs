@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -94,6 +95,15 @@ impl Gate {
 }
 
 impl Permit {
+    /// Keeps the place for this long although nobody waits for the answer any more: the service counts a request until it
+    /// has noticed that.
+    pub(crate) fn linger(self, pause: Duration) {
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(self);
+        });
+    }
+
     /// The service took the request.
     pub(crate) fn succeeded(&self) {
         self.gate.state.lock().unwrap_or_else(PoisonError::into_inner).limit.succeeded();

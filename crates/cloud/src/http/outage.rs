@@ -218,3 +218,20 @@ async fn a_network_that_changes_is_tried_at_once() {
     tokio::join!(waits, changes);
     assert!(wire.began.elapsed() < DOWN[1] + Duration::from_secs(1), "{:?}", wire.began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn f10_the_place_of_a_request_that_went_unanswered_is_not_taken_at_once() {
+    let (wire, http, url) = client(How::Silent);
+    sleep(DOWN[1].saturating_sub(Duration::from_secs(10))).await;
+    let hangs = async {
+        assert!(http.json_once(&Call::get(url.clone())).await.is_err());
+        wire.began.elapsed()
+    };
+    let takes_all_places = async {
+        sleep(Duration::from_secs(1)).await;
+        http.json_once(&Call { slots: 4, ..Call::get(url.clone()) }).await.unwrap();
+        wire.began.elapsed().saturating_sub(ROUND_TRIP)
+    };
+    let (failed, begun) = tokio::join!(hangs, takes_all_places);
+    assert_eq!(begun.saturating_sub(failed), RetryPolicy::default().first_delay);
+}
