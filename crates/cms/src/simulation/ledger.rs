@@ -138,6 +138,20 @@ pub(super) struct Outcome {
     pub(super) here: Vec<Vec<Item>>,
 }
 
+impl Outcome {
+    /// What there is on both sides, for whoever looks into a failure.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let what = |item: &Item| {
+            format!("{} ({}), flags {}{}", item.hash, item.raw, item.flags, if item.trashed { ", trashed" } else { "" })
+        };
+        let there = self.cloud.iter().map(|(id, (spot, item))| format!("end: there {id} in {spot:?}: {}", what(item)));
+        let here = self.here.iter().enumerate();
+        let here =
+            here.flat_map(|(at, files)| files.iter().map(move |file| format!("end: here in {at}: {}", what(file))));
+        there.chain(here).collect()
+    }
+}
+
 impl Ledger {
     /// Whether this content stands for more than one message, so that nobody can tell them apart.
     pub(super) fn is_ambiguous(&self, hash: &ContentHash) -> bool {

@@ -569,6 +569,9 @@ impl Machine {
             }
             right_for = 0;
             if Instant::now() > deadline {
+                for line in outcome.lines() {
+                    self.trace.line(line);
+                }
                 return Err(Failure::wrong(problems));
             }
             step = (step * 2).min(Duration::from_secs(900));
