@@ -5,6 +5,7 @@ mod asked;
 mod changes;
 mod downloads;
 mod errands;
+mod gone_by_id;
 mod hearing;
 mod holding;
 mod keeping;
@@ -46,6 +47,7 @@ use crate::sync::alarms;
 use crate::sync::driver::changes::Setbacks;
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
+use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::pushing::Pushing;
 use crate::sync::driver::trees::Trees;
@@ -125,7 +127,7 @@ struct Mailbox {
     polled: bool,
     /// Why a single run goes on without it.
     left_out: Option<SyncError>,
-    /// When a round was last completed.
+    /// When the last round began that was completed. What it tells is at least as new as that.
     polled_at: Option<Instant>,
     /// The time of day of that.
     synced_at: Option<UnixSeconds>,
@@ -150,8 +152,8 @@ impl From<Option<FolderId>> for DeleteTarget {
 }
 
 /// A round of polling under way.
-#[derive(Default)]
 struct Round {
+    began: Instant,
     seen: HashSet<RemoteId>,
     removals: HashSet<RemoteId>,
     /// Set when the last page has come: the cursor to save once nothing is open any more.
@@ -160,6 +162,21 @@ struct Round {
     failed: bool,
     /// Whether the folder was looked up by name in this round.
     opened: bool,
+}
+
+impl Round {
+    /// One that begins now, with so many questions open.
+    fn new(open_questions: usize) -> Self {
+        Self {
+            began: Instant::now(),
+            seen: HashSet::default(),
+            removals: HashSet::default(),
+            finished: None,
+            open_questions,
+            failed: false,
+            opened: false,
+        }
+    }
 }
 
 /// The loop's state.
@@ -209,6 +226,7 @@ pub(crate) struct Driver {
     /// Changes that may have been made, by their messages.
     unanswered: HashMap<RemoteId, Vec<Unanswered>>,
     setbacks: Setbacks,
+    gone_by_id: GoneById,
     /// The messages that have waited for a file that a mail program may have filed of them.
     waited_for: HashSet<RemoteId>,
     /// The drafts that were asked for before their files were brought back.

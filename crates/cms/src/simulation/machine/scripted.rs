@@ -174,6 +174,24 @@ fn a_move_that_is_twice_answered_by_gone_is_not_refused_while_nobody_has_said_th
 }
 
 #[test]
+fn a_file_that_is_moved_just_when_its_message_gets_another_id_takes_the_message_along() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let to = machine.pairs.iter().find(|pair| !file.starts_with(&pair.maildir)).unwrap().clone();
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.renumber("", &id).unwrap();
+            fs::rename(&file, to.maildir.join("cur/1.moved:2,S")).unwrap();
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&to.maildir));
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
+        })
+    });
+}
+
+#[test]
 fn f35_a_message_that_is_filed_into_a_folder_which_was_just_made_again_goes_there() {
     tell(|machine| {
         Box::pin(async {

@@ -244,9 +244,12 @@ impl Driver {
         }
     }
 
-    /// Whether a message can't be moved to a folder although that was polled since this was first said.
+    /// Whether a message can't be moved to a folder although a poll that began after this was first said found it there.
     fn is_surely_missing(&mut self, id: &RemoteId, to: MailboxId, folder: &str) -> bool {
-        let polled_at = self.mailbox(to).and_then(|mailbox| mailbox.polled_at);
+        let polled_at = self
+            .mailbox(to)
+            .filter(|mailbox| mailbox.folder.as_ref().is_some_and(|its| its.0 == folder))
+            .and_then(|mailbox| mailbox.polled_at);
         match self.setbacks.unmoved.get(id) {
             Some((known, since)) if known == folder => polled_at.is_some_and(|at| at > *since),
             _ => {

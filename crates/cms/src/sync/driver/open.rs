@@ -19,6 +19,7 @@ use crate::configuration::Upload;
 use crate::sync::age::Age;
 use crate::sync::driver::changes::Setbacks;
 use crate::sync::driver::downloads::Burst;
+use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
@@ -99,6 +100,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         own_writes: HashMap::default(),
         unanswered: HashMap::default(),
         setbacks: Setbacks::default(),
+        gone_by_id: GoneById::default(),
         waited_for: HashSet::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),

@@ -41,7 +41,7 @@ impl Driver {
             if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough || waits_for_folders {
                 continue;
             }
-            mailbox.round = Some(Round::default());
+            mailbox.round = Some(Round::new(0));
             if mailbox.is_gone {
                 gone.push(mailbox.id);
                 continue;
@@ -92,7 +92,7 @@ impl Driver {
 
     pub(super) fn page(&mut self, id: MailboxId, page: Page, first: bool) {
         let Some(mailbox) = self.mailbox_mut(id) else { return };
-        let round = mailbox.round.get_or_insert_default();
+        let round = mailbox.round.get_or_insert_with(|| Round::new(0));
         if first {
             round.seen.clear();
             round.removals.clear();
@@ -139,6 +139,9 @@ impl Driver {
             return false;
         }
         let taken = self.world.see(seen, place) == Taken::Yes;
+        if self.gone_by_id.forget(&seen.id) {
+            self.world.end(&seen.id);
+        }
         self.bring_from_left_out(&seen.id);
         self.recognize_unanswered(&seen.id);
         taken
@@ -244,6 +247,7 @@ impl Driver {
                         None => self.world.drop_cloud(&id),
                     }
                 }
+                Ok(Whereabouts::Gone) if round.is_none() && self.wait_for_a_listing(&id) => continue,
                 Ok(Whereabouts::Gone) => self.world.drop_cloud(&id),
                 Err(error) => {
                     debug!(%error, "Couldn't ask where a message is");
@@ -255,6 +259,7 @@ impl Driver {
                     }
                 }
             }
+            self.gone_by_id.forget(&id);
             // A message that waits for its download is left to that.
             if !self.downloading.contains(&id) {
                 self.world.end(&id);
@@ -315,7 +320,7 @@ impl Driver {
         let name = mailbox.name.clone();
         mailbox.failures = 0;
         mailbox.polled = true;
-        mailbox.polled_at = Some(Instant::now());
+        mailbox.polled_at = Some(round.began);
         mailbox.synced_at = Some(now);
         mailbox.trouble = None;
         mailbox.cursor.clone_from(&round.finished);
@@ -327,6 +332,7 @@ impl Driver {
             info!(mailbox = %name, "Listed");
             self.world.touch_everything();
         }
+        self.end_waiting_for_a_listing(id);
         self.forget_what_was_not_made(id);
         self.after_round(id, found);
         // Changes of ours may have waited for this.
@@ -338,7 +344,7 @@ impl Driver {
             info!(mailbox = %mailbox.name, "The cloud has forgotten where we were; listing the folder from the beginning");
             mailbox.cursor = None;
             let open_questions = mailbox.round.as_ref().map_or(0, |round| round.open_questions);
-            mailbox.round = Some(Round { open_questions, ..Round::default() });
+            mailbox.round = Some(Round::new(open_questions));
         }
         // What isn't in the others may be here, under an id that nobody has told yet.
         self.world.cloud.complete.remove(&id);

@@ -23,6 +23,7 @@ impl Driver {
             ("unanswered", self.unanswered.len()),
             ("waited_for", self.waited_for.len()),
             ("drafts_asked_for", self.drafts_asked_for.len()),
+            ("gone_by_id", self.gone_by_id.len()),
             ("postponed", self.postponed.len()),
             ("unripe", self.unripe.len()),
             ("told", self.told.len()),
