@@ -261,6 +261,8 @@ pub(crate) struct Driver {
     /// When those are listed again.
     unheard_scan_at: Option<Instant>,
     tidy_at: Instant,
+    /// When the state was opened.
+    opened_at: UnixSeconds,
     age: Age,
     hook_at: Option<Instant>,
 

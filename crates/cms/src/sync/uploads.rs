@@ -111,6 +111,11 @@ impl Uploading {
         self.unsure.insert(content);
     }
 
+    /// Whether there is any upload of which nobody knows whether it was made.
+    pub(crate) fn has_doubts(&self) -> bool {
+        !self.unsure.is_empty()
+    }
+
     /// Hands out, once, the files whose time has come.
     pub(crate) fn wake(&mut self, now: Instant) -> Vec<FileKey> {
         let due = self.ready_at.iter().filter(|(key, at)| **at <= now && !self.woken.contains(*key));

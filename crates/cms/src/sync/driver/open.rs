@@ -63,7 +63,8 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
     write_down_maildirs(&mut world, &mut database);
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
-    let pushing = pushing::open(setup.push, &database, (setup.surroundings.now)().0).map_err(SyncError::Store)?;
+    let opened_at = (setup.surroundings.now)();
+    let pushing = pushing::open(setup.push, &database, opened_at.0).map_err(SyncError::Store)?;
     let store = Arc::new(store);
     Ok(Driver {
         world,
@@ -123,6 +124,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         unheard: HashSet::default(),
         unheard_scan_at: None,
         tidy_at: Instant::now() + BETWEEN_TIDYINGS,
+        opened_at,
         age,
         hook_at: None,
         flips: Flips::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::FolderRole;
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Row, RowId, Side, Word};
+use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Role, Row, RowId, Side, Uploads, Word};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
@@ -20,6 +20,9 @@ const FILING_WINDOW: Duration = Duration::from_secs(3);
 
 /// How long ago that is at the most, in seconds. Two clocks may differ.
 const LATELY_SENT: i64 = 120;
+
+/// By how much the cloud's clock may be ahead, in seconds.
+const CLOCKS_APART: i64 = 300;
 
 /// Which mailbox has the deleted messages of another one.
 pub(super) fn deleted_mailbox(all: &[Mailbox], mailbox: MailboxId) -> Option<MailboxId> {
@@ -154,6 +157,10 @@ impl Driver {
                 Op::Deliver { row: None, .. } if unread || uncertain => {
                     self.postpone(&op, self.until_read_again());
                 }
+                Op::Deliver { row: None, ref base } if !all_readable && self.may_be_an_upload_unheard_of(base) => {
+                    // It is looked at again once everything can be read.
+                    self.world.keep_in_scope(&op);
+                }
                 // The file that a mail program has filed of a message that it has just sent is about to be heard of.
                 Op::Deliver { row: None, ref base } if self.may_be_filed_here(base) => {
                     self.postpone(&op, FILING_WINDOW);
@@ -266,6 +273,17 @@ impl Driver {
             self.waited_for.insert(base.remote.clone());
         }
         may_be
+    }
+
+    /// Whether a draft may be what an upload has made that nobody here heard of: an earlier run ended before the answer, or
+    /// it never came. Its file, by which it would be known, may be in a Maildir that can't be read now. A draft that was made
+    /// later is somebody else's.
+    fn may_be_an_upload_unheard_of(&self, base: &Row) -> bool {
+        let is_older = base.received.0 <= self.opened_at.0 + CLOCKS_APART;
+        let takes = |mailbox: &Mailbox| self.uploads.takes(mailbox.id);
+        let is_made_there = matches!(self.uploads.takes(base.mailbox).role, Role::Drafts | Role::Unknown);
+        let are_taken = self.mailboxes.iter().any(|mailbox| takes(mailbox).drafts);
+        is_draft(base) && is_made_there && are_taken && (is_older || self.uploads.has_doubts())
     }
 
     fn is_of_draft(&self, op: &Op) -> bool {

@@ -212,3 +212,37 @@ fn a_draft_that_gets_another_id_while_it_is_looked_for_is_not_made_again() {
         })
     });
 }
+
+#[test]
+fn a_draft_that_a_killed_run_has_made_joins_its_file_once_the_maildir_can_be_read_again() {
+    // A machine with a Maildir of drafts, and others.
+    tell_in(5620, |machine| {
+        Box::pin(async {
+            machine.start(false);
+            wait(machine, 100).await;
+            let before = in_the_cloud(machine).len();
+            let work = machine.pairs.iter().find(|pair| pair.folder == "Work").unwrap().clone();
+            machine.cloud.inject(Fault::always("move", Action::ResetBefore));
+            write(&work.maildir.join("cur/1.draft:2,DS"), MESSAGE_ID, "text");
+            while in_the_cloud(machine).len() == before {
+                wait(machine, 1).await;
+            }
+            machine.kill().await;
+            machine.cloud.clear_faults();
+            // Before this one is delivered, the Maildirs are listed a second time. One of them can't be listed by then.
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            let (mark, mut looks) = (work.maildir.join(".cms-maildir"), 0);
+            before_each(move |deed| {
+                looks += u32::from(matches!(deed, Deed::Read(path) if path == mark));
+                if looks > 4 && matches!(deed, Deed::Read(path) if path == mark) { refused() } else { Ok(()) }
+            });
+            machine.start(false);
+            wait(machine, 100).await;
+            cms_disk::interpose(None);
+            wait(machine, 600).await;
+            let folders: Vec<String> = in_the_cloud(machine).into_iter().map(|(folder, _)| folder).collect();
+            assert_eq!(folders, ["Inbox", work.folder]);
+            assert_eq!(files(machine), [work.maildir.join("cur/1.draft:2,DS")]);
+        })
+    });
+}
