@@ -15,6 +15,8 @@ mod here;
 mod histogram;
 mod mail;
 mod network;
+#[path = "../shared/proc.rs"]
+mod proc;
 mod process;
 mod report;
 mod run;

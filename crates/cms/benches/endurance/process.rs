@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::proc::Proc;
 
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(60);
@@ -87,17 +88,16 @@ impl Running {
     }
 
     pub(crate) fn taken(&self) -> Result<Taken> {
-        let directory = format!("/proc/{}", self.child.id());
-        let read = |name: &str| fs::read_to_string(format!("{directory}/{name}"));
-        let status = read("status").map_err(|error| format!("needs /proc: {error}"))?;
-        let megabytes = |name| field(&status, name).map_or(0.0, |kilobytes| kilobytes as f64 * 1024.0 / 1e6);
+        let proc = Proc::of(self.child.id());
+        let status = proc.fields("status")?;
+        let megabytes = |name| status.megabytes(name).unwrap_or_default();
         Ok(Taken {
-            memory: megabytes("VmRSS:"),
-            anonymous: megabytes("RssAnon:"),
-            peak_memory: megabytes("VmHWM:"),
-            processor: processor_seconds(&read("stat")?).unwrap_or_default(),
-            open_files: fs::read_dir(format!("{directory}/fd"))?.count(),
-            threads: field(&status, "Threads:").unwrap_or_default(),
+            memory: megabytes("VmRSS"),
+            anonymous: megabytes("RssAnon"),
+            peak_memory: megabytes("VmHWM"),
+            processor: proc.processor_seconds()?,
+            open_files: fs::read_dir(proc.path("fd"))?.count(),
+            threads: status.number("Threads").unwrap_or_default(),
         })
     }
 
@@ -124,16 +124,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
-}
-
-/// Fields 14 and 15 of `proc_pid_stat(5)`, in ticks of which a second has 100 wherever Linux tells them to programs.
-fn processor_seconds(stat: &str) -> Option<f64> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(11);
-    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(ticks as f64 / 100.0)
 }

@@ -13,6 +13,8 @@ mod idle;
 mod initial;
 mod local_changes;
 mod plain;
+#[path = "../shared/proc.rs"]
+mod proc;
 mod process;
 mod report;
 mod scale;

@@ -12,28 +12,45 @@ use cms_cloud::office365::{Account, Options};
 use cms_engine::RemoteId;
 
 use crate::Result;
+use crate::proc::Proc;
 use crate::world::World;
 
 /// So many messages tell how long one takes.
-const MEASURED: usize = 200;
+const MEASURED: usize = 500;
 
-/// How long it takes to download all messages in a plain loop, told from some of them.
-pub(crate) fn time_of_loop(world: &World) -> Result<Duration> {
+/// What a plain loop takes for all messages, told from some of them.
+pub(crate) struct Plain {
+    pub(crate) measured: usize,
+    pub(crate) wall: Duration,
+    pub(crate) processor_seconds: f64,
+}
+
+pub(crate) fn measure(world: &World) -> Result<Plain> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let token = world.cloud.access_token("").map_err(|error| error.to_string())?;
     let account = Account::new(Options::new(world.url().parse()?), Arc::new(SignedIn::new(token)))?;
     let state = world.state()?;
-    let ids: Vec<RemoteId> = state.messages().map(|message| RemoteId::new(&*message.id)).take(MEASURED).collect();
+    // From all over the mailbox, since some parts of it could be unlike others.
+    let every = (world.messages / MEASURED).max(1);
+    let ids: Vec<RemoteId> =
+        state.messages().step_by(every).take(MEASURED).map(|message| RemoteId::new(&*message.id)).collect();
     if ids.is_empty() {
         return Err("there is no message to be downloaded".into());
     }
     let directory = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let began = Instant::now();
+    // The service in this process has threads of its own.
+    let thread = Proc::of("thread-self");
+    let (began, processor) = (Instant::now(), thread.processor_seconds()?);
     for (number, id) in ids.iter().enumerate() {
         let mut file = OneFile(File::create(directory.path().join(number.to_string()))?);
         runtime.block_on(account.fetch(id, &mut file))?;
     }
-    Ok(began.elapsed().mul_f64(world.messages as f64 / ids.len() as f64))
+    let all = world.messages as f64 / ids.len() as f64;
+    Ok(Plain {
+        measured: ids.len(),
+        wall: began.elapsed().mul_f64(all),
+        processor_seconds: (thread.processor_seconds()? - processor) * all,
+    })
 }
 
 struct OneFile(File);

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::proc::Proc;
 
 /// How often a running process is looked at.
 const LOOK: Duration = Duration::from_millis(2);
@@ -28,8 +29,8 @@ pub(crate) struct Usage {
     pub(crate) wall: Duration,
     /// Seconds of processor time, in user mode and in the kernel.
     pub(crate) processor_seconds: f64,
-    /// The most memory that was resident, in bytes.
-    pub(crate) peak_memory: u64,
+    /// The most memory that was resident.
+    pub(crate) peak_megabytes: f64,
     /// Bytes that were handed to the disk.
     pub(crate) written: u64,
 }
@@ -69,33 +70,31 @@ impl Running {
 
     /// Seconds of processor time that it took so far.
     pub(crate) fn processor_seconds(&self) -> Result<f64> {
-        processor_seconds(&self.proc("stat")?).ok_or_else(|| "/proc tells no processor time".into())
+        self.proc().processor_seconds()
     }
 
     /// The memory that is resident now.
     pub(crate) fn resident_megabytes(&self) -> Result<f64> {
-        let kilobytes = field(&self.proc("status")?, "VmRSS:").ok_or("/proc tells no memory")?;
-        Ok(kilobytes as f64 * 1024.0 / 1e6)
+        self.proc().fields("status")?.megabytes("VmRSS").ok_or_else(|| "/proc tells no memory".into())
     }
 
     /// Bytes that it handed to the disk so far.
     pub(crate) fn written(&self) -> Result<u64> {
-        Ok(field(&self.proc("io")?, "write_bytes:").unwrap_or_default())
+        written(&self.proc())
     }
 
     /// How many directories it watches.
     pub(crate) fn watches(&self) -> Result<usize> {
         let mut watches = 0;
-        for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.child.id()))? {
+        for entry in fs::read_dir(self.proc().path("fdinfo"))? {
             let text = fs::read_to_string(entry?.path()).unwrap_or_default();
             watches += text.lines().filter(|line| line.starts_with("inotify wd:")).count();
         }
         Ok(watches)
     }
 
-    fn proc(&self, name: &str) -> Result<String> {
-        fs::read_to_string(format!("/proc/{}/{name}", self.child.id()))
-            .map_err(|error| format!("needs /proc: {error}").into())
+    fn proc(&self) -> Proc {
+        Proc::of(self.child.id())
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
@@ -116,24 +115,16 @@ impl Running {
 
     /// Looks at the process until it has ended, but before it is forgotten: its parent is still to be told.
     fn watch(&mut self) -> Result<(ExitStatus, Usage)> {
-        let directory = format!("/proc/{}", self.child.id());
-        let mut peak_memory = 0;
+        let proc = self.proc();
+        let mut peak_megabytes = 0.0;
         while self.began.elapsed() < PATIENCE {
-            let status =
-                fs::read_to_string(format!("{directory}/status")).map_err(|error| format!("needs /proc: {error}"))?;
+            let status = proc.fields("status")?;
             // Memory is gone from the list once the process has ended.
-            peak_memory = field(&status, "VmHWM:").map_or(peak_memory, |kilobytes| kilobytes * 1024);
-            if status.contains("State:\tZ") {
+            peak_megabytes = status.megabytes("VmHWM").unwrap_or(peak_megabytes);
+            if status.text("State").is_some_and(|state| state.starts_with('Z')) {
                 let wall = self.began.elapsed();
-                let stat = fs::read_to_string(format!("{directory}/stat"))?;
-                let io = fs::read_to_string(format!("{directory}/io")).unwrap_or_default();
-                let usage = Usage {
-                    wall,
-                    processor_seconds: processor_seconds(&stat).unwrap_or_default(),
-                    peak_memory,
-                    written: field(&io, "write_bytes:").unwrap_or_default(),
-                };
-                return Ok((self.child.wait()?, usage));
+                let (processor_seconds, written) = (proc.processor_seconds()?, written(&proc)?);
+                return Ok((self.child.wait()?, Usage { wall, processor_seconds, peak_megabytes, written }));
             }
             std::thread::sleep(LOOK);
         }
@@ -148,22 +139,10 @@ impl Drop for Running {
     }
 }
 
-impl Usage {
-    pub(crate) fn peak_megabytes(&self) -> f64 {
-        self.peak_memory as f64 / 1e6
-    }
-}
-
-fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
-}
-
-/// Fields 14 and 15 of `proc_pid_stat(5)`, in ticks of which a second has 100 wherever Linux tells them to programs.
-fn processor_seconds(stat: &str) -> Option<f64> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(11);
-    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    Some(ticks as f64 / 100.0)
+/// Bytes in whole pages, as the disk gets them, and of files alone. The count of all bytes that were written (`wchar`) has
+/// requests among them, which went to the network, and lacks what `SQLite` changes in mapped memory.
+fn written(proc: &Proc) -> Result<u64> {
+    proc.fields("io")?.number("write_bytes").ok_or_else(|| "/proc tells nothing of writing".into())
 }
 
 /// Waits for something that must come true.

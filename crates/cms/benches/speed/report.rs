@@ -24,6 +24,12 @@ struct Figure {
     met: Option<bool>,
 }
 
+impl Figure {
+    fn times_ideal(&self) -> Option<f64> {
+        self.ideal.filter(|ideal| *ideal > 0.0).map(|ideal| self.measured / ideal)
+    }
+}
+
 /// All that was measured in one run.
 pub(crate) struct Report {
     version: &'static str,
@@ -74,7 +80,10 @@ impl Report {
     pub(crate) fn json(&self) -> Result<String> {
         let figure = |figure: &Figure| {
             let Figure { what, measured, unit, ideal, goal, met } = figure;
-            json!({ "what": what, "measured": measured, "unit": unit, "ideal": ideal, "goal": goal, "met": met })
+            json!({
+                "what": what, "measured": measured, "unit": unit, "ideal": ideal, "times_ideal": figure.times_ideal(),
+                "goal": goal, "met": met,
+            })
         };
         let figures: Vec<Value> = self.figures.iter().map(figure).collect();
         let all =
@@ -86,7 +95,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cms {}, {} processors", self.version, self.processors)?;
-        writeln!(f, "{:<WIDTH$} {:>9} {:>9} {:>9}", "", "measured", "ideal", "goal")?;
+        writeln!(f, "{:<WIDTH$} {:>9} {:>9} {:>9} {:>9}", "", "measured", "ideal", "x ideal", "goal")?;
         for figure in &self.figures {
             writeln!(f, "{}", Line(figure))?;
         }
@@ -102,14 +111,16 @@ struct Line<'a>(&'a Figure);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figure { what, measured, unit, ideal, goal, met } = self.0;
-        let number = |value: &Option<f64>| value.map_or_else(|| "-".to_owned(), short);
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), short);
+        let times = self.0.times_ideal().map_or_else(|| "-".to_owned(), |times| format!("{times:.2}"));
         let verdict = match met {
             Some(true) => "PASS",
             Some(false) => "MISS",
             None => "",
         };
         let what = if *unit == COUNT { what.clone() } else { format!("{what}, {unit}") };
-        write!(f, "{what:<WIDTH$} {:>9} {:>9} {:>9} {verdict}", short(*measured), number(ideal), number(goal))
+        let (measured, ideal, goal) = (short(*measured), number(*ideal), number(*goal));
+        write!(f, "{what:<WIDTH$} {measured:>9} {ideal:>9} {times:>9} {goal:>9} {verdict}")
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn measure(messages: usize, folders: usize, report: &mut Report) -> R
     let usage = world.sync()?.finish()?;
     report.tell(format!("{what}: start (ideal: find)"), usage.wall.as_secs_f64(), "s", Some(find));
     report.tell(format!("{what}: start, processor time"), usage.processor_seconds, "s", None);
-    report.tell(format!("{what}: start, peak memory"), usage.peak_megabytes(), "MB", None);
+    report.tell(format!("{what}: start, peak memory"), usage.peak_megabytes, "MB", None);
     let requests = world.mail_requests() as f64;
     report.tell(format!("{what}: start, requests for mail"), requests, COUNT, Some(ideal_batches));
     let database = fs::metadata(Database::path(&world.path("mail/.cms")))?.len() as f64;

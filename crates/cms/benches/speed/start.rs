@@ -21,7 +21,7 @@ pub(crate) fn measure(messages: usize, report: &mut Report) -> Result<()> {
     }
     let what = format!("first sync of {messages} small messages at 0 ms");
     report.tell(format!("{what}: wall time"), first.wall.as_secs_f64(), "s", None);
-    report.tell(format!("{what}: peak memory"), first.peak_megabytes(), "MB", None);
+    report.tell(format!("{what}: peak memory"), first.peak_megabytes, "MB", None);
 
     let (mut starts, mut finds) = (Vec::new(), Vec::new());
     let (mut memory, mut requests, mut processor) = (0.0_f64, 0, Vec::new());
@@ -34,7 +34,7 @@ pub(crate) fn measure(messages: usize, report: &mut Report) -> Result<()> {
             starts.push(usage.wall.as_secs_f64());
             processor.push(usage.processor_seconds);
             finds.push(found);
-            memory = memory.max(usage.peak_megabytes());
+            memory = memory.max(usage.peak_megabytes);
             requests = requests.max(world.mail_requests());
         }
     }
