@@ -69,6 +69,29 @@ pub(crate) enum Body {
     Json(Bytes),
     /// Any bytes as `text/plain`, which is how MIME in base64 is sent.
     Text(Bytes),
+    /// JSON that takes several of the service's slots: the first for one slot, the next for two, and so on. As much is sent as
+    /// there are slots for.
+    Fitting(Vec<Bytes>),
+}
+
+impl Body {
+    /// How many of the service's slots it takes at most.
+    fn slots(&self) -> usize {
+        match self {
+            Self::Fitting(bodies) => bodies.len().max(1),
+            Self::None | Self::Json(_) | Self::Text(_) => 1,
+        }
+    }
+
+    /// What is sent where there are so many slots, and as what.
+    fn for_slots(&self, slots: usize) -> Option<(&'static str, &Bytes)> {
+        match self {
+            Self::None => None,
+            Self::Json(bytes) => Some(("application/json", bytes)),
+            Self::Text(bytes) => Some(("text/plain", bytes)),
+            Self::Fitting(bodies) => bodies.get(slots.saturating_sub(1)).map(|bytes| ("application/json", bytes)),
+        }
+    }
 }
 
 /// A request, as often as it takes.
@@ -81,9 +104,7 @@ pub(crate) struct Call {
     pub(crate) if_match: Option<String>,
     pub(crate) body: Body,
     pub(crate) urgency: Urgency,
-    /// How many of the service's slots the request takes while it is in flight.
-    pub(crate) slots: usize,
-    /// How many requests the service counts it as.
+    /// How many requests the service counts it as, for each of the slots that it takes while it is in flight.
     pub(crate) cost: usize,
     /// An answer in JSON of more bytes makes no sense.
     pub(crate) longest_answer: usize,
@@ -100,7 +121,6 @@ impl Call {
             if_match: None,
             body: Body::None,
             urgency: Urgency::Urgent,
-            slots: 1,
             cost: 1,
             longest_answer: LARGEST_JSON_BYTES,
             sent: Sent::default(),
@@ -137,6 +157,11 @@ pub(crate) struct JsonAnswer {
 }
 
 impl JsonAnswer {
+    /// How many slots the request took, which says how much of it was sent.
+    pub(crate) fn slots(&self) -> usize {
+        self.permit.slots()
+    }
+
     /// What it holds tells that too many requests were in flight.
     pub(crate) fn tells_of_crowd(&self) {
         self.permit.refused();
@@ -232,7 +257,7 @@ impl Http {
             }
         };
         let failed = |failure| (failure, Some(token.clone()));
-        let request = make_request(call, &token).map_err(failed)?;
+        let request = make_request(call, permit.slots(), &token).map_err(failed)?;
         // From here on it may arrive even if nobody waits for the answer any more.
         charge.is_spent = true;
         let mut response = match self.transport.carry(request).await {
@@ -324,7 +349,7 @@ impl Http {
         let urgency = urgency_here(call.urgency);
         let mut patience = Patience::default();
         loop {
-            let permit = self.gate.pass(urgency, call.slots).await;
+            let permit = self.gate.pass(urgency, call.body.slots()).await;
             let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
             let pause = until.saturating_duration_since(Instant::now());
             if pause > self.policy.longest_pause {
@@ -348,9 +373,10 @@ impl Http {
             };
             let freed = self.freed.notified();
             let at = self.started.elapsed();
-            let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(at, call.cost, reserve);
+            let cost = call.cost * permit.slots();
+            let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(at, cost, reserve);
             let Some(wait) = wait else {
-                let charge = Charge { http: self, at, cost: call.cost, is_spent: false };
+                let charge = Charge { http: self, at, cost, is_spent: false };
                 return Ok(Pass { permit, charge, turn });
             };
             drop((permit, turn));
@@ -370,7 +396,7 @@ impl Http {
     }
 }
 
-fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Failure> {
+fn make_request(call: &Call, slots: usize, token: &AccessToken) -> Result<reqwest::Request, Failure> {
     let mut request = reqwest::Request::new(call.method.clone(), call.url.clone());
     let headers = request.headers_mut();
     let mut bearer = header(&format!("Bearer {}", token.reveal()))?;
@@ -385,16 +411,9 @@ fn make_request(call: &Call, token: &AccessToken) -> Result<reqwest::Request, Fa
     if let Some(tag) = &call.if_match {
         headers.insert(IF_MATCH, header(tag)?);
     }
-    match &call.body {
-        Body::None => {}
-        Body::Json(bytes) => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(bytes.clone().into());
-        }
-        Body::Text(bytes) => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            *request.body_mut() = Some(bytes.clone().into());
-        }
+    if let Some((content_type, bytes)) = call.body.for_slots(slots) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        *request.body_mut() = Some(bytes.clone().into());
     }
     if call.urgency == Urgency::Urgent {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));

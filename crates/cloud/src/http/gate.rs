@@ -1,12 +1,17 @@
 //! The gate: so many requests in flight, the urgent ones first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::limit::Limit;
+
+/// Who wants several places takes as many as are free after so long. Hardly any request takes longer, and one that hangs
+/// keeps its place for half a minute, in which nobody else would pass.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who goes first when there is a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ struct State {
 
 struct Waiter {
     slots: usize,
+    /// Any place will do by now.
+    has_waited: Arc<AtomicBool>,
     admit: oneshot::Sender<Permit>,
 }
 
@@ -48,18 +55,27 @@ impl Gate {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Waits for `slots` places (as many as there are, if fewer). Giving up the wait costs nobody a place.
+    /// Waits for `slots` places: for as many as there are, if those are fewer, and no longer than it takes to find that
+    /// some aren't given back. Giving up the wait costs nobody a place.
     pub(crate) async fn pass(&self, urgency: Urgency, slots: usize) -> Permit {
         let slots = slots.max(1);
-        let (admit, admitted) = oneshot::channel();
+        let (admit, mut admitted) = oneshot::channel();
+        let has_waited = Arc::new(AtomicBool::new(false));
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = match urgency {
                 Urgency::Urgent => &mut state.urgent,
                 Urgency::Bulk => &mut state.bulk,
             };
-            queue.push_back(Waiter { slots, admit });
+            queue.push_back(Waiter { slots, has_waited: has_waited.clone(), admit });
         }
+        self.admit();
+        if slots > 1
+            && let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, &mut admitted).await
+        {
+            return permit;
+        }
+        has_waited.store(true, Ordering::Relaxed);
         self.admit();
         match admitted.await {
             Ok(permit) => permit,
@@ -68,7 +84,7 @@ impl Gate {
         }
     }
 
-    /// Admits whoever fits, in order. One who waits for several places isn't overtaken, so it gets them in the end.
+    /// Admits whoever fits, in order. One who waits for several places isn't overtaken, so it gets some in the end.
     fn admit(&self) {
         loop {
             let (waiter, permit) = {
@@ -76,14 +92,16 @@ impl Gate {
                 let (places, mark) = (state.limit.places(), state.limit.mark());
                 let free = places.saturating_sub(state.taken);
                 let queue = if state.urgent.is_empty() { &mut state.bulk } else { &mut state.urgent };
-                let fits =
-                    queue.front().is_some_and(|waiter| waiter.slots.min(places) <= free || waiter.admit.is_closed());
+                let fits = queue.front().is_some_and(|waiter| {
+                    let least = if waiter.has_waited.load(Ordering::Relaxed) { 1 } else { waiter.slots.min(places) };
+                    least <= free || waiter.admit.is_closed()
+                });
                 let Some(waiter) = (if fits { queue.pop_front() } else { None }) else { return };
                 if waiter.admit.is_closed() {
                     continue;
                 }
                 // There may be fewer places than when it came.
-                let slots = waiter.slots.min(places);
+                let slots = waiter.slots.min(free);
                 state.taken += slots;
                 let permit = Permit { slots, mark, gate: self.clone() };
                 (waiter, permit)
@@ -95,6 +113,11 @@ impl Gate {
 }
 
 impl Permit {
+    /// How many places it has.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
     /// Keeps the place for this long although nobody waits for the answer any more: the service counts a request until it
     /// has noticed that.
     pub(crate) fn linger(self, pause: Duration) {
@@ -176,6 +199,25 @@ mod tests {
         assert!(late.as_mut().now_or_never().is_none());
         drop(all);
         assert!(late.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_has_waited_makes_do_with_the_places_that_are_free() {
+        let gate = Gate::new(4);
+        let hangs = gate.pass(Urgency::Urgent, 1).await;
+        let mut after = Box::pin(async {
+            let few = gate.pass(Urgency::Urgent, 4).await;
+            (few.slots(), few)
+        });
+        assert!(after.as_mut().now_or_never().is_none(), "the place may be free soon");
+        let (slots, few) = after.await;
+        assert_eq!(slots, 3);
+        let mut late = Box::pin(gate.pass(Urgency::Urgent, 1));
+        assert!(late.as_mut().now_or_never().is_none());
+        drop(few);
+        assert!(late.as_mut().now_or_never().is_some());
+        drop((hangs, late));
+        assert_eq!(gate.pass(Urgency::Urgent, 4).await.slots(), 4);
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ mod retries;
 mod root;
 mod transport;
 
-pub(crate) use client::{Answer, Call, Failed, Http, HttpOptions, JsonAnswer};
+pub(crate) use client::{Answer, Body, Call, Failed, Http, HttpOptions, JsonAnswer};
 pub(crate) use failure::{Failure, ServiceError, challenged_claims};
 pub(crate) use gate::Urgency;
 pub(crate) use policy::{History, Verdict};

@@ -15,7 +15,7 @@ use super::Account;
 use super::account::IMMUTABLE;
 use crate::exchange::{self, Exchange, Sent};
 use crate::http::{
-    Call, Failed, Failure, History, JsonAnswer, ServiceError, Urgency, Verdict, challenged_claims, not_accepted,
+    Body, Call, Failed, Failure, History, JsonAnswer, ServiceError, Urgency, Verdict, challenged_claims, not_accepted,
 };
 
 /// The service takes no more in one batch (JSON batching documentation).
@@ -44,7 +44,8 @@ pub(super) struct Item {
 /// How requests are sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Linked {
-    /// All at the same time. For questions: one's failure means nothing to the next.
+    /// All at the same time, or only the first few where the mailbox has no slots for the others. For questions: one's failure
+    /// means nothing to the next.
     Not,
     /// One after the other, which takes up one of the mailbox's slots only.
     Chained,
@@ -60,7 +61,7 @@ pub(super) struct ItemAnswer {
 
 /// What came of a batch.
 pub(super) struct BatchAnswer {
-    /// What it said of each request, if it did.
+    /// What it said of each request, if it did. The last ones may not have been sent, and are missing.
     pub(super) items: Vec<Option<ItemAnswer>>,
     /// The token that it carried.
     token: AccessToken,
@@ -156,7 +157,11 @@ impl Account {
     ) -> Result<BatchAnswer, Failure> {
         let call = self.batch_call(items, group, linked);
         let answer = self.http.json_answer(&call).await?;
-        Ok(Self::read_batch(answer, group.len(), call.sent))
+        let sent = match linked {
+            Linked::Chained => group.len(),
+            Linked::Not => answer.slots(),
+        };
+        Ok(Self::read_batch(answer, sent, call.sent))
     }
 
     /// Sends a batch of downloads, once. Its answer may not be longer than so many bytes.
@@ -190,13 +195,14 @@ impl Account {
             }
             requests.push(request);
         }
-        let mut call = Call::json(Method::POST, self.batch_url(), &json!({"requests": requests}));
-        call.cost = group.len();
-        call.slots = match linked {
-            Linked::Chained => 1,
-            Linked::Not => group.len(),
-        };
-        call
+        let call = Call::json(Method::POST, self.batch_url(), &json!({"requests": requests}));
+        match linked {
+            Linked::Chained => Call { cost: group.len(), ..call },
+            Linked::Not => {
+                let first = |count| json!({"requests": requests[..count]}).to_string().into();
+                Call { body: Body::Fitting((1..=requests.len()).map(first).collect()), ..call }
+            }
+        }
     }
 
     fn read_batch(mut answer: JsonAnswer, count: usize, sent: Sent) -> BatchAnswer {

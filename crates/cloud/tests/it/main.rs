@@ -6,6 +6,7 @@ mod changes;
 mod claims;
 mod fetch;
 mod folders;
+mod hung;
 mod notifications;
 mod over_tls;
 mod polls;
