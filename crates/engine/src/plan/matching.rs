@@ -1,9 +1,15 @@
 //! Who is who: which file and which message belong to each row, and which to none.
 
+mod newcomers;
+mod strangers;
+
+use newcomers::Newcomers;
+use strangers::{Strangers, known_in_the_cloud_as};
+
 use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
-    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree,
-    MailboxId, MaildirId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
+    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree, MailboxId,
+    MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -215,181 +221,6 @@ fn messages_without_row(
         received(b).cmp(&received(a)).then_with(|| a.cmp(b))
     });
     ids
-}
-
-/// Files without a row, found by content. Each is given away once.
-struct Strangers<'a> {
-    local: &'a LocalTree,
-    order: Vec<FileKey>,
-    free: HashSet<FileKey>,
-    by_hash: HashMap<ContentHash, Vec<FileKey>>,
-    /// By what their messages are known by in the cloud once they are uploaded. Made when it is first asked for: it takes a
-    /// look at each header.
-    by_message_id: Option<HashMap<MessageId, Vec<FileKey>>>,
-}
-
-impl<'a> Strangers<'a> {
-    fn new(files: Vec<FileKey>, local: &'a LocalTree) -> Self {
-        let mut by_hash: HashMap<ContentHash, Vec<FileKey>> = HashMap::default();
-        for file in &files {
-            if let Some(hash) = local.files.get(file).and_then(|found| found.hash) {
-                by_hash.entry(hash).or_default().push(file.clone());
-            }
-        }
-        Self { local, free: files.iter().cloned().collect(), order: files, by_hash, by_message_id: None }
-    }
-
-    /// Gives away the free file with that content for which `rank` is lowest; `rank` may refuse a file.
-    fn take(&mut self, hash: &ContentHash, rank: impl Fn(&FileKey, Flags, u64) -> Option<u8>) -> Option<FileKey> {
-        let best = self
-            .by_hash
-            .get(hash)?
-            .iter()
-            .filter(|file| self.free.contains(*file))
-            .filter_map(|file| {
-                let found = self.local.files.get(file)?;
-                Some((rank(file, found.flags, found.inode)?, file))
-            })
-            .min()
-            .map(|(_, file)| file.clone())?;
-        self.free.remove(&best);
-        Some(best)
-    }
-
-    /// Gives away the first free file in that Maildir with that Message-ID that isn't trashed and whose content fits.
-    fn take_by_message_id(
-        &mut self,
-        id: &MessageId,
-        maildir: MaildirId,
-        policy: &Policy<'_>,
-        content_fits: impl Fn(&ContentHash) -> bool,
-    ) -> Option<FileKey> {
-        let local = self.local;
-        let fits = |file: &FileKey| {
-            let seen = local.files.get(file);
-            let seen = seen.filter(|seen| file.maildir == maildir && !seen.flags.contains(Flags::TRASHED));
-            seen.and_then(|seen| seen.hash).is_some_and(|hash| content_fits(&hash))
-        };
-        let found = self.with_message_id(id, policy).into_iter().find(fits)?;
-        self.free.remove(&found);
-        Some(found)
-    }
-
-    /// Whether there is a free file that may be the next version of a row's draft.
-    fn has_draft_like(&mut self, row: &Row, known_as: &MessageId, policy: &Policy<'_>) -> bool {
-        self.with_message_id(known_as, policy).iter().any(|file| file.maildir == row.file.maildir)
-    }
-
-    /// The free files with that Message-ID.
-    fn with_message_id(&mut self, id: &MessageId, policy: &Policy<'_>) -> Vec<FileKey> {
-        let Self { local, order, free, by_message_id, .. } = self;
-        let files = by_message_id.get_or_insert_with(|| {
-            let mut files: HashMap<MessageId, Vec<FileKey>> = HashMap::default();
-            for file in order.iter() {
-                let Some(known_as) = known_in_the_cloud_as(file, local, policy) else { continue };
-                files.entry(known_as).or_default().push(file.clone());
-            }
-            files
-        });
-        let found = files.get(id).map(Vec::as_slice).unwrap_or_default();
-        found.iter().filter(|file| free.contains(*file)).cloned().collect()
-    }
-
-    fn left(self) -> Vec<FileKey> {
-        self.order.into_iter().filter(|file| self.free.contains(file)).collect()
-    }
-}
-
-/// Messages without a row, found by content and by time. Each is given away once.
-struct Newcomers<'a> {
-    cloud: &'a CloudTree,
-    order: Vec<RemoteId>,
-    free: HashSet<RemoteId>,
-    by_hash: HashMap<ContentHash, Vec<RemoteId>>,
-    unread_times: HashSet<UnixSeconds>,
-    /// Whether the content of a draft among them isn't known yet.
-    unread_draft: bool,
-}
-
-impl<'a> Newcomers<'a> {
-    fn new(
-        mut ids: Vec<RemoteId>,
-        cloud: &'a CloudTree,
-        synced: &SyncedTree,
-        policy: &Policy<'_>,
-        busy: &Busy,
-    ) -> Self {
-        let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
-        let mut newcomers = Self {
-            cloud,
-            order: Vec::new(),
-            free: HashSet::default(),
-            by_hash: HashMap::default(),
-            unread_times: HashSet::default(),
-            unread_draft: false,
-        };
-        ids.retain(|id| !busy.ids.contains(id));
-        for id in &ids {
-            let Some(message) = cloud.messages.get(id) else { continue };
-            match message.hash {
-                Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
-                None => newcomers.note_unread(message, policy.brings(message)),
-            }
-        }
-        // One that is being worked on isn't touched, and can't be told yet whose it is all the same.
-        for id in busy.ids.iter().filter(|id| synced.by_remote(id).is_none()) {
-            if let Some(message) = cloud.messages.get(id) {
-                newcomers.note_unread(message, true);
-            }
-        }
-        Self { free: ids.iter().cloned().collect(), order: ids, by_hash, ..newcomers }
-    }
-
-    /// Notes a message of which nobody can tell yet whose it is, because its content isn't known or is just being changed.
-    /// One that isn't to come here is never read.
-    fn note_unread(&mut self, message: &CloudMessage, is_to_come: bool) {
-        self.unread_times.insert(message.received);
-        let is_read_soon = is_to_come && message.hash.is_none() && !message.blocked;
-        self.unread_draft |= message.flags.contains(Flags::DRAFT) && is_read_soon;
-    }
-
-    /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
-    fn take(&mut self, row: &Row, most: u8) -> Option<RemoteId> {
-        let (_, best) = self
-            .by_hash
-            .get(&row.hash_in_the_cloud())?
-            .iter()
-            .filter(|id| self.free.contains(*id))
-            .filter_map(|id| {
-                let message = self.cloud.messages.get(id)?;
-                // The time never changes, the mailbox may.
-                let rank = 2 * u8::from(message.received != row.received) + u8::from(message.mailbox != row.mailbox);
-                (rank <= most).then_some((rank, id))
-            })
-            .min()?;
-        let best = best.clone();
-        self.free.remove(&best);
-        Some(best)
-    }
-
-    /// Gives away the free draft that the cloud has made of a content.
-    fn take_made_of(&mut self, content: &ContentHash, policy: &Policy<'_>) -> Option<RemoteId> {
-        let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
-        let is_it = |id: &&RemoteId| {
-            let message = self.cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
-            let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else {
-                return false;
-            };
-            policy.uploads.message_id(&hash).as_ref() == Some(&known_as) && may_be_origin(message, content, policy)
-        };
-        let found = self.order.iter().filter(|id| self.free.contains(*id)).find(is_it)?.clone();
-        self.free.remove(&found);
-        Some(found)
-    }
-
-    fn left(&self) -> Vec<RemoteId> {
-        self.order.iter().filter(|id| self.free.contains(*id)).cloned().collect()
-    }
 }
 
 /// What makes it worth asking for the content of a message that isn't brought here for its age.
@@ -645,13 +476,6 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, local
         let known_as = policy.uploads.message_id(&hash);
         known_as.is_some() && busy.files.iter().any(|file| known_in_the_cloud_as(file, local, policy) == known_as)
     })
-}
-
-/// The Message-ID by which a file is known once it is uploaded.
-fn known_in_the_cloud_as(file: &FileKey, local: &LocalTree, policy: &Policy<'_>) -> Option<MessageId> {
-    let content = local.files.get(file)?.hash?;
-    let own = policy.uploads.message_id(&content);
-    Some(own.unwrap_or_else(|| MessageId::for_upload(&content)))
 }
 
 /// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where

@@ -1,0 +1,99 @@
+//! Messages that no row has, to be given to the rows that they belong to.
+
+use crate::plan::matching::may_be_origin;
+use crate::plan::{Busy, Policy};
+use crate::{
+    CloudMessage, CloudTree, ContentHash, Flags, HashMap, HashSet, MessageId, RemoteId, Row, SyncedTree, UnixSeconds,
+};
+
+/// Messages without a row, found by content and by time. Each is given away once.
+pub(super) struct Newcomers<'a> {
+    pub(super) cloud: &'a CloudTree,
+    pub(super) order: Vec<RemoteId>,
+    pub(super) free: HashSet<RemoteId>,
+    pub(super) by_hash: HashMap<ContentHash, Vec<RemoteId>>,
+    pub(super) unread_times: HashSet<UnixSeconds>,
+    /// Whether the content of a draft among them isn't known yet.
+    pub(super) unread_draft: bool,
+}
+
+impl<'a> Newcomers<'a> {
+    pub(super) fn new(
+        mut ids: Vec<RemoteId>,
+        cloud: &'a CloudTree,
+        synced: &SyncedTree,
+        policy: &Policy<'_>,
+        busy: &Busy,
+    ) -> Self {
+        let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
+        let mut newcomers = Self {
+            cloud,
+            order: Vec::new(),
+            free: HashSet::default(),
+            by_hash: HashMap::default(),
+            unread_times: HashSet::default(),
+            unread_draft: false,
+        };
+        ids.retain(|id| !busy.ids.contains(id));
+        for id in &ids {
+            let Some(message) = cloud.messages.get(id) else { continue };
+            match message.hash {
+                Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
+                None => newcomers.note_unread(message, policy.brings(message)),
+            }
+        }
+        // One that is being worked on isn't touched, and can't be told yet whose it is all the same.
+        for id in busy.ids.iter().filter(|id| synced.by_remote(id).is_none()) {
+            if let Some(message) = cloud.messages.get(id) {
+                newcomers.note_unread(message, true);
+            }
+        }
+        Self { free: ids.iter().cloned().collect(), order: ids, by_hash, ..newcomers }
+    }
+
+    /// Notes a message of which nobody can tell yet whose it is, because its content isn't known or is just being changed.
+    /// One that isn't to come here is never read.
+    pub(super) fn note_unread(&mut self, message: &CloudMessage, is_to_come: bool) {
+        self.unread_times.insert(message.received);
+        let is_read_soon = is_to_come && message.hash.is_none() && !message.blocked;
+        self.unread_draft |= message.flags.contains(Flags::DRAFT) && is_read_soon;
+    }
+
+    /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
+    pub(super) fn take(&mut self, row: &Row, most: u8) -> Option<RemoteId> {
+        let (_, best) = self
+            .by_hash
+            .get(&row.hash_in_the_cloud())?
+            .iter()
+            .filter(|id| self.free.contains(*id))
+            .filter_map(|id| {
+                let message = self.cloud.messages.get(id)?;
+                // The time never changes, the mailbox may.
+                let rank = 2 * u8::from(message.received != row.received) + u8::from(message.mailbox != row.mailbox);
+                (rank <= most).then_some((rank, id))
+            })
+            .min()?;
+        let best = best.clone();
+        self.free.remove(&best);
+        Some(best)
+    }
+
+    /// Gives away the free draft that the cloud has made of a content.
+    pub(super) fn take_made_of(&mut self, content: &ContentHash, policy: &Policy<'_>) -> Option<RemoteId> {
+        let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
+        let is_it = |id: &&RemoteId| {
+            let message = self.cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
+            let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else {
+                return false;
+            };
+            policy.uploads.message_id(&hash).as_ref() == Some(&known_as) && may_be_origin(message, content, policy)
+        };
+        let found = self.order.iter().filter(|id| self.free.contains(*id)).find(is_it)?.clone();
+        self.free.remove(&found);
+        Some(found)
+    }
+
+    pub(super) fn left(&self) -> Vec<RemoteId> {
+        self.order.iter().filter(|id| self.free.contains(*id)).cloned().collect()
+    }
+}
