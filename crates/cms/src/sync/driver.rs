@@ -3,6 +3,7 @@
 
 mod asked;
 mod changes;
+mod clock;
 mod downloads;
 mod errands;
 mod gone_by_id;
@@ -10,6 +11,7 @@ mod hearing;
 mod holding;
 mod keeping;
 mod local_side;
+mod mailbox;
 mod open;
 mod planning;
 mod poll_times;
@@ -29,17 +31,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_cloud::contract::{CloudAccount, Cursor, DeleteAction, FolderId, FolderRole};
-use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MailboxId, MaildirId, Op, RemoteId, UnixSeconds};
+use cms_cloud::contract::CloudAccount;
+use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::configuration::Upload;
 use crate::control::{Door, Listening};
-use crate::page::{Board, Trouble};
+use crate::page::Board;
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::sync::age::Age;
@@ -49,6 +50,7 @@ use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
+use crate::sync::driver::mailbox::{DeleteTarget, Mailbox, Round};
 use crate::sync::driver::pushing::Pushing;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::Unanswered;
@@ -87,97 +89,6 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// The same for a single run, which nobody wants to wait for.
 const READ_AGAIN_AT_ONCE: Duration = Duration::from_millis(100);
-
-/// How often Maildirs are listed again without cause, in case the kernel lost an event.
-const SAFETY_SCAN: Duration = Duration::from_secs(600);
-
-/// How long after our own change an observation that contradicts it is doubted (delta answers may lag behind writes).
-const DOUBT: Duration = Duration::from_secs(60);
-
-/// One configured mailbox.
-struct Mailbox {
-    id: MailboxId,
-    account: usize,
-    /// The account that signs in for it, under which it is shown.
-    sign_in: usize,
-    name: String,
-    /// The tree that it is in, as an index.
-    tree: Option<usize>,
-    /// The Maildir that all its messages are in, where it is in a tree.
-    home: Option<MaildirId>,
-    /// Whether the cloud doesn't have it any more, though its messages may still be here.
-    is_gone: bool,
-    position: Option<String>,
-    delete_action: DeleteAction,
-    upload: Upload,
-    /// What it is for, once that was asked.
-    role: Option<FolderRole>,
-    role_asked: bool,
-    folder: Option<FolderId>,
-    /// The folder that it was when it was last there.
-    last_folder: Option<FolderId>,
-    total_items: u64,
-    cursor: Option<Cursor>,
-    /// Where deleted messages go.
-    delete_target: DeleteTarget,
-    round: Option<Round>,
-    next_poll: Instant,
-    failures: u32,
-    /// Whether a round was completed since the start.
-    polled: bool,
-    /// Why a single run goes on without it.
-    left_out: Option<SyncError>,
-    /// When the last round began that was completed. What it tells is at least as new as that.
-    polled_at: Option<Instant>,
-    /// The time of day of that.
-    synced_at: Option<UnixSeconds>,
-    /// What is in the way.
-    trouble: Option<Trouble>,
-}
-
-/// Where deleted messages of a mailbox go.
-enum DeleteTarget {
-    /// It wasn't asked for yet.
-    Unknown,
-    /// Nowhere: they are deleted for good.
-    Nowhere,
-    /// Into a folder.
-    Folder(FolderId),
-}
-
-impl From<Option<FolderId>> for DeleteTarget {
-    fn from(folder: Option<FolderId>) -> Self {
-        folder.map_or(Self::Nowhere, Self::Folder)
-    }
-}
-
-/// A round of polling under way.
-struct Round {
-    began: Instant,
-    seen: HashSet<RemoteId>,
-    removals: HashSet<RemoteId>,
-    /// Set when the last page has come: the cursor to save once nothing is open any more.
-    finished: Option<Cursor>,
-    open_questions: usize,
-    failed: bool,
-    /// Whether the folder was looked up by name in this round.
-    opened: bool,
-}
-
-impl Round {
-    /// One that begins now, with so many questions open.
-    fn new(open_questions: usize) -> Self {
-        Self {
-            began: Instant::now(),
-            seen: HashSet::default(),
-            removals: HashSet::default(),
-            finished: None,
-            open_questions,
-            failed: false,
-            opened: false,
-        }
-    }
-}
 
 /// The loop's state.
 // Each of these is a fact of its own; none of their combinations is a state that deserves a name.
@@ -261,8 +172,6 @@ pub(crate) struct Driver {
     /// When those are listed again.
     unheard_scan_at: Option<Instant>,
     tidy_at: Instant,
-    /// When the state was opened.
-    opened_at: UnixSeconds,
     age: Age,
     hook_at: Option<Instant>,
 
@@ -506,113 +415,9 @@ impl Driver {
         Some((how, self.now()))
     }
 
-    fn look_at_the_clock(&mut self) {
-        let now = Instant::now();
-        self.read_again(now);
-        if self.vanish_settles_at.is_some_and(|at| at <= now) {
-            // A file may have been moved to a Maildir that can't be read just now, or have become a file that can't.
-            let all_readable = self.all_readable() && !self.world.has_unread();
-            self.vanish_settles_at = (!all_readable).then_some(now + PAIRING_WINDOW);
-            if all_readable {
-                for id in self.local.ids() {
-                    self.world.settle_vanished(id);
-                }
-                self.plan_at = Some(now);
-            }
-        }
-        if self.bring_back_at().is_some_and(|at| at <= now) {
-            self.bring_back_the_rest();
-        }
-        if self.reopen_at.is_some_and(|at| at <= now) {
-            self.reopen_at = None;
-            self.reopen();
-        }
-        let due: Vec<RemoteId> = self.postponed.iter().filter(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
-        if !due.is_empty() {
-            self.postponed.retain(|(at, _)| *at > now);
-            for id in due {
-                self.world.end(&id);
-            }
-            self.plan_at = Some(now);
-        }
-        if self.paused_until.is_some_and(|at| at <= now) {
-            self.paused_until = None;
-            self.world.touch_everything();
-            self.plan_at = Some(now);
-        }
-        if self.routing_retry_at.is_some_and(|at| at <= now) {
-            self.routing_retry_at = None;
-            self.world.touch_everything();
-            self.plan_at = Some(now);
-        }
-        if self.downloads_paused_until.is_some_and(|at| at <= now) {
-            self.downloads_paused_until = None;
-        }
-        if self.watching && self.scan_at <= now {
-            self.rescan(None);
-        }
-        if self.unheard_scan_at.is_some_and(|at| at <= now) {
-            self.rescan_unheard();
-        }
-        for row in self.flips.release(now) {
-            self.world.touch_row(row);
-        }
-        if self.watching && self.tidy_at <= now {
-            self.tidy_at = now + open::BETWEEN_TIDYINGS;
-            let age = self.age();
-            open::shorten_journal(&mut self.database, age, self.keep_deleted_days);
-            self.note_age();
-            self.compare_if_due();
-            self.forget_what_is_no_more();
-        }
-        let time_of_day = self.now();
-        self.world.unblock_due(time_of_day);
-        self.own_writes.retain(|_, at| now.duration_since(*at) < DOUBT);
-        self.forget_unanswered(now);
-        self.report_local_only(REPORT_AFTER);
-        self.look_at_unripe(now);
-        self.run_hook(now);
-        if self.world.is_touched() && self.plan_at.is_none() {
-            self.plan_at = Some(now);
-        }
-    }
-
     /// Whether every Maildir can be read, so that what isn't in one of them isn't anywhere.
     fn all_readable(&self) -> bool {
         self.local.ids().iter().all(|id| self.world.local.readable.contains(id))
-    }
-
-    fn next_deadline(&self) -> Instant {
-        let now = Instant::now();
-        let can_be_polled = |mailbox: &&Mailbox| {
-            mailbox.round.is_none() && mailbox.tree.is_none_or(|tree| self.trees.can_be_polled(tree))
-        };
-        let polls = self.mailboxes.iter().filter(can_be_polled).map(|mailbox| mailbox.next_poll);
-        let retry = self.world.next_retry(self.now()).map(|wait| now + wait);
-        let rest = [
-            self.plan_at,
-            self.vanish_settles_at,
-            self.read_again_at,
-            self.paused_until,
-            self.downloads_paused_until,
-            self.reopen_at,
-            self.routing_retry_at,
-            self.bring_back_at(),
-            self.hook_at,
-            self.watching.then_some(self.scan_at),
-            self.unheard_scan_at,
-            self.flips.next_release(),
-            self.watching.then_some(self.tidy_at),
-            self.errand_due(),
-            retry,
-            self.next_upload(),
-            self.paused_roles_until,
-            self.pushing.due(),
-            self.trees.due(self.watching),
-        ];
-        let postponed = self.postponed.iter().map(|(at, _)| *at);
-        let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
-        polls.chain(rest.into_iter().flatten()).chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
     }
 
     fn tell(&self, notice: &Notice) {
@@ -720,25 +525,6 @@ impl Driver {
         if let Some(note) = self.age.note(&self.surroundings) {
             self.world.note(note);
         }
-    }
-
-    fn mailbox_mut(&mut self, id: MailboxId) -> Option<&mut Mailbox> {
-        self.mailboxes.iter_mut().find(|mailbox| mailbox.id == id)
-    }
-
-    fn mailbox(&self, id: MailboxId) -> Option<&Mailbox> {
-        self.mailboxes.iter().find(|mailbox| mailbox.id == id)
-    }
-
-    /// What is wrong with a mailbox of the configuration, with the place where that says so.
-    fn wrong(&self, id: MailboxId, what: &str, hint: String) -> SyncError {
-        let position = self.mailbox(id).and_then(|mailbox| mailbox.position.as_ref());
-        let what = position.map_or_else(|| what.to_owned(), |position| format!("{position}: {what}"));
-        SyncError::Configuration { what, hint }
-    }
-
-    fn mailbox_name(&self, id: MailboxId) -> String {
-        self.mailbox(id).map(|mailbox| mailbox.name.clone()).unwrap_or_default()
     }
 }
 

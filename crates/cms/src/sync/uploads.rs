@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 
-use cms_engine::{ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, Takes, Uploads};
+use cms_engine::{
+    ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, Takes, UnixSeconds, Uploads,
+};
 use cms_store::Store;
 use tokio::time::Instant;
 
@@ -13,6 +15,9 @@ use crate::sync::message_text;
 
 /// Answers kept at the most.
 const KNOWN_MAX: usize = 10_000;
+
+/// By how much the cloud's clock may be ahead, in seconds.
+const CLOCKS_APART: i64 = 300;
 
 /// A message that is larger isn't compared with another one.
 const LONGEST_COMPARED: u64 = 16 * 1024 * 1024;
@@ -34,6 +39,8 @@ pub(crate) struct Uploading {
     /// Whether everything counts as ready: nothing is done anyway.
     only_asked: bool,
     now: Instant,
+    /// When this run began.
+    opened_at: UnixSeconds,
     // A content never changes, so that one answer holds for good.
     message_ids: RefCell<HashMap<ContentHash, Option<MessageId>>>,
     made_of: RefCell<HashMap<(ContentHash, ContentHash), bool>>,
@@ -49,7 +56,7 @@ pub(crate) struct Address {
 }
 
 impl Uploading {
-    pub(crate) fn new(store: Arc<Store>, only_asked: bool) -> Self {
+    pub(crate) fn new(store: Arc<Store>, only_asked: bool, opened_at: UnixSeconds) -> Self {
         Self {
             store,
             takes: HashMap::default(),
@@ -60,6 +67,7 @@ impl Uploading {
             full: false,
             only_asked,
             now: Instant::now(),
+            opened_at,
             message_ids: RefCell::default(),
             made_of: RefCell::default(),
             uncertain: Cell::new(false),
@@ -111,9 +119,10 @@ impl Uploading {
         self.unsure.insert(content);
     }
 
-    /// Whether there is any upload of which nobody knows whether it was made.
-    pub(crate) fn has_doubts(&self) -> bool {
-        !self.unsure.is_empty()
+    /// Whether what was made in the cloud then may be an upload of which nobody heard: an earlier run may have made it, or
+    /// there is one that wasn't answered.
+    pub(crate) fn may_be_unheard_of(&self, made: UnixSeconds) -> bool {
+        made.0 <= self.opened_at.0 + CLOCKS_APART || !self.unsure.is_empty()
     }
 
     /// Hands out, once, the files whose time has come.

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::problem::with_causes;
+use crate::sync::driver::clock::SAFETY_SCAN;
 use crate::sync::driver::trees::TRY_AGAIN;
-use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, READ_AGAIN_AT_ONCE, SAFETY_SCAN};
+use crate::sync::driver::{Driver, PAIRING_WINDOW, READ_AGAIN, READ_AGAIN_AT_ONCE};
 use crate::sync::local::{LocalError, LocalSide};
 use crate::sync::tasks;
 use crate::sync::world::World;

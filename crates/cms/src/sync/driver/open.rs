@@ -18,11 +18,12 @@ use tracing::{debug, warn};
 use crate::configuration::Upload;
 use crate::sync::age::Age;
 use crate::sync::driver::changes::Setbacks;
+use crate::sync::driver::clock::SAFETY_SCAN;
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::trees::Trees;
-use crate::sync::driver::{DeleteTarget, Driver, Mailbox, SAFETY_SCAN, pushing};
+use crate::sync::driver::{DeleteTarget, Driver, Mailbox, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
 use crate::sync::queue::Queue;
@@ -47,9 +48,8 @@ pub(super) fn open(setup: Setup) -> Result<Driver, SyncError> {
 
 /// Opens the state, or does so again with the lock that is held.
 pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver, SyncError> {
-    let again = setup.clone();
     let (lock, events) = carried.map_or_else(|| begin(&setup), Ok)?;
-    let store = open_store(&setup.state_dir, &lock).map_err(SyncError::Store)?;
+    let store = Arc::new(open_store(&setup.state_dir, &lock).map_err(SyncError::Store)?);
     let Loaded { mut database, maildirs, mailboxes, homes, mut world } = load_what_is_sound(&setup)?;
     let holding = Holding::load(&database, &world, &mailboxes).map_err(SyncError::Store)?;
     store.settle_all_but(world.awaited_versions()).map_err(SyncError::Store)?;
@@ -64,9 +64,9 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
     let opened_at = (setup.surroundings.now)();
-    let pushing = pushing::open(setup.push, &database, opened_at.0).map_err(SyncError::Store)?;
-    let store = Arc::new(store);
+    let pushing = pushing::open(setup.push.clone(), &database, opened_at.0).map_err(SyncError::Store)?;
     Ok(Driver {
+        setup: setup.clone(),
         world,
         local,
         routing,
@@ -105,7 +105,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         waited_for: HashSet::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),
-        uploads: Uploading::new(store.clone(), setup.dry_run),
+        uploads: Uploading::new(store.clone(), setup.dry_run, opened_at),
         unripe: HashSet::default(),
         uploading: HashMap::default(),
         kept: HashMap::default(),
@@ -124,7 +124,6 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         unheard: HashSet::default(),
         unheard_scan_at: None,
         tidy_at: Instant::now() + BETWEEN_TIDYINGS,
-        opened_at,
         age,
         hook_at: None,
         flips: Flips::default(),
@@ -149,7 +148,6 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         door: setup.door,
         pushing,
         trees: Trees::new(setup.trees, setup.mailboxes),
-        setup: again,
         shown_at: None,
         store,
     })

@@ -21,9 +21,6 @@ const FILING_WINDOW: Duration = Duration::from_secs(3);
 /// How long ago that is at the most, in seconds. Two clocks may differ.
 const LATELY_SENT: i64 = 120;
 
-/// By how much the cloud's clock may be ahead, in seconds.
-const CLOCKS_APART: i64 = 300;
-
 /// Which mailbox has the deleted messages of another one.
 pub(super) fn deleted_mailbox(all: &[Mailbox], mailbox: MailboxId) -> Option<MailboxId> {
     let mailbox = all.iter().find(|known| known.id == mailbox)?;
@@ -279,11 +276,9 @@ impl Driver {
     /// it never came. Its file, by which it would be known, may be in a Maildir that can't be read now. A draft that was made
     /// later is somebody else's.
     fn may_be_an_upload_unheard_of(&self, base: &Row) -> bool {
-        let is_older = base.received.0 <= self.opened_at.0 + CLOCKS_APART;
-        let takes = |mailbox: &Mailbox| self.uploads.takes(mailbox.id);
         let is_made_there = matches!(self.uploads.takes(base.mailbox).role, Role::Drafts | Role::Unknown);
-        let are_taken = self.mailboxes.iter().any(|mailbox| takes(mailbox).drafts);
-        is_draft(base) && is_made_there && are_taken && (is_older || self.uploads.has_doubts())
+        let are_taken = self.mailboxes.iter().any(|mailbox| self.uploads.takes(mailbox.id).drafts);
+        is_draft(base) && is_made_there && are_taken && self.uploads.may_be_unheard_of(base.received)
     }
 
     fn is_of_draft(&self, op: &Op) -> bool {
