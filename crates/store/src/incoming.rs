@@ -3,17 +3,20 @@
 //! What is on disk when, so that a kill at any point costs at most the download that ran:
 //!
 //! 1. `incoming/ID.part` grows; ID is the BLAKE3 of the remote id. Alone, it is rubbish.
-//! 2. Complete and checked, it gets a mark: a symbolic link `incoming/ID` to its final place, which isn't there yet.
-//! 3. It is renamed to that place, `messages/ab/cdef…`.
+//! 2. Complete and checked, it gets a mark: a symbolic link `incoming/ID` whose target is no path but the content hash.
+//! 3. It is renamed to its final place, `messages/ab/cdef…`.
 //! 4. When the database knows the hash, the mark goes ([`Store::settle`]).
 //!
-//! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it.
+//! The mark is no hard link, so that a message's link count tells exactly how many Maildirs hold it. It names the hash in
+//! base64, since ext4 and others keep a target of less than 60 bytes in the inode, and take a block for a longer one.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cms_engine::{ContentHash, RemoteId};
 
 use crate::messages::{hash_of, marked_hash, remove};
@@ -165,14 +168,12 @@ impl Incoming {
         Ok(Stored { hash, size: self.progress.size })
     }
 
-    /// Leaves the mark that names the final place.
+    /// Leaves the mark that names the hash.
     fn mark(&self, hash: &ContentHash) -> Result<(), StoreError> {
         let mark = self.part.with_extension("");
         remove(&mark)?;
-        let hex = hash.to_string();
-        let (directory, name) = hex.split_at(2);
-        let target = Path::new("../messages").join(directory).join(name);
-        cms_disk::symlink(&target, &mark).map_err(|error| StoreError::io("create", &mark, error))
+        let target = URL_SAFE_NO_PAD.encode(hash.as_bytes());
+        cms_disk::symlink(Path::new(&target), &mark).map_err(|error| StoreError::io("create", &mark, error))
     }
 
     fn append(&mut self) -> Result<(), StoreError> {

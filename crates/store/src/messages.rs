@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cms_disk::Deed;
 use cms_engine::ContentHash;
 use rustix::io::Errno;
@@ -205,9 +207,12 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The content hash that the mark of a complete download names.
+/// The content hash that the mark of a complete download names. Marks of earlier versions are links to the message's place.
 pub(crate) fn marked_hash(mark: &Path) -> Option<ContentHash> {
     let target = fs::read_link(mark).ok()?;
+    if let Ok(hash) = URL_SAFE_NO_PAD.decode(target.as_os_str().as_encoded_bytes()) {
+        return hash.try_into().ok().map(ContentHash::new);
+    }
     let name = target.file_name()?.to_str()?;
     let directory = target.parent()?.file_name()?.to_str()?;
     ContentHash::from_hex(&format!("{directory}{name}"))

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use cms_engine::ContentHash;
@@ -91,6 +91,28 @@ fn a_complete_download_is_known_by_its_id_until_settled() {
     assert!(reopened.contains(&stored.hash));
 }
 
+/// So that it takes no block of its own.
+#[test]
+fn a_mark_fits_into_an_inode() {
+    let fixture = Fixture::new();
+    fixture.download("AAkA", RAW);
+    let target = fs::read_link(fixture.mark()).unwrap();
+    assert!(target.as_os_str().len() < 60, "{}", target.display());
+}
+
+#[test]
+fn a_mark_that_an_earlier_version_left_is_understood() {
+    let fixture = Fixture::new();
+    let stored = fixture.download("AAkA", RAW);
+    let mark = fixture.mark();
+    fs::remove_file(&mark).unwrap();
+    let hex = stored.hash.to_string();
+    symlink(format!("../messages/{}/{}", &hex[..2], &hex[2..]), &mark).unwrap();
+    fs::rename(fixture.store.path_of(&stored.hash), mark.with_extension("part")).unwrap();
+    fixture.store.recover(&Lock::acquire(fixture.state_dir()).unwrap()).unwrap();
+    assert_eq!(fixture.store.finished_incoming(&id("AAkA")).unwrap(), Some(stored));
+}
+
 #[test]
 fn of_completed_downloads_only_those_that_are_waited_for_stay_known() {
     let fixture = Fixture::new();
@@ -152,7 +174,7 @@ fn killed_after_any_step_a_download_is_complete_or_gone() {
         // Where a whole download leaves things.
         let stored = fixture.download("AAkA", RAW);
         let path = fixture.store.path_of(&stored.hash);
-        let mark = fs::read_dir(fixture.state_dir().join("incoming")).unwrap().next().unwrap().unwrap().path();
+        let mark = fixture.mark();
         let part = mark.with_extension("part");
         match step {
             // Bytes are coming in.
@@ -187,7 +209,7 @@ fn killed_after_any_step_a_download_is_complete_or_gone() {
 fn f16_a_part_that_is_not_what_its_mark_says_is_removed() {
     let fixture = Fixture::new();
     let stored = fixture.download("AAkA", RAW);
-    let mark = fs::read_dir(fixture.state_dir().join("incoming")).unwrap().next().unwrap().unwrap().path();
+    let mark = fixture.mark();
     fs::remove_file(fixture.store.path_of(&stored.hash)).unwrap();
     fs::write(mark.with_extension("part"), &LF[..5]).unwrap();
     fixture.store.recover(&Lock::acquire(fixture.state_dir()).unwrap()).unwrap();

@@ -52,6 +52,11 @@ impl Fixture {
         path
     }
 
+    /// The only file in `incoming`.
+    fn mark(&self) -> PathBuf {
+        fs::read_dir(self.state_dir().join("incoming")).unwrap().next().unwrap().unwrap().path()
+    }
+
     /// The names in `incoming`, each shortened to whether it is a mark or a part.
     fn incoming_names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = fs::read_dir(self.state_dir().join("incoming"))
