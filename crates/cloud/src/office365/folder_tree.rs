@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Account;
+use super::account::out_of_reach;
 use super::errors::{says_cursor_lost, says_folder_missing};
 use super::folders::{MOST_FOLDERS, SELECT, children_of, read_folder};
 use crate::contract::{CloudError, Cursor, FolderId, Purpose, Tree, TreeFolder, TreeNews};
@@ -48,11 +49,31 @@ impl Account {
                     tree.gone.push(id);
                 }
             }
+            self.must_still_answer(&tree).await?;
             if !slipped {
                 break;
             }
         }
         Ok(tree)
+    }
+
+    /// Makes sure that what is missing from a list is so because it isn't there. A mailbox that isn't shared any more may answer
+    /// as if there were nothing in it (404 instead of 403).
+    async fn must_still_answer(&self, tree: &Tree) -> Result<(), CloudError> {
+        let Some(first) = tree.folders.first() else { return Err(self.has_no_folders()) };
+        let is_doubtful = self.owner.is_some() && !tree.gone.is_empty();
+        if is_doubtful && !self.folder_exists(&first.id).await? {
+            return Err(self.has_no_folders());
+        }
+        Ok(())
+    }
+
+    /// Says that a mailbox shows none of the folders that every mailbox has.
+    fn has_no_folders(&self) -> CloudError {
+        match &self.owner {
+            Some(owner) => out_of_reach(owner),
+            None => CloudError::Unexpected("the mail service lists no folder at all".to_owned()),
+        }
     }
 
     async fn walk_tree(&self) -> Result<Vec<TreeFolder>, CloudError> {

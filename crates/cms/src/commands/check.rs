@@ -10,7 +10,7 @@ use cms_maildir::Maildir;
 
 use super::setup::{self, Manner};
 use super::{Context, Ended};
-use crate::configuration::{Configuration, MailboxConfig};
+use crate::configuration::{Configuration, Since};
 use crate::logging::utc;
 use crate::output;
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
                     "mailbox: `{}` of {name} holds {} items{}",
                     folder.path,
                     folder.total_items,
-                    scope(mailbox)
+                    scope(mailbox.since, mailbox.keep)
                 )),
                 Err(CloudError::NoSuchFolder { nearest, .. }) => Err(Finding {
                     what: format!("mailbox: {name} has no folder `{}`", mailbox.name),
@@ -63,30 +63,28 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
                         Ended::Failed
                     },
                     what: format!("mailbox: `{}` of {name}: {}", mailbox.name, crate::problem::with_causes(&error)),
-                    hint: match &error {
-                        CloudError::Refused { .. } => crate::problem::remedy(&error),
-                        _ => None,
-                    }
-                    .unwrap_or_else(|| "check the network and the account, then run `cms check` again".to_owned()),
+                    hint: hint_for(&error),
                 }),
             };
             note(&mut worst, finding)?;
         }
-        for tree in setup::trees(&configuration).iter().filter(|tree| tree.account == index) {
+        for tree in setup::trees(&configuration, &accounts).iter().filter(|tree| tree.account == index) {
             let root = tree.root.display();
+            let whose = tree.shape.owner.as_deref().unwrap_or(name);
             note(
                 &mut worst,
                 match accounts.clients[tree.client].tree(&[]).await {
                     Ok(listed) => {
                         let taken_in = taken_in(tree, &listed, &[]).len();
                         Ok(format!(
-                            "tree: `{root}` takes in {taken_in} of the {} folders of {name}",
-                            listed.folders.len()
+                            "tree: `{root}` takes in {taken_in} of the {} folders of {whose}{}",
+                            listed.folders.len(),
+                            scope(tree.since, tree.keep)
                         ))
                     }
                     Err(error) => Err(Finding {
-                        what: format!("tree: the folders of {name}: {}", crate::problem::with_causes(&error)),
-                        hint: "check the network and the account, then run `cms check` again".to_owned(),
+                        what: format!("tree: the folders of {whose}: {}", crate::problem::with_causes(&error)),
+                        hint: hint_for(&error),
                         ended: Ended::Failed,
                     }),
                 },
@@ -99,16 +97,25 @@ pub async fn run(context: &Context) -> Result<Ended, Problem> {
     Ok(worst)
 }
 
+/// What to do where a mailbox can't be looked into.
+fn hint_for(error: &CloudError) -> String {
+    let remedy = match error {
+        CloudError::Refused { .. } => crate::problem::remedy(error),
+        _ => None,
+    };
+    remedy.unwrap_or_else(|| "check the network and the account, then run `cms check` again".to_owned())
+}
+
 /// What of a mailbox is brought here and stays here, if it isn't all that the cloud has and nothing else.
-fn scope(mailbox: &MailboxConfig) -> String {
+fn scope(since: Option<Since>, keep: bool) -> String {
     let mut text = String::new();
-    if let Some(since) = mailbox.since {
+    if let Some(since) = since {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed());
         let day = utc(since.at(now).max(0).cast_unsigned());
         // Writing to a string can't fail.
         let _ = write!(text, "; what came before {} isn't brought here", day.split('T').next().unwrap_or_default());
     }
-    if mailbox.keep {
+    if keep {
         text.push_str("; what is deleted there stays here");
     }
     text

@@ -54,7 +54,7 @@ async fn list_account(
         match listed {
             Ok((more, names)) => {
                 folders.extend(more);
-                synced.extend(names);
+                synced.extend(names.into_iter().map(|(id, name)| (id, (client, name))));
             }
             Err(error) if client == account => return Err(SyncError::Cloud(error).into()),
             // One's own folders are told all the same.
@@ -62,14 +62,22 @@ async fn list_account(
         }
     }
     let mut in_tree = HashMap::default();
-    for tree in setup::trees(configuration).iter().filter(|tree| tree.account == account) {
-        let listed = accounts.clients[tree.client].tree(&[]).await.map_err(SyncError::Cloud)?;
-        let named: Vec<Named> = synced
-            .iter()
-            .map(|(id, name)| Named { folder: Some(FolderId(id.clone())), name: (*name).to_owned() })
-            .collect();
+    let mut synced: HashMap<String, (usize, &str)> = synced;
+    for tree in setup::trees(configuration, accounts).iter().filter(|tree| tree.account == account) {
+        let listed = match accounts.clients[tree.client].tree(&[]).await {
+            Ok(listed) => listed,
+            Err(error) if tree.client == account => return Err(SyncError::Cloud(error).into()),
+            Err(error) => {
+                result = Err(SyncError::Cloud(error).into());
+                continue;
+            }
+        };
+        let its = synced.iter().filter(|(_, (client, _))| *client == tree.client);
+        let named: Vec<Named> =
+            its.map(|(id, (_, name))| Named { folder: Some(FolderId(id.clone())), name: (*name).to_owned() }).collect();
         in_tree.extend(taken_in(tree, &listed, &named).into_iter().map(|(id, name)| (id.0, name)));
     }
+    let mut synced: HashMap<String, &str> = synced.drain().map(|(id, (_, name))| (id, name)).collect();
     synced.extend(in_tree.iter().map(|(id, name)| (id.clone(), name.as_str())));
     tell(accounts.sources[account].name(), &folders, &synced, json)?;
     result

@@ -12,7 +12,7 @@ use crate::tree;
 pub async fn run(context: &Context, word: Option<HeldWord>) -> Result<Ended, Problem> {
     let which = |mailbox: Option<String>| mailbox.map_or(Which::All, Which::Mailbox);
     let configuration = context.configuration()?;
-    let folders = tree::known(&configuration.state_dir, &setup::trees(&configuration))
+    let folders = tree::known(&configuration.state_dir, &setup::trees_at_rest(&configuration))
         .map_err(|error| Problem::from_error("could not read the state", error))?;
     let maildirs = || configuration.maildirs.iter().map(|maildir| &maildir.path);
     // A Maildir goes by its whole path.

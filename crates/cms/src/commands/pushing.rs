@@ -31,7 +31,8 @@ pub(super) fn mailboxes(configuration: &Configuration, account: usize) -> impl I
 
 /// The account's tree, if it is to be told of.
 pub(super) fn tree(configuration: &Configuration, account: usize) -> Option<&TreeConfig> {
-    configuration.trees.iter().find(|tree| tree.account == account && tree.push != Push::Poll)
+    let told = |tree: &&TreeConfig| tree.push != Push::Poll && tree.owner.is_none();
+    configuration.trees.iter().filter(told).find(|tree| tree.account == account)
 }
 
 fn insists(configuration: &Configuration, account: usize) -> bool {

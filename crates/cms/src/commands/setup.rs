@@ -39,10 +39,12 @@ pub(super) struct Accounts {
 impl Accounts {
     /// Which of the clients a mailbox is reached by.
     pub(super) fn client_of(&self, mailbox: &MailboxConfig) -> usize {
-        let of_others = mailbox.owner.as_ref().and_then(|owner| {
-            self.owners.iter().position(|(account, known)| *account == mailbox.account && known == owner)
-        });
-        of_others.map_or(mailbox.account, |at| self.sources.len() + at)
+        self.client_for(mailbox.account, mailbox.owner.as_ref())
+    }
+
+    fn client_for(&self, account: usize, owner: Option<&String>) -> usize {
+        let is_its = |(its, known): &(usize, String)| *its == account && Some(known) == owner;
+        self.owners.iter().position(is_its).map_or(account, |at| self.sources.len() + at)
     }
 
     /// The clients of one account: its own, then those for mailboxes of others'.
@@ -92,8 +94,10 @@ pub(super) fn accounts(
     }
     // The service's limits are each mailbox's own, so each has a client of its own.
     let mut owners = Vec::new();
-    for mailbox in &configuration.mailboxes {
-        let Some(owner) = mailbox.owner.clone().map(|owner| (mailbox.account, owner)) else { continue };
+    let of_mailboxes = configuration.mailboxes.iter().map(|mailbox| (mailbox.account, &mailbox.owner));
+    let of_trees = configuration.trees.iter().map(|tree| (tree.account, &tree.owner));
+    for (account, owner) in of_mailboxes.chain(of_trees) {
+        let Some(owner) = owner.clone().map(|owner| (account, owner)) else { continue };
         if !owners.contains(&owner) {
             clients.push(client(&configuration.accounts[owner.0], Some(&owner.1), &sources[owner.0])?);
             owners.push(owner);
@@ -160,12 +164,12 @@ impl Wants {
     fn of(configuration: &Configuration, account: &Office365AccountConfig) -> Self {
         let its = |mailbox: &&MailboxConfig| configuration.accounts.get(mailbox.account) == Some(account);
         let mailboxes = || configuration.mailboxes.iter().filter(its);
+        let its = |tree: &&TreeConfig| configuration.accounts.get(tree.account) == Some(account);
+        let trees = || configuration.trees.iter().filter(its);
         Self {
             imports: mailboxes().any(|mailbox| mailbox.upload == Upload::Import)
-                || configuration.trees.iter().any(|tree| {
-                    configuration.accounts.get(tree.account) == Some(account) && tree.upload == Upload::Import
-                }),
-            others: mailboxes().any(|mailbox| mailbox.owner.is_some()),
+                || trees().any(|tree| tree.upload == Upload::Import),
+            others: mailboxes().any(|mailbox| mailbox.owner.is_some()) || trees().any(|tree| tree.owner.is_some()),
         }
     }
 }
@@ -250,7 +254,7 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
         accounts: accounts.clients.clone(),
         account_names,
         mailboxes,
-        trees: trees(&configuration),
+        trees: trees(&configuration, accounts),
         maildirs: configuration.maildirs.iter().map(|maildir| maildir.path.clone()).collect(),
         poll_interval: configuration.poll_interval,
         quick_poll_interval: QUICK_POLL_INTERVAL,
@@ -270,18 +274,40 @@ pub(super) fn setup(context: &Context, configuration: Configuration, accounts: &
 }
 
 /// The accounts that are kept as a whole.
-pub(super) fn trees(configuration: &Configuration) -> Vec<TreeSetup> {
-    let tree = |tree: &TreeConfig| TreeSetup {
-        account: tree.account,
-        account_name: account_name(&configuration.accounts[tree.account]),
-        client: tree.account,
-        root: tree.root.clone(),
-        shape: Shape { layout: tree.layout, filter: Filter::new(&tree.include, &tree.exclude) },
-        position: tree.position.as_ref().map(ToString::to_string),
-        delete_action: tree.delete_action,
-        upload: tree.upload,
-        listed: None,
-        refused: HashSet::default(),
+pub(super) fn trees(configuration: &Configuration, accounts: &Accounts) -> Vec<TreeSetup> {
+    let mut trees = trees_at_rest(configuration);
+    for (setup, tree) in trees.iter_mut().zip(&configuration.trees) {
+        setup.client = accounts.client_for(tree.account, tree.owner.as_ref());
+    }
+    trees
+}
+
+/// The same for who only reads the state, and has no client.
+pub(super) fn trees_at_rest(configuration: &Configuration) -> Vec<TreeSetup> {
+    let tree = |tree: &TreeConfig| {
+        let account_name = account_name(&configuration.accounts[tree.account]);
+        TreeSetup {
+            account: tree.account,
+            name: match &tree.owner {
+                None => account_name.clone(),
+                Some(owner) => format!("{account_name}, the mailbox of {owner}"),
+            },
+            account_name,
+            client: tree.account,
+            root: tree.root.clone(),
+            shape: Shape {
+                layout: tree.layout,
+                filter: Filter::new(&tree.include, &tree.exclude),
+                owner: tree.owner.clone(),
+            },
+            position: tree.position.as_ref().map(ToString::to_string),
+            delete_action: tree.delete_action,
+            upload: tree.upload,
+            since: tree.since,
+            keep: tree.keep,
+            listed: None,
+            refused: HashSet::default(),
+        }
     };
     configuration.trees.iter().map(tree).collect()
 }

@@ -61,7 +61,7 @@ pub(super) async fn at_rest(configuration: &Configuration) -> Result<Report, Pro
             local_only: 0,
         })
         .collect();
-    let trees = setup::trees(configuration);
+    let trees = setup::trees_at_rest(configuration);
     let folders = tree::known(&configuration.state_dir, &trees)
         .map_err(|error| Problem::from_error("could not read the state", error))?;
     for folder in folders {

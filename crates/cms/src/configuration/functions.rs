@@ -308,9 +308,10 @@ fn mailbox<'v>(
         since: arguments.optional_parsed("since", since::since)?,
         keep: arguments.optional_switch("keep")?.unwrap_or_default(),
     };
-    refuse_of_part(&mailbox, &arguments)?;
+    refuse_of_part(mailbox.upload, &arguments)?;
     if let Some(owner) = &mailbox.owner {
-        refuse_of_others(draft, &mailbox, owner, &arguments)?;
+        let whose = Whose { account: mailbox.account, owner };
+        refuse_of_others(draft, &whose, mailbox.push, mailbox.upload, &arguments)?;
     }
     // Exchange compares folder names without regard to case.
     let same = |known: &MailboxConfig| {
@@ -327,25 +328,34 @@ fn mailbox<'v>(
 
 /// Refuses what can't be had in a mailbox of which the cloud and the Maildir don't have the same: what is uploaded there is
 /// known again by what the cloud has, and would go there twice.
-fn refuse_of_part(mailbox: &MailboxConfig, arguments: &Arguments<'_>) -> Result<(), Refusal> {
-    let argument = match mailbox {
-        MailboxConfig { upload: Upload::Import, since: Some(_), .. } => "since",
-        MailboxConfig { upload: Upload::Import, keep: true, .. } => "keep",
-        _ => return Ok(()),
-    };
-    let refusal = Refusal::new(format!("`{argument}` can't be had together with `upload=\"import\"`"))
-        .hint("write `upload=\"drafts\"` or `upload=\"none\"`");
-    Err(match arguments.optional(argument) {
-        Some((at, _)) => refusal.at(at.clone()),
-        None => refusal,
-    })
+pub(super) fn refuse_of_part(upload: Upload, arguments: &Arguments<'_>) -> Result<(), Refusal> {
+    if upload != Upload::Import {
+        return Ok(());
+    }
+    let keep = arguments.optional_switch("keep")?.unwrap_or_default().then_some("keep");
+    for argument in ["since"].into_iter().chain(keep) {
+        if let Some((at, _)) = arguments.optional(argument) {
+            return Err(Refusal::new(format!("`{argument}` can't be had together with `upload=\"import\"`"))
+                .hint("write `upload=\"drafts\"` or `upload=\"none\"`")
+                .at(at.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// A mailbox that isn't the signed-in user's.
+pub(super) struct Whose<'a> {
+    /// Which of the configuration's accounts signs in.
+    pub(super) account: usize,
+    pub(super) owner: &'a str,
 }
 
 /// Refuses what can't be had in a mailbox that isn't the signed-in user's.
-fn refuse_of_others(
+pub(super) fn refuse_of_others(
     draft: &Draft,
-    mailbox: &MailboxConfig,
-    owner: &str,
+    whose: &Whose<'_>,
+    push: Push,
+    upload: Upload,
     arguments: &Arguments<'_>,
 ) -> Result<(), Refusal> {
     let refusal = |argument: &str, what: String, hint: &str| {
@@ -355,7 +365,8 @@ fn refuse_of_others(
             None => refusal,
         })
     };
-    let user = draft.accounts.get(mailbox.account).and_then(|account| account.user.as_deref());
+    let Whose { account, owner } = *whose;
+    let user = draft.accounts.get(account).and_then(|account| account.user.as_deref());
     if user.is_some_and(|user| user.eq_ignore_ascii_case(owner)) {
         return refusal(
             "mailbox_owner",
@@ -363,14 +374,14 @@ fn refuse_of_others(
             "leave `mailbox_owner` out",
         );
     }
-    if mailbox.push == Push::Stream {
+    if push == Push::Stream {
         return refusal(
             "push",
             "of a mailbox that isn't the account's own nothing tells of changes".to_owned(),
             "leave `push` out: it is polled",
         );
     }
-    if mailbox.upload == Upload::Import {
+    if upload == Upload::Import {
         return refusal(
             "upload",
             "a mailbox that isn't the account's own takes only drafts".to_owned(),

@@ -11,8 +11,10 @@ use starlark::values::{StarlarkPagablePanic, Value};
 
 use super::arguments::Signature;
 use super::error::{Position, Refusal};
-use super::functions::{AccountHandle, Draft, describe};
+use super::functions::{AccountHandle, Draft, Whose, describe, refuse_of_others, refuse_of_part};
+use super::parse;
 use super::paths::identity;
+use super::since::{self, Since};
 use super::{Push, Upload};
 use crate::tree::Layout;
 
@@ -21,6 +23,8 @@ use crate::tree::Layout;
 pub struct TreeConfig {
     /// Which of the configuration's accounts.
     pub account: usize,
+    /// Whose mailbox it is, where it isn't the account's own.
+    pub owner: Option<String>,
     /// The directory that the Maildirs are in, an absolute path.
     pub root: PathBuf,
     /// Patterns for the folders that are taken in.
@@ -37,12 +41,16 @@ pub struct TreeConfig {
     pub push: Push,
     /// What of the Maildirs' own messages goes there.
     pub upload: Upload,
+    /// Since when messages are brought here.
+    pub since: Option<Since>,
+    /// Whether what the cloud deletes there stays here.
+    pub keep: bool,
 }
 
 const TREE: Signature = Signature {
     function: "Office365_Tree",
     positional: &["account", "root"],
-    named: &["include", "exclude", "layout", "delete_action", "push", "upload"],
+    named: &["include", "exclude", "layout", "delete_action", "push", "upload", "mailbox_owner", "since", "keep"],
     example: "Office365_Tree(Office365_Account(user=\"user@domain.com\"), \"~/mail/work\")",
 };
 
@@ -83,13 +91,17 @@ pub(super) fn tree<'v>(
     if root.parent().is_none() {
         return Err(Refusal::new("the root of the file system can't be the root of a tree").at(at.clone()));
     }
-    if draft.trees.iter().any(|known| known.account == account.index) {
-        return Err(Refusal::new("there already is an `Office365_Tree` of this account")
+    let owner = arguments.optional_parsed("mailbox_owner", parse::mailbox_owner)?;
+    let is_same = |known: &&TreeConfig| known.owner == owner;
+    if draft.trees.iter().filter(is_same).any(|known| known.account == account.index) {
+        let whose =
+            owner.as_ref().map_or_else(|| "this account".to_owned(), |owner| format!("the mailbox of `{owner}`"));
+        return Err(Refusal::new(format!("there already is an `Office365_Tree` of {whose}"))
             .hint("write all patterns into one `include` and one `exclude`")
             .at(account_at.clone()));
     }
     let user = |index: usize| draft.accounts.get(index).map(|account| account.user.as_deref().map(str::to_lowercase));
-    if draft.trees.iter().any(|known| user(known.account) == user(account.index)) {
+    if draft.trees.iter().filter(is_same).any(|known| user(known.account) == user(account.index)) {
         // The state knows an account by its user; one's folders would be missing in the other's.
         return Err(Refusal::new("two trees are of accounts that `user` doesn't tell apart")
             .hint("give each `Office365_Account` its own `user`")
@@ -97,6 +109,7 @@ pub(super) fn tree<'v>(
     }
     let tree = TreeConfig {
         account: account.index,
+        owner,
         root,
         include: arguments.optional_texts("include")?.unwrap_or_else(|| vec!["*".to_owned()]),
         exclude: arguments.optional_texts("exclude")?.unwrap_or_default(),
@@ -107,7 +120,14 @@ pub(super) fn tree<'v>(
         delete_action: arguments.delete_action()?,
         push: arguments.push()?,
         upload: arguments.upload()?,
+        since: arguments.optional_parsed("since", since::since)?,
+        keep: arguments.optional_switch("keep")?.unwrap_or_default(),
     };
+    refuse_of_part(tree.upload, &arguments)?;
+    if let Some(owner) = &tree.owner {
+        let whose = Whose { account: tree.account, owner };
+        refuse_of_others(draft, &whose, tree.push, tree.upload, &arguments)?;
+    }
     draft.trees.push(tree);
     Ok(TreeHandle { written: written.to_owned() })
 }
@@ -177,6 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn trees_of_one_account_may_be_of_several_owners_and_bring_a_part() {
+        let configuration = read(
+            "Office365_Tree(a, \"own\", since=\"90 days\")\n\
+             Office365_Tree(a, \"team\", mailbox_owner=\"Team@domain.com\", keep=True)\n\
+             Office365_Tree(a, \"sales\", mailbox_owner=\"sales@domain.com\", upload=\"none\")",
+        )
+        .unwrap();
+        let told: Vec<_> =
+            configuration.trees.iter().map(|tree| (tree.owner.as_deref(), tree.since, tree.keep)).collect();
+        assert_eq!(
+            told,
+            [
+                (None, Some(Since::Age(90)), false),
+                (Some("team@domain.com"), None, true),
+                (Some("sales@domain.com"), None, false)
+            ]
+        );
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_to_write() {
         refused("Office365_Tree(a)", "needs a `root`");
         refused("Office365_Tree(\"x\", \"y\")", "must be an `Office365_Account`, not a string");
@@ -188,6 +228,21 @@ mod tests {
             "b = Office365_Account(user=\"USER@domain.com\", tenant=\"x\")\nOffice365_Tree(a, \"x\")\nOffice365_Tree(b, \"y\")",
             "`user` doesn't tell apart",
         );
+        let team = |more: &str| format!("Office365_Tree(a, \"x\", mailbox_owner=\"team@domain.com\"{more})");
+        refused(
+            &format!("{}\n{}", team(""), team("").replace('x', "y")),
+            "`Office365_Tree` of the mailbox of `team@domain.com`",
+        );
+        refused(&team(", push=\"stream\""), "nothing tells of changes");
+        refused(&team(", upload=\"import\""), "takes only drafts");
+        refused("Office365_Tree(a, \"x\", mailbox_owner=\"User@domain.com\")", "is the account's own");
+        refused("Office365_Tree(a, \"x\", mailbox_owner=\"team\")", "`mailbox_owner`");
+        refused("Office365_Tree(a, \"x\", since=\"long ago\")", "neither a day nor an age");
+        refused("Office365_Tree(a, \"x\", keep=\"yes\")", "`keep`");
+        for part in ["since=\"90 days\"", "keep=True"] {
+            let text = format!("Office365_Tree(a, \"x\", {part}, upload=\"import\")");
+            refused(&text, "can't be had together with `upload=\"import\"`");
+        }
         refused("Office365_Tree(a, \"x\")\nOffice365(\"inbox\", a)", "no `MailDir` is declared");
         refused("Office365_Tree(a, \"x\")\nMailDir(\"m\")", "no cloud mailbox is declared");
         refused("MailDir(\"x/INBOX\")\nOffice365(\"inbox\", a)\nOffice365_Tree(a, \"x\")", "lie in each other");

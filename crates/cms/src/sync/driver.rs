@@ -443,7 +443,7 @@ impl Driver {
     /// Why the run fails as a whole, or which mailbox it had to leave out.
     fn failure(&mut self) -> Option<SyncError> {
         let left_out = self.mailboxes.iter_mut().find_map(|mailbox| mailbox.left_out.take());
-        self.fatal.take().or(left_out)
+        self.fatal.take().or(left_out).or_else(|| self.trees.take_left_out())
     }
 
     fn show_progress(&mut self) {
@@ -479,7 +479,7 @@ impl Driver {
             && self.vanish_settles_at.is_none()
             && (self.watching || self.read_again_at.is_none())
             // Nothing is uploaded before every mailbox was looked at.
-            && (self.mailboxes.iter().any(|mailbox| mailbox.left_out.is_some()) || !self.has_unripe())
+            && (self.trees.leave_out() || self.mailboxes.iter().any(|mailbox| mailbox.left_out.is_some()) || !self.has_unripe())
             && !self.world.is_touched()
             && self.plan_at.is_none()
     }

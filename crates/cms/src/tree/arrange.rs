@@ -17,13 +17,29 @@ const DEPTH: usize = 64;
 pub(crate) struct Shape {
     pub(crate) layout: Layout,
     pub(crate) filter: Filter,
+    /// Whose mailbox it is, where it isn't the account's own. The names of its folders begin with that, as those of such a
+    /// mailbox do that the configuration names by itself.
+    pub(crate) owner: Option<String>,
+}
+
+impl Shape {
+    /// What a folder is called wherever it is told, by its path.
+    pub(crate) fn name_of(&self, path: &str) -> String {
+        self.owner.as_ref().map_or_else(|| path.to_owned(), |owner| format!("{owner}/{path}"))
+    }
+
+    /// The path of a folder, by what it is called.
+    pub(crate) fn path_in<'n>(&self, name: &'n str) -> &'n str {
+        let in_owners = self.owner.as_deref().and_then(|owner| name.strip_prefix(owner)?.strip_prefix('/'));
+        in_owners.unwrap_or(name)
+    }
 }
 
 /// A folder as it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) folder: FolderId,
-    /// Its path, as people read it.
+    /// What it is called.
     pub(crate) name: String,
     /// The Maildir's directory below the root.
     pub(crate) directory: PathBuf,
@@ -46,13 +62,13 @@ struct Located<'t> {
 }
 
 impl Located<'_> {
-    fn name(&self) -> String {
+    fn path(&self) -> String {
         self.path.join("/")
     }
 
     /// The paths under which it may be meant.
     fn names(&self) -> Vec<String> {
-        let mut names = vec![self.name()];
+        let mut names = vec![self.path()];
         if let Some(above) = self.above {
             let below = self.path[1..].iter().copied();
             names.push(std::iter::once(above.english()).chain(below.clone()).collect::<Vec<_>>().join("/"));
@@ -71,8 +87,8 @@ impl Located<'_> {
 /// What the folders of a tree are to be: those that are in it, and those that were.
 ///
 /// A folder that is known and isn't told of stays what it is: only that it isn't there any more says that it is gone. So does
-/// that it was deleted, where what was deleted isn't kept here. One that the configuration doesn't want stays as it is here,
-/// and nobody looks at it. `is_taken` says whether a directory is somebody else's Maildir.
+/// that it was deleted, where what was deleted isn't kept here. In somebody else's mailbox one that isn't there may as well be
+/// one that isn't shared any more, so that it stays as it is, as one does that the configuration doesn't want, and nobody looks at it. `is_taken` says whether a directory is somebody else's Maildir.
 pub(crate) fn arrange(
     shape: &Shape,
     tree: &Tree,
@@ -94,7 +110,10 @@ pub(crate) fn arrange(
             }
             Some(one) if record.standing != TreeStanding::LeftOut && is_deleted(one) => TreeStanding::Gone,
             Some(_) => TreeStanding::LeftOut,
-            None if tree.gone.contains(&id) && record.standing == TreeStanding::Synced => TreeStanding::Gone,
+            None if tree.gone.contains(&id) && record.standing == TreeStanding::Synced => match shape.owner {
+                None => TreeStanding::Gone,
+                Some(_) => TreeStanding::LeftOut,
+            },
             None => record.standing,
         };
         let (name, directory) = (record.name.clone(), record.directory.clone());
@@ -103,7 +122,7 @@ pub(crate) fn arrange(
     let is_known = |one: &&Located<'_>| known.iter().any(|record| record.folder == one.folder.id.0);
     let mut new: Vec<&Located<'_>> =
         located.iter().filter(|one| !is_known(one) && is_wanted(shape, one, named)).collect();
-    new.sort_by_key(|one| one.name());
+    new.sort_by_key(|one| one.path());
     // Who has a directory that fits keeps it.
     let has = |one: &Located<'_>| {
         known.iter().find(|record| record.folder == one.folder.id.0).map(|record| &record.directory)
@@ -123,7 +142,7 @@ pub(crate) fn arrange(
             _ => apart,
         };
         used.insert(folded(&directory));
-        let (folder, name) = (one.folder.id.clone(), one.name());
+        let (folder, name) = (one.folder.id.clone(), shape.name_of(&one.path()));
         placed.push(Placed { folder, name, directory, standing: TreeStanding::Synced });
     }
     placed
@@ -139,7 +158,7 @@ fn is_wanted(shape: &Shape, one: &Located<'_>, named: &[Named]) -> bool {
     let names = one.names();
     let is_named = named.iter().any(|named| {
         named.folder.as_ref() == Some(&one.folder.id)
-            || names.iter().any(|name| name.to_lowercase() == named.name.to_lowercase())
+            || names.iter().any(|name| name.to_lowercase() == shape.path_in(&named.name).to_lowercase())
     });
     !is_named && shape.filter.takes(&names, one.above.is_none_or(Purpose::holds_mail))
 }
@@ -191,7 +210,7 @@ mod tests {
 
     fn shape(exclude: &[&str]) -> Shape {
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
-        Shape { layout: Layout::Fs, filter: Filter::new(&["*".to_owned()], &exclude) }
+        Shape { layout: Layout::Fs, filter: Filter::new(&["*".to_owned()], &exclude), owner: None }
     }
 
     fn known(placed: &[Placed]) -> Vec<TreeFolderRecord> {
@@ -262,6 +281,11 @@ mod tests {
             ("d", "D", Gone),
         ];
         assert_eq!(run(&shape(&["Deleted Items*"]), &now, &was), lines(&expected));
+        // In somebody else's mailbox it may be that it isn't shared any more.
+        let theirs = Shape { owner: Some("team@domain.com".to_owned()), ..shape(&["Deleted Items*"]) };
+        let told = arrange(&theirs, &now, &was, &[], &|_| false);
+        let standing = |id: &str| told.iter().find(|one| one.folder.0 == id).map(|one| one.standing);
+        assert_eq!((standing("b"), standing("c"), standing("d")), (Some(LeftOut), Some(Synced), Some(Gone)));
         // Where what was deleted is kept here, it is only somewhere else.
         let kept = run(&shape(&[]), &now, &was);
         assert!(kept.contains(&("d".to_owned(), "Deleted Items/D".to_owned(), Synced)));
@@ -275,6 +299,21 @@ mod tests {
         let named = [Named { folder: None, name: "b".to_owned() }];
         let placed = arrange(&shape(&[]), &cloud, &was, &named, &|_| false);
         assert!(placed.iter().any(|one| one.folder.0 == "b" && one.standing == LeftOut));
+    }
+
+    #[test]
+    fn the_folders_of_a_mailbox_of_somebody_elses_are_called_by_its_owner() {
+        let cloud =
+            tree(vec![folder("i", None, "Posteingang", Some(Purpose::Inbox)), folder("l", Some("i"), "x", None)]);
+        let theirs = Shape { owner: Some("team@domain.com".to_owned()), ..shape(&[]) };
+        let named = [Named { folder: None, name: "team@domain.com/inbox".to_owned() }];
+        let placed = arrange(&theirs, &cloud, &[], &named, &|_| false);
+        let [one] = placed.as_slice() else { panic!("{placed:?}") };
+        assert_eq!(
+            (one.name.as_str(), one.directory.as_path()),
+            ("team@domain.com/Posteingang/x", Path::new("Posteingang/x"))
+        );
+        assert_eq!(theirs.path_in(&one.name), "Posteingang/x");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use cms_store::{Database, StoreError, TreeFolderRecord, TreePlace, TreeStanding}
 use tracing::{debug, info, warn};
 
 use super::arrange::{Named, Placed, arrange};
-use super::wishes::{missed_key, wished_path};
+use super::wishes::{missed_key, removed_key, wished_path};
 use super::{Layout, TreeSetup};
 use crate::sync::{MailboxSetup, SyncError, mark_key};
 
@@ -24,7 +24,7 @@ pub(crate) struct Expanded {
     pub(crate) mailbox: MailboxId,
     pub(crate) maildir: MaildirId,
     pub(crate) folder: FolderId,
-    /// Its path in the cloud.
+    /// What it is called.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     /// Whether the cloud doesn't have it any more.
@@ -63,7 +63,7 @@ fn settle_places(
     may_touch: bool,
 ) -> Result<(), SyncError> {
     let is_missing = |record: &TreeFolderRecord| {
-        record.tree == tree.account_name
+        record.tree == tree.name
             && record.standing != TreeStanding::LeftOut
             && Maildir::open(below(&tree.root, &record.directory)).is_err()
     };
@@ -76,15 +76,7 @@ fn settle_places(
             debug!(folder = %record.name, from = %record.directory.display(), to = %found.display(), "Found a Maildir");
             record.directory = found;
             if may_touch {
-                let place = TreePlace {
-                    account: &tree.account_name,
-                    tree: &tree.account_name,
-                    folder: &record.folder,
-                    name: &record.name,
-                    root: &tree.root,
-                    directory: &record.directory,
-                    standing: record.standing,
-                };
+                let place = place(tree, record, record.standing);
                 database.place_tree_folders(&[place]).map_err(SyncError::Store)?;
             }
         }
@@ -95,8 +87,7 @@ fn settle_places(
 fn expanded(records: &[TreeFolderRecord], trees: &[TreeSetup]) -> Vec<Expanded> {
     let mut expanded = Vec::new();
     for (at, tree) in trees.iter().enumerate() {
-        let its =
-            |record: &&TreeFolderRecord| record.tree == tree.account_name && record.standing != TreeStanding::LeftOut;
+        let its = |record: &&TreeFolderRecord| record.tree == tree.name && record.standing != TreeStanding::LeftOut;
         expanded.extend(records.iter().filter(its).map(|record| Expanded {
             tree: at,
             mailbox: record.mailbox,
@@ -152,7 +143,7 @@ pub(crate) fn steps(
                 below(&tree.root, &record.directory).display(),
                 path.display()
             )),
-            (Some(record), TreeStanding::Gone) if record.standing == TreeStanding::Synced => {
+            (Some(record), TreeStanding::Gone) if record.standing == TreeStanding::Synced && !tree.keep => {
                 steps.push(format!("take away what `{}` holds: the folder `{}` is gone", path.display(), one.name));
             }
             (Some(record), TreeStanding::LeftOut) if record.standing == TreeStanding::Synced => {
@@ -191,7 +182,7 @@ pub(crate) fn is_as_arranged(
 
 pub(super) fn known_folders(database: &Database, tree: &TreeSetup) -> Result<Vec<TreeFolderRecord>, SyncError> {
     let mut known = database.tree_folders().map_err(SyncError::Store)?;
-    known.retain(|record| record.tree == tree.account_name);
+    known.retain(|record| record.tree == tree.name);
     Ok(known)
 }
 
@@ -259,7 +250,7 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
             info!(from = %record.name, to = %one.name, "A folder has another name in the cloud; so has its Maildir");
         }
     }
-    tell(&known, &placed);
+    tell(tree, &known, &placed);
     // A Maildir that isn't there now may come back where it was.
     let mut placed = placed;
     let mut missed: Vec<(String, &str)> = Vec::new();
@@ -294,7 +285,7 @@ fn reconcile(database: &mut Database, tree: &TreeSetup, mailboxes: &[MailboxSetu
 /// Directories that lie otherwise are others: nobody could say which one became which.
 fn must_have_layout(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError> {
     let known = known_folders(database, tree)?;
-    let key = format!("tree {} layout", tree.account_name);
+    let key = format!("tree {} layout", tree.name);
     let now = format!("{} {}", tree.shape.layout.name(), tree.root.display());
     let before = database.meta(&key).map_err(SyncError::Store)?;
     let other = match tree.shape.layout {
@@ -334,13 +325,20 @@ pub(super) fn place_of(
     Ok(there.is_ok().then(|| record.directory.clone()))
 }
 
-fn tell(known: &[TreeFolderRecord], placed: &[Placed]) {
+fn tell(tree: &TreeSetup, known: &[TreeFolderRecord], placed: &[Placed]) {
+    let is_unseen = |one: &Placed| tree.listed.as_ref().is_some_and(|listed| listed.gone.contains(&one.folder));
     for one in placed {
         let before = known.iter().find(|record| record.folder == one.folder.0).map(|record| record.standing);
         match (before, one.standing) {
             (None, _) => info!(folder = %one.name, "A folder is new in the tree"),
+            (Some(TreeStanding::Synced), TreeStanding::Gone) if tree.keep => {
+                info!(folder = %one.name, "A folder is gone from the cloud; its Maildir stays here with its messages");
+            }
             (Some(TreeStanding::Synced), TreeStanding::Gone) => {
                 info!(folder = %one.name, "A folder is gone from the cloud; so are its messages here, as far as they aren't held");
+            }
+            (Some(TreeStanding::Synced), TreeStanding::LeftOut) if is_unseen(one) => {
+                info!(folder = %one.name, "A folder of somebody else's mailbox was deleted, or isn't shared any more; its Maildir stays as it is");
             }
             (Some(TreeStanding::Synced), TreeStanding::LeftOut) => {
                 info!(folder = %one.name, "A folder isn't in the tree any more; its Maildir stays as it is");
@@ -355,7 +353,7 @@ fn write_down(database: &mut Database, tree: &TreeSetup, placed: &[Placed]) -> R
         .iter()
         .map(|one| TreePlace {
             account: &tree.account_name,
-            tree: &tree.account_name,
+            tree: &tree.name,
             folder: &one.folder.0,
             name: &one.name,
             root: &tree.root,
@@ -366,11 +364,18 @@ fn write_down(database: &mut Database, tree: &TreeSetup, placed: &[Placed]) -> R
     database.place_tree_folders(&places).map_err(SyncError::Store)
 }
 
+/// Whether the Maildir of a folder stays though the folder is gone. That the user let the folder go is another thing.
+pub(crate) fn is_kept(database: &Database, tree: &TreeSetup, maildir: MaildirId) -> Result<bool, SyncError> {
+    let word = || database.meta(&removed_key(maildir)).map_err(SyncError::Store);
+    Ok(tree.keep && word()?.is_none_or(|word| word.is_empty()))
+}
+
 /// Takes the Maildirs away of folders that are gone and of which nothing is left.
 fn clear_away(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError> {
     let mut left_out = Vec::new();
     for record in known_folders(database, tree)? {
         let is_over = record.standing == TreeStanding::Gone
+            && !is_kept(database, tree, record.maildir)?
             && database.left_in_tree_folder(&record).map_err(SyncError::Store)? == 0;
         if !is_over {
             continue;
@@ -393,19 +398,21 @@ fn clear_away(database: &mut Database, tree: &TreeSetup) -> Result<(), SyncError
             left_out.push(record);
         }
     }
-    let places: Vec<TreePlace<'_>> = left_out
-        .iter()
-        .map(|record| TreePlace {
-            account: &tree.account_name,
-            tree: &tree.account_name,
-            folder: &record.folder,
-            name: &record.name,
-            root: &tree.root,
-            directory: &record.directory,
-            standing: TreeStanding::LeftOut,
-        })
-        .collect();
+    let places: Vec<TreePlace<'_>> = left_out.iter().map(|record| place(tree, record, TreeStanding::LeftOut)).collect();
     database.place_tree_folders(&places).map_err(SyncError::Store)
+}
+
+/// A folder of a tree as the state has it, with another standing.
+fn place<'a>(tree: &'a TreeSetup, record: &'a TreeFolderRecord, standing: TreeStanding) -> TreePlace<'a> {
+    TreePlace {
+        account: &tree.account_name,
+        tree: &tree.name,
+        folder: &record.folder,
+        name: &record.name,
+        root: &tree.root,
+        directory: &record.directory,
+        standing,
+    }
 }
 
 fn below(root: &Path, directory: &Path) -> PathBuf {

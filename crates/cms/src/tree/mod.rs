@@ -23,10 +23,10 @@ use std::sync::Arc;
 use cms_cloud::contract::{DeleteAction, Tree};
 use cms_engine::HashSet;
 
-use crate::configuration::Upload;
+use crate::configuration::{Since, Upload};
 
 pub(crate) use arrange::{Named, Shape};
-pub(crate) use expand::{Expanded, expand, is_as_arranged, is_elsewhere, known, steps, taken_in};
+pub(crate) use expand::{Expanded, expand, is_as_arranged, is_elsewhere, is_kept, known, steps, taken_in};
 pub(crate) use filter::Filter;
 pub(crate) use names::Layout;
 pub(crate) use wishes::{FolderWish, GONE, REMOVED, fulfil, removed_key, wishes};
@@ -36,8 +36,10 @@ pub(crate) use wishes::{FolderWish, GONE, REMOVED, fulfil, removed_key, wishes};
 pub(crate) struct TreeSetup {
     /// The account that signs in, as an index.
     pub(crate) account: usize,
-    /// What it is called in the database, and so is the tree.
+    /// What it is called in the database.
     pub(crate) account_name: String,
+    /// What the tree is called there: several of one account are of different owners.
+    pub(crate) name: String,
     /// Which client reaches it.
     pub(crate) client: usize,
     /// The directory that the Maildirs are in.
@@ -50,6 +52,10 @@ pub(crate) struct TreeSetup {
     pub(crate) delete_action: DeleteAction,
     /// What goes there from the Maildirs.
     pub(crate) upload: Upload,
+    /// Since when messages are brought here.
+    pub(crate) since: Option<Since>,
+    /// Whether what the cloud deletes there stays here.
+    pub(crate) keep: bool,
     /// The folders as they were last listed, if that was in this run.
     pub(crate) listed: Option<Arc<Tree>>,
     /// What the cloud refused in this run.

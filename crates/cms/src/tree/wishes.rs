@@ -36,11 +36,11 @@ pub(crate) const GONE: &str = "its folder has gone";
 
 impl FolderWish {
     /// The path that is wished for, as people read it.
-    pub(crate) fn name(&self) -> String {
-        self.path().join("/")
+    pub(crate) fn path(&self) -> String {
+        self.parts().join("/")
     }
 
-    fn path(&self) -> &[String] {
+    fn parts(&self) -> &[String] {
         let (Self::Move { path, .. } | Self::Make { path } | Self::Remove { path, .. }) = self;
         path
     }
@@ -90,7 +90,7 @@ pub(crate) fn wishes(
     let (mut wishes, mut claimed) = (Vec::new(), HashSet::default());
     for record in &known {
         let Some(place) = place_of(database, tree, record, &below_root)? else {
-            wishes.extend(removed(database, record)?.filter(|wish| !tree.refused.contains(wish)));
+            wishes.extend(removed(database, tree, record)?.filter(|wish| !tree.refused.contains(wish)));
             continue;
         };
         if let Some(one) = placed.iter().find(|one| one.folder.0 == record.folder)
@@ -102,15 +102,15 @@ pub(crate) fn wishes(
     }
     claimed.extend(placed.iter().map(|one| one.directory.clone()));
     wishes.extend(made(tree, listed, &below_root, &claimed));
-    wishes.sort_by_key(|wish| (wish.path().len(), wish.path().to_vec()));
+    wishes.sort_by_key(|wish| (wish.parts().len(), wish.parts().to_vec()));
     Ok(wishes)
 }
 
 /// What the user has said of a Maildir that isn't there.
-fn removed(database: &Database, record: &TreeFolderRecord) -> Result<Option<FolderWish>, SyncError> {
+fn removed(database: &Database, tree: &TreeSetup, record: &TreeFolderRecord) -> Result<Option<FolderWish>, SyncError> {
     let word = database.meta(&removed_key(record.maildir)).map_err(SyncError::Store)?;
     let is_to_go = word.as_deref() == Some(REMOVED) && record.standing == TreeStanding::Synced;
-    let path = || record.name.split('/').map(str::to_owned).collect();
+    let path = || tree.shape.path_in(&record.name).split('/').map(str::to_owned).collect();
     Ok(is_to_go.then(|| FolderWish::Remove { folder: FolderId(record.folder.clone()), path: path() }))
 }
 

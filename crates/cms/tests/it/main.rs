@@ -45,6 +45,8 @@ mod status;
 mod stop;
 mod stories;
 mod tree;
+mod tree_owners;
+mod tree_scope;
 mod undo;
 mod uploads;
 mod verify;

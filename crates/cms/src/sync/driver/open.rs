@@ -158,9 +158,11 @@ fn set_scopes(setup: &Setup, database: &Database, mailboxes: &[Mailbox], world: 
     let now = (setup.surroundings.now)();
     let scope = |mailbox: &Mailbox| {
         let is_it = |setup: &&MailboxSetup| setup.account == mailbox.sign_in && setup.name == mailbox.name;
-        let configured = setup.mailboxes.iter().find(is_it)?;
-        let since = configured.since.map(|since| UnixSeconds(since.at(now.0)));
-        Some(Scope { mailbox: mailbox.id, since, keeps: configured.keep })
+        let (since, keeps) = match mailbox.tree {
+            Some(tree) => setup.trees.get(tree).map(|tree| (tree.since, tree.keep))?,
+            None => setup.mailboxes.iter().find(is_it).map(|configured| (configured.since, configured.keep))?,
+        };
+        Some(Scope { mailbox: mailbox.id, since: since.map(|since| UnixSeconds(since.at(now.0))), keeps })
     };
     let scopes: Vec<Scope> = mailboxes.iter().filter_map(scope).collect();
     world.set_scopes(&scopes, database).map_err(SyncError::Store)
@@ -395,8 +397,8 @@ fn open_mailboxes(
             delete_action: tree.delete_action,
             // Nothing can go to a folder that isn't there.
             upload: if folder.gone { Upload::None } else { tree.upload },
-            since: None,
-            keep: false,
+            since: tree.since,
+            keep: tree.keep,
         };
         mailboxes.extend(open(folder.mailbox, &configured).map(|mailbox| Mailbox {
             tree: Some(folder.tree),

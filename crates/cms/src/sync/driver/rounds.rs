@@ -412,7 +412,7 @@ impl Driver {
         let text = with_causes(&error);
         mailbox.trouble = Some(Trouble { what: text.clone(), remedy: remedy(&error) });
         match error {
-            CloudError::NoSuchFolder { nearest, .. } if !mailbox.polled => {
+            CloudError::NoSuchFolder { nearest, .. } if !mailbox.polled && mailbox.tree.is_none() => {
                 let hint = if nearest.is_empty() {
                     "`cms check` lists the folders that exist".to_owned()
                 } else {

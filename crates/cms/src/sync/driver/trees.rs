@@ -19,7 +19,7 @@ use crate::sync::driver::unlisted::Unlisted;
 use crate::sync::driver::{Driver, backoff, open};
 use crate::sync::tasks::Event;
 use crate::sync::{MailboxSetup, Start, SyncError};
-use crate::tree::{FolderWish, TreeSetup, expand, is_as_arranged, steps};
+use crate::tree::{FolderWish, TreeSetup, expand, is_as_arranged, is_kept, steps};
 
 /// How long what is under way may take until the state is opened anew all the same: everything is begun again then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,8 +73,17 @@ struct Look {
     once_more: bool,
     next: Instant,
     failures: u32,
+    /// Why a single run goes on without it.
+    left_out: Option<SyncError>,
     /// Folders that messages are in and that aren't listed, as what can be recovered is.
     not_listed: HashSet<FolderId>,
+}
+
+impl Look {
+    /// Whether a single run needs none any more.
+    fn is_over(&self) -> bool {
+        self.listed || self.left_out.is_some()
+    }
 }
 
 /// What a look at the folders of a tree found.
@@ -89,8 +98,17 @@ impl Trees {
         let now = Instant::now();
         let look = |tree: TreeSetup| {
             let listed = tree.listed.is_some();
-            let (under_way, not_listed) = (None, HashSet::default());
-            Look { tree, cursor: None, listed, under_way, once_more: false, next: now, failures: 0, not_listed }
+            Look {
+                tree,
+                cursor: None,
+                listed,
+                under_way: None,
+                once_more: false,
+                next: now,
+                failures: 0,
+                left_out: None,
+                not_listed: HashSet::default(),
+            }
         };
         Self {
             looks: trees.into_iter().map(look).collect(),
@@ -109,17 +127,14 @@ impl Trees {
 
     /// When one is looked at again, or what is under way has had its time. After that, only what happens can change anything.
     pub(super) fn due(&self, watching: bool) -> Option<Instant> {
-        let looks = self.looks.iter().filter(|look| look.under_way.is_none() && (watching || !look.listed));
+        let looks = self.looks.iter().filter(|look| look.under_way.is_none() && (watching || !look.is_over()));
         let patience_ends = self.changed_at.map(|at| at + PATIENCE).filter(|at| *at > Instant::now());
         looks.map(|look| look.next).chain(patience_ends).chain(self.not_before).min()
     }
 
     /// Whether it is known which folders there are.
     pub(super) fn are_known(&self) -> bool {
-        self.changed_at.is_none()
-            && !self.fulfilling
-            && self.unlisted.is_empty()
-            && self.looks.iter().all(|look| look.listed)
+        self.changed_at.is_none() && !self.fulfilling && self.unlisted.is_empty() && self.are_listed()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -167,9 +182,19 @@ impl Trees {
         self.bears_missing
     }
 
-    /// Whether it was looked which folders there are.
+    /// Whether it was looked which folders there are, as far as that can be had.
     pub(super) fn are_listed(&self) -> bool {
-        self.looks.iter().all(|look| look.listed)
+        self.looks.iter().all(Look::is_over)
+    }
+
+    /// Whether a single run goes on without one.
+    pub(super) fn leave_out(&self) -> bool {
+        self.looks.iter().any(|look| look.left_out.is_some())
+    }
+
+    /// Why it does.
+    pub(super) fn take_left_out(&mut self) -> Option<SyncError> {
+        self.looks.iter_mut().find_map(|look| look.left_out.take())
     }
 
     /// Takes over how far the looks were before the state was opened anew.
@@ -188,7 +213,7 @@ impl Driver {
         let now = Instant::now();
         for at in 0..self.trees.len() {
             let look = &self.trees.looks[at];
-            let enough = !self.watching && look.listed;
+            let enough = !self.watching && look.is_over();
             if look.under_way.is_some() || look.next > now || enough {
                 continue;
             }
@@ -227,9 +252,19 @@ impl Driver {
                 look.failures += 1;
                 let text = with_causes(&error);
                 if look.failures == 1 && watching {
-                    warn!("couldn't list the folders of {}: {text}; trying again", look.tree.account_name);
+                    warn!("couldn't list the folders of {}: {text}; trying again", look.tree.name);
                 } else {
-                    debug!("couldn't list the folders of {}: {text}", look.tree.account_name);
+                    debug!("couldn't list the folders of {}: {text}", look.tree.name);
+                }
+                let passes = matches!(
+                    error,
+                    CloudError::SignInNeeded { .. } | CloudError::Unreachable(_) | CloudError::Throttled(_)
+                );
+                if let Some(owner) = look.tree.shape.owner.clone().filter(|_| !watching && !passes) {
+                    // One's own mail doesn't wait for somebody else's.
+                    warn!("{text}; the other mailboxes are synced without those of {owner}");
+                    look.left_out = Some(SyncError::Mailbox { mailbox: owner, source: error });
+                    return;
                 }
                 return self.fail(SyncError::Cloud(error));
             }
@@ -309,6 +344,11 @@ impl Driver {
         let dry_run = self.setup.dry_run;
         let Some(mailbox) = self.mailbox_mut(id) else { return false };
         let Some(tree) = mailbox.tree.filter(|_| mailbox.failures < CONTRADICTIONS) else { return false };
+        if self.trees.looks.get(tree).is_some_and(|look| look.left_out.is_some()) {
+            // All of them can't be seen just now.
+            return false;
+        }
+        let Some(mailbox) = self.mailbox_mut(id) else { return false };
         if dry_run {
             // That it is gone is told by the list of folders.
             mailbox.polled = true;
@@ -323,8 +363,14 @@ impl Driver {
 
     /// Once both sides are the same: whether a folder is gone of which nothing is left here, so that its Maildir can go too.
     pub(super) fn look_for_empty_folders(&mut self) {
+        let is_kept = |mailbox: &super::Mailbox| {
+            let tree = mailbox.tree.and_then(|tree| self.trees.looks.get(tree));
+            // One that can't be read isn't taken away.
+            tree.zip(mailbox.home).is_some_and(|(look, home)| is_kept(&self.database, &look.tree, home).unwrap_or(true))
+        };
         let is_over = |mailbox: &super::Mailbox| {
             mailbox.is_gone
+                && !is_kept(mailbox)
                 && mailbox.home.is_some_and(|home| self.world.local.files.keys_in(home).next().is_none())
                 && self
                     .world
@@ -346,10 +392,11 @@ impl Driver {
         if !mailbox.is_gone || self.trees.making {
             return;
         }
-        let levels: Vec<&str> = mailbox.name.split('/').collect();
+        let Some(shape) = self.trees.looks.get(tree).map(|look| &look.tree.shape) else { return };
+        let levels: Vec<&str> = shape.path_in(&mailbox.name).split('/').collect();
         let mut path = Vec::new();
         for depth in 1..=levels.len() {
-            let name = levels[..depth].join("/");
+            let name = shape.name_of(&levels[..depth].join("/"));
             let known = self.mailboxes.iter().find(|other| other.tree == Some(tree) && other.name == name);
             path.push(Level {
                 name: levels[depth - 1].to_owned(),

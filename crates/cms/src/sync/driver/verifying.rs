@@ -37,6 +37,8 @@ impl Driver {
         let mailboxes = self
             .mailboxes
             .iter()
+            // There is nothing to list of a folder that is gone.
+            .filter(|mailbox| !mailbox.is_gone)
             .map(|mailbox| {
                 let account = self.accounts[mailbox.account].clone();
                 tasks::ToList {

@@ -46,26 +46,25 @@ impl Driver {
 
     pub(in crate::sync::driver) fn fulfilled(&mut self, tree: usize, wish: FolderWish, result: Result<(), CloudError>) {
         self.trees.fulfilling = false;
+        let name = self.trees.looks.get(tree).map(|look| look.tree.shape.name_of(&wish.path())).unwrap_or_default();
         match (result, &wish) {
             (Ok(()), FolderWish::Make { .. }) => {
-                info!(folder = %wish.name(), "Made a folder for a Maildir that was made here");
+                info!(folder = %name, "Made a folder for a Maildir that was made here");
             }
             (Ok(()), FolderWish::Move { .. }) => {
-                info!(folder = %wish.name(), "A folder has the name that was given to its Maildir");
+                info!(folder = %name, "A folder has the name that was given to its Maildir");
             }
             (Ok(()), FolderWish::Remove { .. }) => {}
             (Err(error @ (CloudError::Refused { .. } | CloudError::Gone | CloudError::NoSuchFolder { .. })), _) => {
                 let text = with_causes(&error);
                 match &wish {
-                    FolderWish::Make { .. } => warn!("the cloud makes no folder `{}`: {text}", wish.name()),
+                    FolderWish::Make { .. } => warn!("the cloud makes no folder `{name}`: {text}"),
                     FolderWish::Remove { .. } => warn!(
-                        "the cloud doesn't let the folder `{}` go to the deleted items: {text}; `cms held restore` puts its \
-                         mail back here",
-                        wish.name()
+                        "the cloud doesn't let the folder `{name}` go to the deleted items: {text}; `cms held restore` puts its \
+                         mail back here"
                     ),
                     FolderWish::Move { .. } => warn!(
-                        "the cloud doesn't let a folder be called `{}`, so its Maildir gets its old name again: {text}",
-                        wish.name()
+                        "the cloud doesn't let a folder be called `{name}`, so its Maildir gets its old name again: {text}"
                     ),
                 }
                 return self.refuse(tree, wish);
