@@ -230,7 +230,7 @@ mod tests {
         );
         let team = |more: &str| format!("Office365_Tree(a, \"x\", mailbox_owner=\"team@domain.com\"{more})");
         refused(
-            &format!("{}\n{}", team(""), team("").replace('x', "y")),
+            &format!("{}\n{}", team(""), team("").replace("\"x\"", "\"y\"")),
             "`Office365_Tree` of the mailbox of `team@domain.com`",
         );
         refused(&team(", push=\"stream\""), "nothing tells of changes");

@@ -211,20 +211,32 @@ fn f35_the_maildir_of_a_folder_that_is_deleted_stays_with_its_messages() {
 
 #[test]
 fn f01_a_folder_goes_by_the_users_word_though_everything_is_kept() {
-    let world = world(&["A", "B"], ", keep=True, exclude=[\"Deleted Items*\"]");
-    world.sync();
-    world.cloud.delete_message("", &ids(&world, "A")[0], Deletion::Purge).unwrap();
-    world.sync();
-    assert_eq!(world.files("work/A").len(), 3);
-    fs::remove_dir_all(world.path("work/A")).unwrap();
-    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
-    let applied = world.cms(&["held", "apply", "work/A"]);
-    assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
-    world.sync();
-    assert_eq!(world.there("Deleted Items/A").len(), 2);
-    assert!(!world.path("work/A").exists());
-    world.assert_same("work/B", "B");
-    world.assert_lawful();
+    for watched in [false, true] {
+        let world = world(&["A", "B"], ", keep=True, exclude=[\"Deleted Items*\"]");
+        world.sync();
+        world.cloud.delete_message("", &ids(&world, "A")[0], Deletion::Purge).unwrap();
+        world.sync();
+        assert_eq!(world.files("work/A").len(), 3);
+        let daemon = watched.then(|| world.daemon());
+        fs::remove_dir_all(world.path("work/A")).unwrap();
+        match &daemon {
+            Some(daemon) => daemon.wait_for_line("held: "),
+            None => assert_eq!(world.cms(&["sync"]).status.code(), Some(4)),
+        }
+        let applied = world.cms(&["held", "apply", "work/A"]);
+        assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
+        match daemon {
+            Some(daemon) => {
+                wait_for("the Maildir is gone", || !world.path("work/A").exists());
+                daemon.stop();
+            }
+            None => drop(world.sync()),
+        }
+        assert_eq!(world.there("Deleted Items/A").len(), 2);
+        assert!(!world.path("work/A").exists());
+        world.assert_same("work/B", "B");
+        world.assert_lawful();
+    }
 }
 
 #[test]

@@ -50,8 +50,7 @@ impl Driver {
             settable_flags: capabilities.map_or(Flags::NONE, |can| can.settable_flags),
             exclusive_flags: capabilities.map_or(Flags::NONE, |can| can.exclusive_flags),
             deleted_mailbox: &deleted_mailbox,
-            // What the user let go with its folder isn't kept.
-            keeps: &|row: RowId, mailbox| scopes.keeps(row, mailbox) && !may_go.contains(&row),
+            keeps: &|row: RowId, mailbox| scopes.keeps(row, mailbox),
             since: &|mailbox| scopes.since(mailbox),
             first_meeting: if self.start == Start::Offline { Side::Local } else { Side::Cloud },
             max_deletions: self.max_deletions,
