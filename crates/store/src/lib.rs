@@ -24,8 +24,9 @@ mod outgoing;
 mod prune;
 
 pub use database::{
-    After, Change, CloudRecord, Database, Deed, DeletedNote, Ended, Heard, JournalEntry, JournalPart, JournalRecord,
-    MailboxRecord, ReportedNote, Standing, SyncedRecord, TreeFolderRecord, TreePlace, TreeStanding, Wanted,
+    After, Asked, AskedRecord, Change, CloudRecord, Database, Deed, DeletedNote, Ended, Heard, JournalEntry,
+    JournalPart, JournalRecord, MailboxRecord, ReportedNote, Standing, SyncedRecord, TreeFolderRecord, TreePlace,
+    TreeStanding, Wanted,
 };
 pub use error::StoreError;
 pub use incoming::{Incoming, Stored};

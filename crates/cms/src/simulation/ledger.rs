@@ -106,6 +106,8 @@ pub(super) struct Ledger {
     pub(super) removed: Option<Spot>,
     /// Whether the program was killed.
     pub(super) killed: bool,
+    /// Whether the power failed, and with it may have gone what the program had written down last.
+    pub(super) power_failed: bool,
     /// Whether answers of the cloud were lost, the disk failed, or the program was killed before it wrote something down.
     pub(super) troubled: bool,
     /// Whether a Maildir was away, so that the end of a move may have been missed.
@@ -289,10 +291,16 @@ impl Ledger {
     fn is_unsure(&self, message: &Message) -> bool {
         // Who trashes again what has just gone to the deleted ones may be taken to have done it once.
         let again = message.put_here.contains(&Spot::Nowhere) && message.put_here.len() > 1;
-        // What was told to the cloud and not written down looks like the cloud's own wish afterwards, and that one holds.
-        let told = self.killed && message.put_here.len() > 1;
+        // What the cloud was told and isn't known any more looks like the cloud's own wish afterwards, and that one holds.
+        let told = self.is_unknown_whether_told(message) && message.put_here.len() > 1;
         let apart = self.apart.contains(&message.hash);
         again || told || apart || message.unsure || self.lost_state || self.is_ambiguous(&message.hash)
+    }
+
+    /// Whether the cloud may have been told of a place that a later run doesn't know of. Deletions aren't remembered.
+    fn is_unknown_whether_told(&self, message: &Message) -> bool {
+        let is_deletion = |spot: &Spot| !matches!(spot, Spot::Box(_)) || self.deleted == Some(*spot);
+        self.power_failed || self.killed && message.put_here.iter().any(is_deletion)
     }
 
     /// Judges where one message is, and its flags.
@@ -373,8 +381,8 @@ impl Ledger {
         let left = put.any(|spot| !matches!(spot, Spot::Box(_)));
         // A copy has the flags that the original had when it was made.
         let copied = message.copies > 0 && !(message.flagged_there.is_empty() && message.flagged_here.is_empty());
-        // What was told to the cloud and not written down looks like the cloud's own wish afterwards.
-        let told_twice = self.killed && message.flagged_here.iter().filter(|(its, _)| *its == flag).count() > 1;
+        // What the cloud was told and isn't known any more looks like the cloud's own wish afterwards.
+        let told_twice = self.power_failed && message.flagged_here.iter().filter(|(its, _)| *its == flag).count() > 1;
         let uncertain = left || told_twice || copied || self.is_unsure(message);
         // What a lost state left in the Maildir where the cloud had it before stands for it, with its old flags, once the
         // file that came anew is taken away.
@@ -408,6 +416,7 @@ impl Ledger {
         self.apart.extend(apart.collect::<Vec<_>>());
         self.lost_state = false;
         self.killed = false;
+        self.power_failed = false;
         self.troubled = false;
         self.unmounted = false;
         self.removed = None;

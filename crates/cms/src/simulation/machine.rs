@@ -289,6 +289,7 @@ impl Machine {
             tokio::task::yield_now().await;
         }
         self.trace.line("---- the program is killed");
+        self.people.borrow_mut().ledger.power_failed |= self.cuts_power;
         if self.cuts_power && self.disk.fail_power() {
             let mut people = self.people.borrow_mut();
             people.ledger.lost_state = true;

@@ -53,7 +53,7 @@ use crate::sync::driver::holding::Holding;
 use crate::sync::driver::mailbox::{DeleteTarget, Mailbox, Round};
 use crate::sync::driver::pushing::Pushing;
 use crate::sync::driver::trees::Trees;
-use crate::sync::driver::unanswered::Unanswered;
+use crate::sync::driver::unanswered::AllUnanswered;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
@@ -134,8 +134,7 @@ pub(crate) struct Driver {
     reasons: HashMap<RemoteId, Reason>,
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
-    /// Changes that may have been made, by their messages.
-    unanswered: HashMap<RemoteId, Vec<Unanswered>>,
+    unanswered: AllUnanswered,
     setbacks: Setbacks,
     gone_by_id: GoneById,
     /// The messages that have waited for a file that a mail program may have filed of them.

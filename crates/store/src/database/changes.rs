@@ -4,7 +4,7 @@ use cms_disk::Deed;
 use cms_engine::{CloudBytes, Side, Word};
 use rusqlite::{Transaction, params};
 
-use super::{Change, CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord, journal};
+use super::{Change, CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord, asked, journal};
 use crate::StoreError;
 
 impl Database {
@@ -87,6 +87,8 @@ fn make(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> 
         Change::SetWord { row, word: None } => {
             execute("DELETE FROM words WHERE row_id = ?1", params![row.0.cast_signed()])
         }
+        Change::Asked(record) => asked::write(transaction, record),
+        Change::Answered { number } => execute("DELETE FROM asked WHERE number = ?1", params![number.cast_signed()]),
         Change::Journal(entry) => journal::write(transaction, entry),
         Change::Unreleased { hash } => execute("DELETE FROM released WHERE hash = ?1", params![hash.as_bytes()]),
     }

@@ -208,7 +208,7 @@ fn synced(row: &Row<'_>) -> rusqlite::Result<SyncedRecord> {
 }
 
 /// Reads a text without a copy in between.
-fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
     converted(row, column, ValueRef::as_str).map(Arc::from)
 }
 

@@ -1,5 +1,6 @@
 //! The database: what was observed and agreed on, so that a start needs to ask only for what changed.
 
+mod asked;
 mod changes;
 mod journal;
 mod load;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use asked::{Asked, AskedRecord};
 pub use journal::{After, Deed, Ended, Heard, JournalEntry, JournalPart, JournalRecord, Standing, Wanted};
 pub use records::{Change, CloudRecord, DeletedNote, MailboxRecord, ReportedNote, SyncedRecord};
 pub use trees::{TreeFolderRecord, TreePlace, TreeStanding};

@@ -4,7 +4,7 @@ use cms_engine::{
     BaseName, CloudBytes, ContentHash, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word,
 };
 
-use super::{JournalEntry, TreeStanding};
+use super::{AskedRecord, JournalEntry, TreeStanding};
 
 /// One mailbox of one account, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,6 +160,13 @@ pub enum Change {
     },
     /// Adds an entry to the journal.
     Journal(Box<JournalEntry>),
+    /// Notes what the cloud is asked for.
+    Asked(AskedRecord),
+    /// Forgets that, since it is known what came of it.
+    Answered {
+        /// The note's number.
+        number: u64,
+    },
     /// Forgets that note.
     Unreleased {
         /// Which message.

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 
 /// Brings the database to the newest version; whether there was none before comes back.
@@ -62,6 +63,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
         "words",
         "journal",
         "tree_folders",
+        "asked",
     ] {
         let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
         match count {

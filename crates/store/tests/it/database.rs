@@ -3,8 +3,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use cms_engine::{BaseName, ContentHash, MailboxId, MaildirId, RowId, Side, UnixSeconds, Word};
-use cms_store::{Change, CloudRecord, Database, DeletedNote, MailboxRecord, ReportedNote, StoreError, SyncedRecord};
+use cms_engine::{
+    BaseName, ContentHash, FileKey, Flags, MailboxId, MaildirId, RemoteId, RowId, Side, UnixSeconds, Word,
+};
+use cms_store::{
+    Asked, AskedRecord, Change, CloudRecord, Database, DeletedNote, MailboxRecord, ReportedNote, StoreError,
+    SyncedRecord,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -70,6 +75,29 @@ fn deletions_and_words_come_back_as_they_went_and_are_forgotten() {
     assert_eq!(database.words().unwrap(), [(RowId(1), Word::Delete), (RowId(3), Word::Keep)]);
     database.apply(&[Change::ForgetDeleted { row: RowId(7), side: Side::Local }]).unwrap();
     assert_eq!(database.deleted().unwrap(), [notes[0], notes[2]]);
+}
+
+#[test]
+fn what_the_cloud_was_asked_for_is_known_until_it_is_answered() {
+    let directory = TempDir::new().unwrap();
+    let (mut database, mailbox, maildir) = open(&directory);
+    let flags = Asked::Flags { add: Flags::SEEN, remove: Flags::FLAGGED | Flags::REPLIED };
+    let file = FileKey::new(maildir, BaseName::new("1.a"));
+    let asked =
+        [(3, flags.clone()), (1, Asked::Place { mailbox, file }), (2, flags)].map(|(number, what)| AskedRecord {
+            number,
+            at: UnixSeconds(1_700_000_000),
+            // One message may be asked for several things at a time.
+            id: RemoteId::new("AAMk="),
+            what,
+        });
+    database.apply(&asked.clone().map(Change::Asked)).unwrap();
+    drop(database);
+
+    let (mut database, ..) = open(&directory);
+    assert_eq!(database.asked().unwrap(), [asked[1].clone(), asked[2].clone(), asked[0].clone()]);
+    database.apply(&[1, 3, 4].map(|number| Change::Answered { number })).unwrap();
+    assert_eq!(database.asked().unwrap(), [asked[2].clone()]);
 }
 
 #[test]

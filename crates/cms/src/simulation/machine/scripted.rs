@@ -2,6 +2,7 @@
 
 mod drafts;
 mod held;
+mod killed;
 
 use std::cell::RefCell;
 use std::fs;

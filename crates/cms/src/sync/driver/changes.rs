@@ -146,6 +146,9 @@ impl Driver {
             (reason.at, reason.age) = (self.now(), self.age());
             reason.sent(exchange);
             let mut ask = self.ask_after.remove(&id);
+            if !matches!(outcome, Outcome::Later(_)) {
+                self.note_answered(&id);
+            }
             match outcome {
                 Outcome::Done { id: new, now } => {
                     self.own_writes.insert(id.clone(), Instant::now());

@@ -23,6 +23,7 @@ use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::trees::Trees;
+use crate::sync::driver::unanswered::AllUnanswered;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
@@ -60,13 +61,14 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
     let routing = routing(&setup, &store, &maildir_ids, &mailboxes, homes);
     rehome(&mut world, &routing, &maildir_ids);
 
+    let unanswered = AllUnanswered::load(&setup, &database, &mut world, &maildir_ids)?;
     write_down_maildirs(&mut world, &mut database);
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
     let opened_at = (setup.surroundings.now)();
-    let pushing = pushing::open(setup.push.clone(), &database, opened_at.0).map_err(SyncError::Store)?;
     Ok(Driver {
         setup: setup.clone(),
+        pushing: pushing::open(setup.push, &database, opened_at.0).map_err(SyncError::Store)?,
         world,
         local,
         routing,
@@ -99,7 +101,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         reasons: HashMap::default(),
         ask_after: HashSet::default(),
         own_writes: HashMap::default(),
-        unanswered: HashMap::default(),
+        unanswered,
         setbacks: Setbacks::default(),
         gone_by_id: GoneById::default(),
         waited_for: HashSet::default(),
@@ -146,7 +148,6 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         listener: setup.listener,
         board: setup.board,
         door: setup.door,
-        pushing,
         trees: Trees::new(setup.trees, setup.mailboxes),
         shown_at: None,
         store,

@@ -1,0 +1,86 @@
+//! Kills between what the cloud does and its answer, and what the user does before the next start.
+
+use super::*;
+
+/// Does something here that goes to the cloud, and kills the program when the cloud has done it and hasn't said so.
+async fn kill_unanswered(machine: &mut Machine, act: impl FnOnce(&Machine), is_done: impl Fn(&Machine) -> bool) {
+    machine.weather.lock().unwrap().slowest_ms = 20_000;
+    act(machine);
+    while !is_done(machine) {
+        machine.live(Instant::now() + Duration::from_millis(1)).await;
+    }
+    machine.kill().await;
+    machine.weather.lock().unwrap().slowest_ms = 40;
+}
+
+fn arrive(machine: &Machine) {
+    machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+}
+
+fn folder(machine: &Machine) -> String {
+    machine.cloud.state("").unwrap().messages().next().unwrap().folder.clone()
+}
+
+#[test]
+fn flags_that_were_taken_back_after_a_kill_do_not_come_back() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            wait(machine, 60).await;
+            let inbox = machine.pairs[0].maildir.clone();
+            refile(machine, "S", &inbox);
+            wait(machine, 60).await;
+            kill_unanswered(machine, |machine| refile(machine, "", &inbox), |machine| !is_read(machine)).await;
+            refile(machine, "S", &inbox);
+            wait(machine, 300).await;
+            assert!(is_read(machine) && only_file(machine).to_string_lossy().ends_with('S'));
+        })
+    });
+}
+
+#[test]
+fn a_message_that_was_filed_back_after_a_kill_stays_there() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            wait(machine, 60).await;
+            let (inbox, other) = (machine.pairs[0].clone(), machine.pairs[1].clone());
+            let is_moved = |machine: &Machine| folder(machine) == other.folder;
+            kill_unanswered(machine, |machine| refile(machine, "S", &other.maildir), is_moved).await;
+            refile(machine, "S", &inbox.maildir);
+            wait(machine, 300).await;
+            assert_eq!(folder(machine), inbox.folder);
+            assert!(only_file(machine).starts_with(&inbox.maildir));
+        })
+    });
+}
+
+#[test]
+fn a_message_that_somebody_else_has_moved_long_after_a_kill_is_not_taken_from_there() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            wait(machine, 60).await;
+            let (inbox, other) = (machine.pairs[0].clone(), machine.pairs[1].clone());
+            // The move isn't made, and nobody knows that.
+            machine.cloud.inject(Fault::always("move", Action::ResetBefore));
+            refile(machine, "S", &other.maildir);
+            wait(machine, 2).await;
+            machine.kill().await;
+            machine.start_at = None;
+            machine.cloud.clear_faults();
+            assert_eq!(folder(machine), inbox.folder);
+            refile(machine, "S", &inbox.maildir);
+            wait(machine, 1200).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.move_message("", &id, other.folder).unwrap();
+            machine.start(false);
+            wait(machine, 300).await;
+            assert_eq!(folder(machine), other.folder);
+            assert!(only_file(machine).starts_with(&other.maildir));
+        })
+    });
+}
