@@ -164,7 +164,7 @@ impl Driver {
                 }
                 Op::Deliver { row: None, ref base } if self.may_be_another(base, &mut others) => {}
                 // What is missing may be in the Maildir that can't be read.
-                Op::Deliver { row: Some(_), .. } if !all_readable => self.world.keep_in_scope(&op),
+                Op::Deliver { row: Some(_), .. } | Op::Forget { .. } if !all_readable => self.world.keep_in_scope(&op),
                 // Nor is a draft brought back that may have been written anew: what the cloud has by now tells.
                 Op::Deliver { row: Some(_), ref base } if is_draft(base) && !self.is_heard(&op) => {
                     self.world.keep_in_scope(&op);
