@@ -131,6 +131,13 @@ pub enum Wake {
     Folder(FolderId),
     /// Something may have happened in any of the folders, because nobody listened for a while.
     All,
+    /// What happens in this folder isn't told, and what happens in the others is. [`Wake::Folder`] comes when that is over.
+    Refused {
+        /// The folder.
+        folder: FolderId,
+        /// Why, in words.
+        reason: String,
+    },
     /// Nothing is heard for now; [`Wake::All`] comes when that is over.
     Lost,
     /// Nothing is told here, and nothing more comes.

@@ -131,6 +131,8 @@ pub struct Knobs {
     pub webhook_retry_ms: u64,
     /// Whether changes are told to nobody at an address of theirs.
     pub webhooks_lost: bool,
+    /// Folders, by their paths, whose changes nobody is to be told of: a subscription to them is refused.
+    pub webhooks_refused: Vec<String>,
 }
 
 impl Default for Knobs {
@@ -190,6 +192,7 @@ impl Default for Knobs {
             webhook_life_seconds: 0,
             webhook_retry_ms: 1000,
             webhooks_lost: false,
+            webhooks_refused: Vec::new(),
         }
     }
 }

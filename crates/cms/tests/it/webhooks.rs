@@ -299,6 +299,51 @@ fn where_the_address_leads_elsewhere_mail_is_polled_for() {
     }
 }
 
+/// Polls of the one are no reason for polls of the other, and the other way about.
+#[test]
+fn a_mailbox_that_the_service_refuses_to_tell_of_is_polled_and_the_others_are_told_of() {
+    let knobs = Knobs { webhooks_to_loopback: true, webhook_retry_ms: 50, ..Knobs::calm() };
+    let told = told_with(Knobs { webhooks_refused: vec!["Inbox".to_owned()], ..knobs });
+    let daemon = told.daemon();
+    daemon.wait_for_line(LISTENS);
+    wait_for("it has looked again", || told.rounds("Inbox/Lists") > 1);
+    assert_eq!(told.cloud.webhooks().len(), 1);
+    told.is_told_of("Inbox/Lists", "Lists", "told");
+    told.receive("Inbox", "polled");
+    wait_for("it is here", || told.files_of("INBOX", "polled").len() == 1);
+    // What is told was found, so that nobody looks once more for it.
+    let (polled, looked) = (told.rounds("Inbox"), told.rounds("Inbox/Lists"));
+    wait_for("it is polled", || told.rounds("Inbox") > polled + 1);
+    assert_eq!(told.rounds("Inbox/Lists"), looked, "it is only told of");
+    told.is_told_of("Inbox/Lists", "Lists", "told again");
+    let stopped = daemon.stop();
+    assert!(stopped.status.success());
+    let said = stopped.stderr.matches("there are no notifications of changes").count();
+    assert_eq!(said, 1, "{}", stopped.stderr);
+    for words in ["of changes in `inbox`: ", "ExtensionError", "an administrator", "polled every", "asked for again"] {
+        assert!(stopped.stderr.contains(words), "{words}: {}", stopped.stderr);
+    }
+    // The next start asks again.
+    told.cloud.turn(|knobs| knobs.webhooks_refused.clear());
+    let daemon = told.listening();
+    told.both_are_told_of("by and by");
+    assert!(!daemon.stop().stderr.contains("there are no notifications"));
+    told.assert_lawful();
+}
+
+#[test]
+fn where_the_service_tells_of_no_mailbox_that_is_said_once() {
+    let knobs = Knobs { webhooks_to_loopback: true, ..Knobs::calm() };
+    let refused = ["Inbox", "Inbox/Lists"].map(str::to_owned).to_vec();
+    let told = told_with(Knobs { webhooks_refused: refused, ..knobs });
+    let daemon = told.daemon();
+    daemon.wait_for_line("there are no notifications of changes: ");
+    told.receive("Inbox", "polled");
+    wait_for("it is here", || told.files_of("INBOX", "polled").len() == 1);
+    let stopped = daemon.stop();
+    assert_eq!(stopped.stderr.matches("there are no notifications").count(), 1, "{}", stopped.stderr);
+}
+
 /// Passes on what comes to a port, as a proxy does. It ends with the test.
 fn proxy(from: u16, to: u16) {
     let listener = TcpListener::bind(("127.0.0.1", from)).unwrap();

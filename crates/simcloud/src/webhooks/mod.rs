@@ -210,7 +210,7 @@ impl Call<'_> {
         Ok(Answer::value(200, &renewed.told(&self.arrival.base)))
     }
 
-    /// The folder whose messages a resource is.
+    /// The folder whose messages a resource is, if there may be a subscription to them.
     fn folder(&self, resource: &str) -> Result<u32, Answer> {
         let segments = odata::segments(resource);
         let [me, folders, id, messages] = segments.as_slice() else {
@@ -221,7 +221,12 @@ impl Call<'_> {
             return Err(self.bad("a subscription to something else than the messages of the user's own folder"));
         }
         let mailbox = self.inner.mailbox(self.user).ok_or_else(Answer::not_found)?;
-        lock(mailbox).folder_by_id(id, self.knobs.archive_exists)
+        let mailbox = lock(mailbox);
+        let folder = mailbox.folder_by_id(id, self.knobs.archive_exists)?;
+        if self.knobs.webhooks_refused.contains(&mailbox.path(folder)) {
+            return Err(Answer::error(403, "ExtensionError", "Operation: Create; Exception: [Status Code: Forbidden]"));
+        }
+        Ok(folder)
     }
 }
 

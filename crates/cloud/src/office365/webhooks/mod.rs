@@ -9,7 +9,7 @@ mod notification;
 mod probe;
 mod subscriptions;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ use subscriptions::{Renewed, Subscription};
 /// How often is looked what time it is: the computer may have slept.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
+/// How many folders may be refused before one is accepted until that is taken for the account's matter.
+const REFUSALS: usize = 8;
+
 /// When things are done.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookOptions {
@@ -40,6 +43,8 @@ pub struct WebhookOptions {
     pub first_pause: Duration,
     /// The longest wait.
     pub longest_pause: Duration,
+    /// How long a folder is left alone to which no subscription could be had, where there are some to others.
+    pub refused_pause: Duration,
 }
 
 impl Default for WebhookOptions {
@@ -48,6 +53,7 @@ impl Default for WebhookOptions {
             life: Duration::from_secs(3600),
             first_pause: Duration::from_secs(5),
             longest_pause: Duration::from_secs(15 * 60),
+            refused_pause: Duration::from_secs(86_400),
         }
     }
 }
@@ -63,13 +69,22 @@ struct Inner {
     line: Arc<Line>,
     /// They outlive who listens: which folders are listened for may change.
     subscriptions: Mutex<Vec<Subscription>>,
+    /// Folders that can't be subscribed to. That, too, outlives who listens.
+    refused: Mutex<HashMap<FolderId, Refusal>>,
+}
+
+/// That there is no subscription to a folder.
+struct Refusal {
+    reason: String,
+    /// When one is asked for again.
+    again_at: Instant,
 }
 
 impl WebhookNotifier {
     /// Asks nothing yet.
     pub fn new(account: Arc<Account>, webhook: Webhook, options: WebhookOptions) -> Self {
-        let (line, subscriptions) = (Arc::default(), Mutex::default());
-        Self(Arc::new(Inner { account, webhook, options, line, subscriptions }))
+        let (line, subscriptions, refused) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { account, webhook, options, line, subscriptions, refused }))
     }
 
     /// Ends all subscriptions, as far as that can be done in time.
@@ -87,6 +102,10 @@ impl Inner {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refused(&self) -> MutexGuard<'_, HashMap<FolderId, Refusal>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long to wait after so many failures in a row.
     fn pause_after(&self, failures: u32) -> Duration {
         let doubled = self.options.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
@@ -100,6 +119,7 @@ impl Notifier for WebhookNotifier {
             inner: Arc::clone(&self.0),
             folders,
             absent: Vec::new(),
+            told_refused: HashSet::new(),
             waiting: VecDeque::new(),
             is_tidy: false,
             hears: false,
@@ -116,6 +136,8 @@ struct Stream {
     folders: Vec<FolderId>,
     /// Folders that weren't there.
     absent: Vec<FolderId>,
+    /// Folders of which it was told that nothing is told of them.
+    told_refused: HashSet<FolderId>,
     waiting: VecDeque<Wake>,
     /// Whether what other runs and other wishes left behind was ended.
     is_tidy: bool,
@@ -192,27 +214,94 @@ impl Stream {
             self.is_tidy = true;
         }
         self.renew_what_is_due().await?;
+        let mut refusal = None;
         for folder in self.folders.clone() {
-            let has_one = self.inner.subscriptions().iter().any(|one| one.folder == folder);
-            if has_one || self.absent.contains(&folder) {
+            if self.has_subscription(&folder) || self.absent.contains(&folder) || !self.is_to_be_asked_for(&folder) {
                 continue;
             }
-            match self.inner.subscribe(&folder).await? {
-                Some(subscription) => {
+            match self.inner.subscribe(&folder).await {
+                Ok(Some(subscription)) => {
                     self.inner.subscriptions().push(subscription);
+                    self.inner.refused().remove(&folder);
+                    self.told_refused.remove(&folder);
                     // What happened before was told to nobody.
                     self.wake(Wake::Folder(folder));
                 }
                 // It may have been deleted a moment ago; the others are heard of.
-                None => self.absent.push(folder),
+                Ok(None) => {
+                    self.inner.refused().remove(&folder);
+                    self.absent.push(folder);
+                }
+                Err(error @ CloudError::Refused { .. }) => {
+                    self.refuse(folder, &error);
+                    if !self.hears_any() && self.is_of_account(&error) {
+                        return Err(error);
+                    }
+                    refusal = Some(error);
+                }
+                Err(error) => return Err(error),
             }
+        }
+        if let Some(refusal) = refusal.filter(|_| !self.hears_any()) {
+            return Err(refusal);
         }
         if !std::mem::replace(&mut self.hears, true) {
             debug!(folders = self.folders.len(), "Subscribed to notifications");
             self.waiting.clear();
+            self.tell_refused();
             self.waiting.push_back(Wake::All);
         }
+        self.tell_refused();
         Ok(())
+    }
+
+    fn has_subscription(&self, folder: &FolderId) -> bool {
+        self.inner.subscriptions().iter().any(|one| one.folder == *folder)
+    }
+
+    /// Whether there is a subscription to any of the folders.
+    fn hears_any(&self) -> bool {
+        self.inner.subscriptions().iter().any(|one| self.folders.contains(&one.folder))
+    }
+
+    /// Whether a folder wasn't refused, or was long ago.
+    fn is_to_be_asked_for(&self, folder: &FolderId) -> bool {
+        self.inner.refused().get(folder).is_none_or(|refusal| refusal.again_at <= Instant::now())
+    }
+
+    /// Whether a refusal while there is no subscription yet says that there are none at all: the address isn't answered, or
+    /// many folders were refused.
+    fn is_of_account(&self, error: &CloudError) -> bool {
+        let is_of_address = matches!(error, CloudError::Refused { code, .. } if code == "ValidationError");
+        is_of_address || self.inner.refused().len() >= REFUSALS
+    }
+
+    /// Leaves a folder alone for a while.
+    fn refuse(&self, folder: FolderId, error: &CloudError) {
+        let refusal =
+            Refusal { reason: self.reason(error), again_at: Instant::now() + self.inner.options.refused_pause };
+        self.inner.refused().insert(folder, refusal);
+    }
+
+    /// Tells of which folders nothing is told.
+    fn tell_refused(&mut self) {
+        let refused = self.inner.refused();
+        for folder in &self.folders {
+            if let Some(refusal) = refused.get(folder)
+                && self.told_refused.insert(folder.clone())
+            {
+                self.waiting.push_back(Wake::Refused { folder: folder.clone(), reason: refusal.reason.clone() });
+            }
+        }
+    }
+
+    /// Why there are no notifications, and what can be done about it.
+    fn reason(&self, error: &CloudError) -> String {
+        let remedy = match error {
+            CloudError::Refused { status: 403, .. } => "an administrator may have to allow it".to_owned(),
+            _ => format!("see that {} leads here", self.inner.webhook.url()),
+        };
+        format!("{error}; {remedy}")
     }
 
     /// Ends the subscriptions that nobody wants.
@@ -266,11 +355,8 @@ impl Stream {
         if let CloudError::Refused { .. } | CloudError::NoSuchFolder { .. } = error {
             self.over = true;
             self.waiting.clear();
-            let remedy = match error {
-                CloudError::Refused { status: 403, .. } => "an administrator may have to allow it".to_owned(),
-                _ => format!("see that {} leads here", self.inner.webhook.url()),
-            };
-            return self.waiting.push_back(Wake::Unavailable { reason: format!("{error}; {remedy}") });
+            self.inner.refused().clear();
+            return self.waiting.push_back(Wake::Unavailable { reason: self.reason(error) });
         }
         self.failures += 1;
         let asked = if let CloudError::Throttled(pause) = error { *pause } else { Duration::ZERO };
@@ -278,7 +364,7 @@ impl Stream {
         debug!("Subscribing to notifications failed: {error}; trying again in {} ms", pause.as_millis());
         self.resume_at = Some(Instant::now() + pause);
         let all_heard = self.folders.iter().all(|folder| {
-            self.absent.contains(folder) || self.inner.subscriptions().iter().any(|one| one.folder == *folder)
+            self.absent.contains(folder) || self.told_refused.contains(folder) || self.has_subscription(folder)
         });
         if !all_heard && std::mem::take(&mut self.hears) {
             self.waiting.push_back(Wake::Lost);
@@ -291,6 +377,8 @@ impl Stream {
         if let Some(at) = self.resume_at {
             return at.min(look);
         }
-        self.inner.subscriptions().iter().map(|one| one.renewal.at()).fold(look, Instant::min)
+        let refused = self.inner.refused();
+        let asked_again = self.folders.iter().filter_map(|folder| refused.get(folder)).map(|refusal| refusal.again_at);
+        self.inner.subscriptions().iter().map(|one| one.renewal.at()).chain(asked_again).fold(look, Instant::min)
     }
 }

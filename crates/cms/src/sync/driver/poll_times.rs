@@ -8,6 +8,7 @@ use tracing::debug;
 
 use crate::sync::alarms::Alarm;
 use crate::sync::driver::Driver;
+use crate::sync::driver::mailbox::Mailbox;
 
 /// Between two polls lies at most this part of the time since anything happened, so that it gets quiet by and by.
 const PATIENCE: u32 = 12;
@@ -17,7 +18,7 @@ impl Driver {
     pub(super) fn note_activity(&mut self) {
         self.active_at = Instant::now();
         for at in 0..self.mailboxes.len() {
-            let soon = self.active_at + self.poll_pause(self.mailboxes[at].account);
+            let soon = self.active_at + self.poll_pause(&self.mailboxes[at]);
             let mailbox = &mut self.mailboxes[at];
             // One that couldn't be heard has its own times.
             if mailbox.failures == 0 {
@@ -26,12 +27,13 @@ impl Driver {
         }
     }
 
-    /// How long after a poll the next one of a mailbox of that account comes.
-    pub(super) fn poll_pause(&self, account: usize) -> Duration {
+    /// How long after a poll the next one of a mailbox comes.
+    pub(super) fn poll_pause(&self, mailbox: &Mailbox) -> Duration {
+        let account = mailbox.account;
         let mailboxes = self.mailboxes.iter().filter(|mailbox| mailbox.account == account).count();
         let mailboxes = u32::try_from(mailboxes).unwrap_or(u32::MAX);
         let least = self.accounts[account].capabilities().poll_cost.saturating_mul(mailboxes);
-        if self.is_told_of(account) {
+        if self.is_told_of(mailbox) {
             return self.poll_interval.max(least);
         }
         let somebody_looks = self.board.as_ref().is_some_and(|board| board.open_tabs() > 0);

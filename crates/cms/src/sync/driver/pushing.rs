@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cms_cloud::contract::{FolderId, Wake};
-use cms_engine::MailboxId;
+use cms_engine::{HashSet, MailboxId};
 use cms_store::{Change, Database, StoreError};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -34,8 +34,10 @@ struct Source {
     setup: PushSetup,
     /// What is under way for these folders.
     listening: Option<(Vec<FolderId>, AbortHandle)>,
-    /// Whether all that happens in them is told just now.
+    /// Whether all that happens in them is told just now, but for what happens in those that were refused.
     hears: bool,
+    /// The folders that aren't refused.
+    heard: HashSet<FolderId>,
     /// When it may be tried again, if it told that there is nothing to be had.
     try_at: Option<Instant>,
     refusals: u32,
@@ -54,7 +56,15 @@ impl Source {
 pub(super) fn open(setups: Vec<PushSetup>, database: &Database, now: i64) -> Result<Pushing, StoreError> {
     let mut sources = Vec::new();
     for setup in setups {
-        let mut source = Source { setup, listening: None, hears: false, try_at: None, refusals: 0, told: None };
+        let mut source = Source {
+            setup,
+            listening: None,
+            hears: false,
+            heard: HashSet::default(),
+            try_at: None,
+            refusals: 0,
+            told: None,
+        };
         if !source.setup.insists
             && let Some(at) = database.meta(&source.key())?.and_then(|at| at.parse::<i64>().ok())
         {
@@ -70,12 +80,10 @@ pub(super) fn open(setups: Vec<PushSetup>, database: &Database, now: i64) -> Res
 }
 
 impl Pushing {
-    /// Whether somebody tells just now of what changes in all mailboxes of an account, of which there are so many.
-    pub(super) fn tells_of(&self, account: usize, mailboxes: usize) -> bool {
-        self.sources.iter().any(|source| {
-            let folders = source.listening.as_ref().map(|(folders, _)| folders.len());
-            source.setup.account == account && source.hears && folders == Some(mailboxes)
-        })
+    /// Whether somebody tells just now of what changes in a folder of an account.
+    fn tells_of(&self, account: usize, folder: &FolderId) -> bool {
+        let tells = |source: &Source| source.setup.account == account && source.hears && source.heard.contains(folder);
+        self.sources.iter().any(tells)
     }
 
     /// When one that told nothing may be tried again.
@@ -114,16 +122,16 @@ impl Driver {
             let task = self.tasks.spawn(tasks::listen(listening, at, self.events.0.clone()));
             let source = &mut self.pushing.sources[at];
             source.hears = false;
+            source.heard = folders.iter().cloned().collect();
             if let Some((_, old)) = source.listening.replace((folders, task)) {
                 old.abort();
             }
         }
     }
 
-    /// Whether all that happens in an account is told just now, so that polls are only for what isn't told.
-    pub(super) fn is_told_of(&self, account: usize) -> bool {
-        let mailboxes = self.mailboxes.iter().filter(|mailbox| mailbox.account == account).count();
-        self.pushing.tells_of(account, mailboxes)
+    /// Whether all that happens in a mailbox is told just now, so that polls are only for what isn't told.
+    pub(super) fn is_told_of(&self, mailbox: &Mailbox) -> bool {
+        mailbox.folder.as_ref().is_some_and(|folder| self.pushing.tells_of(mailbox.account, folder))
     }
 
     /// Takes what one of the sources tells.
@@ -131,6 +139,7 @@ impl Driver {
         let folder = match wake {
             Wake::Folder(folder) => Some(folder),
             Wake::All => None,
+            Wake::Refused { folder, reason } => return self.tells_nothing_of(at, &folder, &reason),
             Wake::Lost => return self.tells_nothing_now(at),
             Wake::Unavailable { reason } => return self.tells_nothing(at, &reason),
         };
@@ -139,6 +148,12 @@ impl Driver {
         source.hears = true;
         if source.told.replace(true) != Some(true) {
             info!("{}: the mail service tells of changes as they happen", source.setup.account_name);
+        }
+        if let Some(folder) = &folder
+            && self.pushing.sources[at].heard.insert(folder.clone())
+        {
+            self.told.remove(&refusal_key(folder));
+            debug!("The mail service tells of changes in a mailbox that it had told nothing of");
         }
         let setup = &self.pushing.sources[at].setup;
         let is_meant = |mailbox: &&Mailbox| {
@@ -159,9 +174,38 @@ impl Driver {
         let Some(source) = self.pushing.sources.get_mut(at) else { return };
         source.hears = false;
         let account = source.setup.account;
-        let soon = Instant::now() + self.poll_pause(account);
-        for mailbox in self.mailboxes.iter_mut().filter(|mailbox| mailbox.account == account && mailbox.failures == 0) {
-            mailbox.next_poll = mailbox.next_poll.min(soon);
+        self.poll_as_ever(|mailbox| mailbox.account == account);
+    }
+
+    /// Polls one mailbox so, whose changes aren't told, and says that once.
+    fn tells_nothing_of(&mut self, at: usize, folder: &FolderId, reason: &str) {
+        let seconds = self.poll_interval.as_secs();
+        let Some(source) = self.pushing.sources.get_mut(at) else { return };
+        source.heard.remove(folder);
+        let account = source.setup.account;
+        let is_it = |mailbox: &Mailbox| mailbox.account == account && mailbox.folder.as_ref() == Some(folder);
+        let name = self.mailboxes.iter().find(|mailbox| is_it(mailbox)).map(|mailbox| mailbox.name.clone());
+        let (account_name, name) = (&source.setup.account_name, name.unwrap_or_default());
+        let what = format!("{account_name}: there are no notifications of changes in `{name}`: {reason}");
+        if self.told.insert(refusal_key(folder)) {
+            warn!(
+                "{what}; it is polled every {seconds} s, and they are asked for again after a day, or at the next start"
+            );
+        } else {
+            debug!("{what}");
+        }
+        self.poll_as_ever(is_it);
+    }
+
+    /// Has mailboxes polled before long that might have waited for what is told.
+    fn poll_as_ever(&mut self, which: impl Fn(&Mailbox) -> bool) {
+        for at in 0..self.mailboxes.len() {
+            let mailbox = &self.mailboxes[at];
+            if which(mailbox) && mailbox.failures == 0 {
+                let soon = Instant::now() + self.poll_pause(mailbox);
+                let mailbox = &mut self.mailboxes[at];
+                mailbox.next_poll = mailbox.next_poll.min(soon);
+            }
         }
     }
 
@@ -204,13 +248,18 @@ impl Driver {
     /// Says when a mailbox is looked at again, after a round that found something or nothing.
     pub(super) fn after_round(&mut self, id: MailboxId, found: bool) {
         let now = Instant::now();
-        let Some(account) = self.mailbox(id).map(|mailbox| mailbox.account) else { return };
-        let in_time = now + self.poll_pause(account);
+        let Some(mailbox) = self.mailbox(id) else { return };
+        let in_time = now + self.poll_pause(mailbox);
         let again = self.pushing.told.after_round(id, found, now);
         if let Some(mailbox) = self.mailbox_mut(id) {
             mailbox.next_poll = again.map_or(in_time, |again| again.min(in_time));
         }
     }
+}
+
+/// What is kept of having said that nothing is told of a folder.
+fn refusal_key(folder: &FolderId) -> String {
+    format!("no notifications in {}", folder.0)
 }
 
 impl PushSetup {

@@ -27,16 +27,17 @@ impl Driver {
         // Those of one account go out together, in one request.
         let mut until = vec![now; self.accounts.len()];
         for mailbox in self.mailboxes.iter().filter(|mailbox| mailbox.round.is_none() && mailbox.next_poll <= now) {
-            if !self.is_told_of(mailbox.account) {
-                until[mailbox.account] = now + self.poll_pause(mailbox.account) / 2;
+            if !self.is_told_of(mailbox) {
+                until[mailbox.account] = now + self.poll_pause(mailbox) / 2;
             }
         }
         let mut gone = Vec::new();
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
+            let is_told_of = self.is_told_of(&self.mailboxes[at]);
             let mailbox = &mut self.mailboxes[at];
             let once_is_enough = !self.watching && (mailbox.polled || mailbox.left_out.is_some());
-            let due = if mailbox.failures == 0 { until[mailbox.account] } else { now };
+            let due = if mailbox.failures == 0 && !is_told_of { until[mailbox.account] } else { now };
             let waits_for_folders = mailbox.tree.is_some_and(|tree| !self.trees.can_be_polled(tree));
             if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough || waits_for_folders {
                 continue;
