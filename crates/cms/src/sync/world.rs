@@ -26,6 +26,14 @@ pub(crate) use cloud::Taken;
 pub(crate) use files::{Located, ONLY_HERE, Unread};
 pub(crate) use troubles::{LONGEST_WAIT, Trouble};
 
+/// What a file is known by that was delivered for nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leftover {
+    pub(crate) inode: u64,
+    /// The time that the delivery gave it.
+    pub(crate) received: UnixSeconds,
+}
+
 /// The trees and their bookkeeping.
 #[derive(Default)]
 pub(crate) struct World {
@@ -46,6 +54,9 @@ pub(crate) struct World {
     pub(crate) troubles: HashMap<RemoteId, Trouble>,
     /// Files without a row that can't be read, so that nobody knows what they are.
     pub(crate) unread: HashMap<FileKey, Unread>,
+    /// Files of versions that couldn't take the place of the last one, nor be taken out again. Nobody would know what they are
+    /// once the cloud has yet another version.
+    pub(crate) leftovers: HashMap<FileKey, Leftover>,
     /// Whether a file without a row was gone when it was to be looked at. It has another name or place by now, which may be
     /// heard of only later.
     pub(crate) missed: bool,
@@ -108,6 +119,7 @@ impl World {
             ("places", self.places.len()),
             ("troubles", self.troubles.len()),
             ("unread", self.unread.len()),
+            ("leftovers", self.leftovers.len()),
             ("promised", self.promised.len()),
             ("concerned", self.concerned.len()),
             ("known_as", self.known_as.len()),

@@ -215,6 +215,13 @@ impl Driver {
         Ok(())
     }
 
+    /// Takes out what was delivered for nothing and couldn't be taken out at once.
+    pub(super) fn take_back_leftovers(&mut self) {
+        let age = self.age();
+        let changed = self.local.take_back_leftovers(&mut self.world, &self.store, age);
+        self.touched_maildirs.extend(changed);
+    }
+
     pub(super) fn apply_start_policy(&mut self) {
         if self.start != Start::Online {
             return;

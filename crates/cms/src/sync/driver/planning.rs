@@ -93,6 +93,7 @@ impl Driver {
             return Ok(());
         }
         self.flips.heed(|row| self.world.touches(row), Instant::now());
+        self.take_back_leftovers();
         let plan = self.plan();
         let routing_failed = self.routing.take_failed();
         if routing_failed {

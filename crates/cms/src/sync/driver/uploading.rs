@@ -206,7 +206,9 @@ impl Driver {
             self.unripe.insert(file);
             return;
         }
-        if !self.is_sendable(&file, &hash, mailbox) {
+        // What was delivered for nothing isn't what anybody has written.
+        let is_leftover = self.world.leftovers.contains_key(&file);
+        if is_leftover || !self.is_sendable(&file, &hash, mailbox) {
             if !self.uploads.is_given_up(&file) {
                 self.uploads.wait_until(&file, Instant::now() + backoff(0));
                 self.unripe.insert(file);

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::sync::journal::Reason;
 use crate::sync::local::{LocalError, LocalSide, look_again};
-use crate::sync::world::{Located, World};
+use crate::sync::world::{Leftover, Located, World};
 
 impl LocalSide {
     /// The content of the file that a delivery of a message has left, if nothing is known of that delivery any more. Its
@@ -57,14 +57,16 @@ impl LocalSide {
             Op::Replace { row, old, base } => {
                 let mut base = base.clone();
                 self.must_be_as_known(world, old)?;
-                let was_there = world.local.files.contains_key(&base.file);
+                let is_ours = world.leftovers.contains_key(&base.file);
+                let was_there = world.local.files.contains_key(&base.file) && !is_ours;
                 self.deliver(world, store, &mut base, false)?;
                 if let Err(error) = self.unlink(world, store, old, age) {
                     if !was_there {
-                        self.take_back(world, &base.file);
+                        self.take_back(world, store, &base, age);
                     }
                     return Err(error);
                 }
+                world.leftovers.remove(&base.file);
                 world.confirm(&Op::Replace { row: *row, old: old.clone(), base }, &Answer::default(), reason);
             }
             Op::Rename { row, from, base } => {
@@ -159,18 +161,38 @@ impl LocalSide {
         Ok(())
     }
 
-    /// Takes a file out again that was just delivered, as far as that can be done now: by the time of the next attempt the cloud
-    /// may have another version, and nobody would know any more what this one is.
-    fn take_back(&self, world: &mut World, key: &FileKey) {
-        let Some((maildir, Located { place, name })) = self.maildir(key.maildir).zip(world.located(key)) else {
-            return;
-        };
-        let Ok(Some(facts)) = maildir.inspect(place, &name) else { return };
-        match maildir.remove(place, &name, &facts) {
-            Ok(Removal::Done | Removal::Gone) => world.drop_file(key, None),
-            Ok(Removal::Another) => {}
-            Err(error) => debug!(%error, "Couldn't take a file out again"),
+    /// Takes a file out again that was just delivered: by the time of the next attempt the cloud may have another version, and
+    /// nobody would know any more what this one is. Where that can't be done now, it is done later.
+    fn take_back(&self, world: &mut World, store: &Store, base: &cms_engine::Row, age: UnixSeconds) {
+        world.leftovers.insert(base.file.clone(), Leftover { inode: base.inode, received: base.received });
+        drop(self.take_back_leftovers(world, store, age));
+    }
+
+    /// Takes out what was delivered for nothing, unless somebody has made something of it since. What can't be taken out now
+    /// is left for the next time. Returns the Maildirs that files went from.
+    pub(crate) fn take_back_leftovers(&self, world: &mut World, store: &Store, age: UnixSeconds) -> Vec<MaildirId> {
+        let mut changed = Vec::new();
+        for (key, leftover) in std::mem::take(&mut world.leftovers) {
+            let is_row = world.synced.by_file(&key).is_some();
+            let (Some(located), false) = (world.located(&key), is_row) else { continue };
+            let still_is =
+                match self.maildir(key.maildir).map(|maildir| maildir.inspect(located.place, &located.name)) {
+                    Some(Ok(facts)) => facts
+                        .is_some_and(|facts| facts.inode == leftover.inode && facts.is_as_delivered(leftover.received)),
+                    Some(Err(_)) | None => true,
+                };
+            if !still_is {
+                continue;
+            }
+            match self.unlink(world, store, &key, age) {
+                Ok(()) => changed.push(key.maildir),
+                Err(error) => {
+                    debug!(%error, "Couldn't take a file out again");
+                    world.leftovers.insert(key, leftover);
+                }
+            }
         }
+        changed
     }
 
     /// Gives a row's file the flags of `value` that `mask` names, as a mail program would.

@@ -157,6 +157,37 @@ fn what_was_written_in_the_cloud_meanwhile_holds_against_a_deletion_here() {
     });
 }
 
+#[test]
+fn a_version_that_can_neither_replace_the_last_one_nor_be_taken_out_again_at_once_becomes_no_draft_of_its_own() {
+    tell_of_draft(MESSAGE_ID, |machine, _| {
+        Box::pin(async move {
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let edit = |machine: &Machine, text: &str| {
+                let text = format!("Subject: draft\n{MESSAGE_ID}\n{text}\n");
+                machine.cloud.edit_draft("", &id, text.as_bytes()).unwrap();
+            };
+            let maildirs: Vec<PathBuf> = machine.pairs.iter().map(|pair| pair.maildir.clone()).collect();
+            before_each(move |deed| match deed {
+                Deed::Rename(from, _) | Deed::Remove(from) if maildirs.iter().any(|at| from.starts_with(at)) => {
+                    refused()
+                }
+                _ => Ok(()),
+            });
+            edit(machine, "the second version");
+            while files(machine).len() == 1 {
+                wait(machine, 1).await;
+            }
+            edit(machine, "the third version");
+            wait(machine, 200).await;
+            cms_disk::interpose(None);
+            wait(machine, 600).await;
+            let found = in_the_cloud(machine);
+            assert!(found.len() == 1 && found[0].1.contains("the third version"), "{found:?}");
+            assert_eq!(files(machine).len(), 1);
+        })
+    });
+}
+
 /// The id of the second draft, once the cloud has been asked so, from now on.
 async fn second_draft_once_asked(machine: &mut Machine, first: &str, kind: &str, target: &str) -> String {
     let since = machine.cloud.requests(0).last().map_or(0, |request| request.number);
