@@ -15,3 +15,4 @@ mod support;
 mod throttling;
 mod together;
 mod uploads;
+mod webhooks;
