@@ -193,13 +193,7 @@ impl Driver {
         for op in ops {
             self.world.touch_op(&op);
         }
-        if self.note_asked(&cloud_steps)? {
-            self.act_there(cloud_steps);
-        } else {
-            for op in &cloud_steps {
-                self.world.touch_op(op);
-            }
-        }
+        self.note_and_act_there(cloud_steps)?;
         self.ask_for_others(others);
         if self.world.is_touched() && self.paused_until.is_none() {
             self.plan_at = Some(Instant::now());

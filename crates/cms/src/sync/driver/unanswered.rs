@@ -105,11 +105,23 @@ fn asked(op: &Op) -> Option<Asked> {
 }
 
 impl Driver {
+    /// Asks the cloud for changes once that is written down.
+    pub(super) fn note_and_act_there(&mut self, ops: Vec<Op>) -> Result<(), SyncError> {
+        if self.note_asked(&ops)? {
+            self.act_there(ops);
+        } else {
+            for op in &ops {
+                self.world.touch_op(op);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes down what the cloud is about to be asked for, with all else that is to be written. Returns whether that worked;
     /// else it must not be asked.
     ///
     /// By itself it isn't made durable: a power failure may undo it, a kill doesn't.
-    pub(super) fn note_asked(&mut self, ops: &[Op]) -> Result<bool, SyncError> {
+    fn note_asked(&mut self, ops: &[Op]) -> Result<bool, SyncError> {
         let at = self.now();
         let mut is_any = false;
         for op in ops {
