@@ -236,7 +236,7 @@ mod tests {
         refused(&team(", push=\"stream\""), "nothing tells of changes");
         refused(&team(", upload=\"import\""), "takes only drafts");
         refused("Office365_Tree(a, \"x\", mailbox_owner=\"User@domain.com\")", "is the account's own");
-        refused("Office365_Tree(a, \"x\", mailbox_owner=\"team\")", "`mailbox_owner`");
+        refused("Office365_Tree(a, \"x\", mailbox_owner=\"team\")", "`team` is not the address of a mailbox");
         refused("Office365_Tree(a, \"x\", since=\"long ago\")", "neither a day nor an age");
         refused("Office365_Tree(a, \"x\", keep=\"yes\")", "`keep`");
         for part in ["since=\"90 days\"", "keep=True"] {

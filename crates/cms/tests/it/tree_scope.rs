@@ -210,6 +210,23 @@ fn f35_the_maildir_of_a_folder_that_is_deleted_stays_with_its_messages() {
 }
 
 #[test]
+fn f35_what_is_kept_of_a_folder_goes_along_with_the_folder_that_it_was_in() {
+    let world = world(&["P", "P/x"], ", keep=True, exclude=[\"Deleted Items*\"]");
+    world.sync();
+    let names = world.files("work/P/x");
+    world.cloud.delete_folder("", "P/x").unwrap();
+    world.sync();
+    world.cloud.rename_folder("", "P", "Q").unwrap();
+    world.sync();
+    world.assert_same("work/Q", "Q");
+    assert_eq!(world.files("work/Q/x"), names);
+    assert!(world.status().contains("P/x: 0 messages, 3 more kept here"), "{}", world.status());
+    assert!(world.sync().stderr.contains("nothing to do"));
+    assert_eq!(world.files("work/Q/x"), names);
+    world.assert_lawful();
+}
+
+#[test]
 fn f01_a_folder_goes_by_the_users_word_though_everything_is_kept() {
     for watched in [false, true] {
         let world = world(&["A", "B"], ", keep=True, exclude=[\"Deleted Items*\"]");

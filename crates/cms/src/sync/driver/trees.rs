@@ -1,6 +1,7 @@
 //! Whole accounts: whether their folders are as they were, and what follows if they aren't.
 
 mod directories;
+mod making;
 mod missing;
 
 use std::path::Path;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use cms_cloud::contract::{CloudAccount, CloudError, Cursor, FolderId, Next, Page, Tree};
 use cms_engine::{FileKey, HashSet, MailboxId, MaildirId, RemoteId, Router as _};
-use cms_store::{Change, TreeStanding};
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -160,7 +160,10 @@ impl Trees {
     pub(super) fn knows(&self, tree: usize, folder: &FolderId) -> bool {
         self.looks.get(tree).is_some_and(|look| {
             let is_listed = |listed: &Arc<Tree>| listed.folders.iter().any(|known| known.id == *folder);
-            look.not_listed.contains(folder) || look.tree.listed.as_ref().is_some_and(is_listed)
+            // One that can't be looked at isn't waited for.
+            look.left_out.is_some()
+                || look.not_listed.contains(folder)
+                || look.tree.listed.as_ref().is_some_and(is_listed)
         })
     }
 
@@ -385,47 +388,6 @@ impl Driver {
         }
     }
 
-    /// Makes the folder of a mailbox again that is gone from the cloud, for its messages are to be there by the user's word.
-    /// Where it only lies among what was deleted, it is moved back.
-    pub(super) fn make_folder_again(&mut self, id: MailboxId) {
-        let Some((mailbox, tree)) = self.mailbox(id).and_then(|mailbox| Some((mailbox, mailbox.tree?))) else { return };
-        if !mailbox.is_gone || self.trees.making {
-            return;
-        }
-        let Some(shape) = self.trees.looks.get(tree).map(|look| &look.tree.shape) else { return };
-        let levels: Vec<&str> = shape.path_in(&mailbox.name).split('/').collect();
-        let mut path = Vec::new();
-        for depth in 1..=levels.len() {
-            let name = shape.name_of(&levels[..depth].join("/"));
-            let known = self.mailboxes.iter().find(|other| other.tree == Some(tree) && other.name == name);
-            path.push(Level {
-                name: levels[depth - 1].to_owned(),
-                gone: known.filter(|known| known.is_gone).map(|known| known.id),
-                folder: known.and_then(|known| known.last_folder.clone()),
-            });
-        }
-        let account = self.accounts[mailbox.account].clone();
-        self.trees.making = true;
-        self.tasks.spawn(make_again(account, path, self.events.0.clone()));
-    }
-
-    pub(super) fn made_folders(&mut self, result: Result<Vec<(MailboxId, FolderId)>, CloudError>) {
-        self.trees.making = false;
-        let made = match result {
-            Ok(made) => made,
-            Err(error) => return self.fail_if_passing(error),
-        };
-        for (id, folder) in made {
-            let Some(mailbox) = self.mailbox(id) else { continue };
-            info!(folder = %mailbox.name, "Made a folder again in the cloud");
-            self.world.note(Change::SetFolder { mailbox: id, folder: folder.0 });
-            // Nothing is known yet of what is in it.
-            self.world.note(Change::SetCursor { mailbox: id, cursor: None, complete: false });
-            self.world.note(Change::SetTreeStanding { mailbox: id, standing: TreeStanding::Synced });
-        }
-        self.folders_have_changed();
-    }
-
     /// Whether the state is to be opened anew now, for other folders than those that it was opened with.
     pub(super) fn must_renew(&self) -> bool {
         let Some(since) = self.trees.changed_at else { return false };
@@ -513,43 +475,6 @@ impl Driver {
             }
         }
     }
-}
-
-/// A folder on the way from the top to one that is gone.
-struct Level {
-    name: String,
-    /// The mailbox that it is, if it is gone too.
-    gone: Option<MailboxId>,
-    /// Which folder it is, or was.
-    folder: Option<FolderId>,
-}
-
-/// Makes folders again that are gone, from the top on.
-async fn make_again(account: Arc<dyn CloudAccount>, path: Vec<Level>, events: Sender<Event>) {
-    let make = async {
-        let (mut parent, mut made) = (None, Vec::new());
-        for Level { name, gone, folder } in path {
-            parent = Some(match (gone, folder) {
-                (None, Some(folder)) => folder,
-                (Some(mailbox), Some(folder)) => {
-                    let back = account.move_folder(&folder, parent.as_ref()).await;
-                    let folder = match back {
-                        Ok(()) => folder,
-                        Err(CloudError::Gone | CloudError::Refused { .. }) => {
-                            account.create_folder(parent.as_ref(), &name).await?
-                        }
-                        Err(error) => return Err(error),
-                    };
-                    made.push((mailbox, folder.clone()));
-                    folder
-                }
-                (_, None) => account.create_folder(parent.as_ref(), &name).await?,
-            });
-        }
-        Ok(made)
-    };
-    let result = make.await;
-    let _ = events.send(Event::MadeFolders { result }).await;
 }
 
 /// Looks at the folders of a tree. Where they were `listed`, only if there is anything new since.
