@@ -203,6 +203,35 @@ fn f35_a_folder_of_somebody_elses_that_is_not_seen_any_more_stays_as_it_is() {
 }
 
 #[test]
+fn f35_folders_of_somebody_elses_are_made_again_and_go_by_the_users_word() {
+    let world = world();
+    world.configure(&format!(
+        "Office365_Tree(account, \"team\", mailbox_owner=\"{TEAM}\", exclude=[\"Deleted Items*\"])\n\
+         Office365_Tree(account, \"work\")\ncfg.max_deletions = 1\n"
+    ));
+    world.sync();
+    let (files, own) = (world.files("team/Projects/x"), world.there("Projects/x"));
+    world.cloud.move_folder(TEAM, "Projects/x", "Deleted Items").unwrap();
+    let held = world.cms(&["sync"]);
+    assert_eq!(held.status.code(), Some(4), "{}", held.stderr);
+    assert!(held.stderr.contains("team@domain.com/Projects/x"), "{}", held.stderr);
+    assert_eq!(world.files("team/Projects/x"), files);
+    world.done(&["held", "restore"]);
+    assert!(is_same_of(&world, TEAM, "team", "Projects/x"));
+    // A Maildir that was removed here takes its folder along when the user says so, in that mailbox alone.
+    fs::remove_dir_all(world.path("team/Projects/x")).unwrap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    let applied = world.cms(&["held", "apply", "team/Projects/x"]);
+    assert_eq!(applied.status.code(), Some(0), "{}{}", applied.stdout, applied.stderr);
+    world.sync();
+    assert!(!world.path("team/Projects/x").exists());
+    assert_eq!(world.there_for(TEAM, "Deleted Items/x").len(), 2);
+    assert_eq!(world.there("Projects/x"), own);
+    world.assert_same("work/Projects/x", "Projects/x");
+    world.assert_lawful();
+}
+
+#[test]
 fn a_file_that_is_moved_between_the_trees_of_two_owners_is_lost_by_neither() {
     let world = world();
     let daemon = world.daemon();

@@ -32,7 +32,7 @@ impl Driver {
     pub(super) fn ask_for_others(&mut self, ids: Vec<RemoteId>) {
         let mut by_account: BTreeMap<usize, Vec<RemoteId>> = BTreeMap::new();
         for id in ids {
-            by_account.entry(self.account_of(&id).unwrap_or_default()).or_default().push(id);
+            by_account.entry(self.account_to_ask(&id).unwrap_or_default()).or_default().push(id);
         }
         for (_, mut ids) in by_account {
             ids.sort_unstable();

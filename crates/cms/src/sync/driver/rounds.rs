@@ -1,5 +1,7 @@
 //! Rounds of polling: pages come in, what is doubtful is asked about, and only then is the cursor saved.
 
+use std::collections::BTreeMap;
+
 use cms_cloud::contract::{CloudError, Folder, Next, Page, Seen, Whereabouts};
 use cms_engine::{CloudMessage, MailboxId, RemoteId};
 use cms_store::Change;
@@ -185,8 +187,13 @@ impl Driver {
             !writing
         });
         let account = round.and_then(|id| self.mailbox(id)).map(|mailbox| mailbox.account);
-        for some in ids.chunks(QUESTIONS) {
-            let account = account.or_else(|| some.first().and_then(|id| self.account_of(id))).unwrap_or_default();
+        let mut by_account: BTreeMap<usize, Vec<RemoteId>> = BTreeMap::new();
+        for id in ids {
+            let its = account.or_else(|| self.account_to_ask(&id)).unwrap_or_default();
+            by_account.entry(its).or_default().push(id);
+        }
+        let chunks = by_account.iter().flat_map(|(account, ids)| ids.chunks(QUESTIONS).map(|some| (*account, some)));
+        for (account, some) in chunks {
             for id in some {
                 self.world.begin(id);
             }
@@ -202,6 +209,14 @@ impl Driver {
                 self.events.0.clone(),
             ));
         }
+    }
+
+    /// Who can be asked for a message, though the cloud may not have told of it, or not again since it was gone.
+    pub(super) fn account_to_ask(&self, id: &RemoteId) -> Option<usize> {
+        self.account_of(id).or_else(|| {
+            let row = self.world.synced.get(self.world.synced.by_remote(id)?)?;
+            self.mailbox(row.mailbox).map(|mailbox| mailbox.account)
+        })
     }
 
     pub(super) fn account_of(&self, id: &RemoteId) -> Option<usize> {

@@ -47,7 +47,7 @@ impl Driver {
     ) -> bool {
         let Some(folder) = folder else { return false };
         let account = round.and_then(|id| self.mailbox(id)).map(|mailbox| mailbox.account);
-        let account = account.or_else(|| self.account_of(id));
+        let account = account.or_else(|| self.account_to_ask(id));
         let Some(tree) = self.may_be_new(folder, account) else { return false };
         if self.setup.dry_run {
             // The state isn't opened anew for what is only looked at; the message counts as busy, and nothing is planned for it.
