@@ -479,6 +479,26 @@ fn f19_a_change_whose_answer_was_lost_is_made_once() {
 }
 
 #[test]
+fn f19_a_change_that_was_taken_back_after_a_kill_is_known_to_have_been_our_own() {
+    let world = small(1);
+    let daemon = world.daemon();
+    let name = world.files("INBOX").remove(0);
+    let base_name = base_of(&name);
+    set_flags(&world, &name, "S");
+    world.wait_until_same("INBOX", "Inbox");
+    world.cloud.inject(Fault::once("patch", Action::HangAfter));
+    set_flags(&world, &format!("cur/{base_name}:2,S"), "FS");
+    let is_flagged = || world.there("Inbox").iter().any(|(_, flags)| flags.contains('F'));
+    wait_for("the cloud has made the change", is_flagged);
+    daemon.kill();
+    set_flags(&world, &format!("cur/{base_name}:2,FS"), "S");
+    world.sync();
+    assert!(!is_flagged());
+    assert_eq!(world.files("INBOX"), [format!("cur/{base_name}:2,S")]);
+    world.assert_lawful();
+}
+
+#[test]
 fn f23_a_mailbox_that_fails_does_not_stop_the_other() {
     let world = World::with(Options {
         messages: 10,
