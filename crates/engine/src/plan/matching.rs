@@ -55,7 +55,8 @@ pub(super) struct Matched<'a> {
     pub(super) arrived: Vec<RemoteId>,
     /// Files without a row that match nothing.
     pub(super) local_only: Vec<FileKey>,
-    /// Mailboxes with messages without a row of which it isn't known yet what they are.
+    /// Mailboxes with messages without a row of which it isn't known yet what they are; told only where there are files of
+    /// `local_only`.
     pub(super) unread: HashSet<MailboxId>,
     /// The names that deliveries of messages would give which can't be downloaded for now. A file of that name is most
     /// likely its message's, where the state that told of it was lost.
@@ -110,11 +111,9 @@ pub(super) fn match_up<'a>(
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
+    let busy_rows: Vec<&Row> = busy.ids.iter().filter_map(|id| synced.get(synced.by_remote(id)?)).collect();
     // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
-    let gone_rows = || {
-        let rows = busy.ids.iter().filter_map(|id| synced.get(synced.by_remote(id)?));
-        rows.filter(|row| !local.files.contains_key(&row.file))
-    };
+    let gone_rows = || busy_rows.iter().copied().filter(|row| !local.files.contains_key(&row.file));
     let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
     // A draft may have been written anew, into another file, and the cloud may have been told so by a run that was killed.
     let unread = matched.rows.iter().filter_map(|found| match (&found.here, &found.there) {
@@ -127,12 +126,8 @@ pub(super) fn match_up<'a>(
     let drafts = gone_rows().chain(unread).filter(|row| row.flags.cloud.contains(Flags::DRAFT));
     matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).collect();
     // One that the cloud is being asked for may have got another id, which is told as a new message.
-    let asked_for: HashSet<(ContentHash, UnixSeconds)> = busy
-        .ids
-        .iter()
-        .filter_map(|id| synced.get(synced.by_remote(id)?))
-        .map(|row| (row.hash_in_the_cloud(), row.received))
-        .collect();
+    let asked_for: HashSet<(ContentHash, UnixSeconds)> =
+        busy_rows.iter().map(|row| (row.hash_in_the_cloud(), row.received)).collect();
     let mut skipped = Vec::new();
     for id in newcomers.left() {
         let known = cloud.messages.get(&id).and_then(|message| Some((message.hash?, message.received)));
@@ -155,17 +150,20 @@ pub(super) fn match_up<'a>(
     let blocked = known.filter(|(_, message)| message.hash.is_none() && message.blocked);
     matched.undelivered =
         blocked.map(|(id, message)| BaseName::for_message(message.received, id, policy.host)).collect();
-    let unread = matched.arrived.iter().filter_map(|id| cloud.messages.get(id));
-    let unread = unread.filter(|message| message.hash.is_none() && !message.blocked);
-    // What is being worked on wasn't compared with any file.
-    let open = busy
-        .ids
-        .iter()
-        .chain(&skipped)
-        .filter(|id| synced.by_remote(id).is_none())
-        .filter_map(|id| cloud.messages.get(id));
-    matched.unread = unread.chain(open).map(|message| message.mailbox).collect();
     matched.local_only = strangers.left();
+    // Nothing but files asks for it, and what is being worked on may be the whole mailbox.
+    if !matched.local_only.is_empty() {
+        let unread = matched.arrived.iter().filter_map(|id| cloud.messages.get(id));
+        let unread = unread.filter(|message| message.hash.is_none() && !message.blocked);
+        // What is being worked on wasn't compared with any file.
+        let open = busy
+            .ids
+            .iter()
+            .chain(&skipped)
+            .filter(|id| synced.by_remote(id).is_none())
+            .filter_map(|id| cloud.messages.get(id));
+        matched.unread = unread.chain(open).map(|message| message.mailbox).collect();
+    }
     matched.moving = moving;
     matched
 }
@@ -346,7 +344,7 @@ fn find_messages(
         for (((id, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
             if *message == There::Absent
                 && !deleted(*id, row, place)
-                && (most <= 1 || !newcomers.unread_times.contains(&row.received))
+                && (most <= 1 || !newcomers.has_unread_of(row.received))
                 && let Some(id) = newcomers.take(row, most)
             {
                 *message = There::At(id);
@@ -360,7 +358,7 @@ fn find_messages(
         let edited = edited_draft(row, place, local, policy);
         if let Some(id) = edited.and_then(|content| newcomers.take_made_of(&content, policy)) {
             *message = There::At(id);
-        } else if newcomers.unread_times.contains(&row.received) || (edited.is_some() && newcomers.unread_draft) {
+        } else if newcomers.has_unread_of(row.received) || (edited.is_some() && newcomers.has_unread_draft()) {
             *message = There::Perhaps;
         }
     }
@@ -512,7 +510,7 @@ fn find_rewritten_drafts(
             }
             Absence::Unexplained => told(content),
         };
-        if newcomers.unread_draft
+        if newcomers.has_unread_draft()
             && *absence != Absence::Unexplained
             && strangers.has_draft_like(row, &known_as, policy)
         {

@@ -1,5 +1,7 @@
 //! Messages that no row has, to be given to the rows that they belong to.
 
+use std::cell::OnceCell;
+
 use crate::plan::matching::may_be_origin;
 use crate::plan::{Busy, Policy};
 use crate::{
@@ -11,52 +13,66 @@ pub(super) struct Newcomers<'a> {
     pub(super) cloud: &'a CloudTree,
     pub(super) order: Vec<RemoteId>,
     pub(super) free: HashSet<RemoteId>,
-    pub(super) by_hash: HashMap<ContentHash, Vec<RemoteId>>,
-    pub(super) unread_times: HashSet<UnixSeconds>,
+    by_hash: HashMap<ContentHash, Vec<RemoteId>>,
+    synced: &'a SyncedTree,
+    busy: &'a Busy,
+    unread: Unread,
+    /// What is being worked on, looked through only when somebody asks: on a first sync that is the whole mailbox, and
+    /// nobody does.
+    busy_unread: OnceCell<Unread>,
+}
+
+/// Messages of which nobody can tell yet whose they are, because their content isn't known or is just being changed.
+#[derive(Default)]
+struct Unread {
+    times: HashSet<UnixSeconds>,
     /// Whether the content of a draft among them isn't known yet.
-    pub(super) unread_draft: bool,
+    draft: bool,
 }
 
 impl<'a> Newcomers<'a> {
     pub(super) fn new(
         mut ids: Vec<RemoteId>,
         cloud: &'a CloudTree,
-        synced: &SyncedTree,
+        synced: &'a SyncedTree,
         policy: &Policy<'_>,
-        busy: &Busy,
+        busy: &'a Busy,
     ) -> Self {
         let mut by_hash: HashMap<ContentHash, Vec<RemoteId>> = HashMap::default();
-        let mut newcomers = Self {
-            cloud,
-            order: Vec::new(),
-            free: HashSet::default(),
-            by_hash: HashMap::default(),
-            unread_times: HashSet::default(),
-            unread_draft: false,
-        };
+        let mut unread = Unread::default();
         ids.retain(|id| !busy.ids.contains(id));
         for id in &ids {
             let Some(message) = cloud.messages.get(id) else { continue };
             match message.hash {
                 Some(hash) => by_hash.entry(hash).or_default().push(id.clone()),
-                None => newcomers.note_unread(message, policy.brings(message)),
+                None => unread.note(message, policy.brings(message)),
             }
         }
-        // One that is being worked on isn't touched, and can't be told yet whose it is all the same.
-        for id in busy.ids.iter().filter(|id| synced.by_remote(id).is_none()) {
-            if let Some(message) = cloud.messages.get(id) {
-                newcomers.note_unread(message, true);
-            }
-        }
-        Self { free: ids.iter().cloned().collect(), order: ids, by_hash, ..newcomers }
+        let free = ids.iter().cloned().collect();
+        Self { cloud, order: ids, free, by_hash, synced, busy, unread, busy_unread: OnceCell::new() }
     }
 
-    /// Notes a message of which nobody can tell yet whose it is, because its content isn't known or is just being changed.
-    /// One that isn't to come here is never read.
-    pub(super) fn note_unread(&mut self, message: &CloudMessage, is_to_come: bool) {
-        self.unread_times.insert(message.received);
-        let is_read_soon = is_to_come && message.hash.is_none() && !message.blocked;
-        self.unread_draft |= message.flags.contains(Flags::DRAFT) && is_read_soon;
+    /// Whether a message that was received then may be any of that time, since its content isn't known.
+    pub(super) fn has_unread_of(&self, received: UnixSeconds) -> bool {
+        self.unread.times.contains(&received) || self.busy_unread().times.contains(&received)
+    }
+
+    /// Whether the content of a draft isn't known yet.
+    pub(super) fn has_unread_draft(&self) -> bool {
+        self.unread.draft || self.busy_unread().draft
+    }
+
+    /// One that is being worked on isn't touched, and can't be told yet whose it is all the same.
+    fn busy_unread(&self) -> &Unread {
+        self.busy_unread.get_or_init(|| {
+            let mut unread = Unread::default();
+            for id in self.busy.ids.iter().filter(|id| self.synced.by_remote(id).is_none()) {
+                if let Some(message) = self.cloud.messages.get(id) {
+                    unread.note(message, true);
+                }
+            }
+            unread
+        })
     }
 
     /// Gives away the free message with the row's content that is most like it, unless that is less like it than `most`.
@@ -95,5 +111,14 @@ impl<'a> Newcomers<'a> {
 
     pub(super) fn left(&self) -> Vec<RemoteId> {
         self.order.iter().filter(|id| self.free.contains(*id)).cloned().collect()
+    }
+}
+
+impl Unread {
+    /// One that isn't to come here is never read.
+    fn note(&mut self, message: &CloudMessage, is_to_come: bool) {
+        self.times.insert(message.received);
+        let is_read_soon = is_to_come && message.hash.is_none() && !message.blocked;
+        self.draft |= message.flags.contains(Flags::DRAFT) && is_read_soon;
     }
 }
