@@ -39,14 +39,14 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     let (ideal, goal) = (least * latency / CONNECTIONS, messages * latency / CONNECTIONS / 2.0);
     report.goal(format!("{what}: wall time"), wall, "s", ideal, goal);
     let plain_wall = plain.wall.as_secs_f64();
-    report.tell(format!("{what}: wall time of a plain loop, told from {}", plain.measured), plain_wall, "s", None);
+    report.tell(format!("{what}: a plain loop, told from {}", plain.measured), plain_wall, "s", None);
     report.goal(format!("{what}: part of a plain loop's time"), wall / plain_wall, COUNT, ideal / plain_wall, 0.25);
     report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, COUNT, 0.0, 0.0);
     report.goal(format!("{what}: peak memory"), usage.peak_megabytes, "MB", 0.0, 80.0);
     // The loop only downloads: it neither hashes nor flushes, and knows nothing afterwards.
     let per_10_000 = 10_000.0 / messages;
     let (processor, plain) = (usage.processor_seconds * per_10_000, plain.processor_seconds * per_10_000);
-    report.tell(format!("{what}: processor time per 10,000 (ideal: plain loop)"), processor, "s", Some(plain));
+    report.tell(format!("{what}: processor per 10,000 (ideal: loop)"), processor, "s", Some(plain));
     written(world, &usage, &what, report)?;
     report.note(
         "The first sync is measured with a service that sets no limit of requests in ten minutes, and with \
@@ -79,8 +79,8 @@ fn written(world: &World, usage: &Usage, what: &str, report: &mut Report) -> Res
     }
     let mail = bytes as f64;
     report.goal(format!("{what}: bytes written per byte of mail"), usage.written as f64 / mail, COUNT, 1.0, 2.5);
-    report.tell(format!("{what}: the mail in whole blocks, per byte of it"), blocks as f64 / mail, COUNT, Some(1.0));
+    report.tell(format!("{what}: mail in whole blocks per byte of it"), blocks as f64 / mail, COUNT, Some(1.0));
     let database = fs::metadata(Database::path(&world.path(".cms")))?.len() as f64;
-    report.tell(format!("{what}: the database, per byte of mail"), database / mail, COUNT, None);
+    report.tell(format!("{what}: database per byte of mail"), database / mail, COUNT, None);
     Ok(())
 }

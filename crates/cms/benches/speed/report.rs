@@ -10,7 +10,7 @@ use crate::Result;
 pub(crate) const COUNT: &str = "1";
 
 /// Columns of the table's first part.
-const WIDTH: usize = 74;
+const WIDTH: usize = 79;
 
 /// One thing that was measured. Less is better, always.
 struct Figure {
