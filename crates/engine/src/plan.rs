@@ -61,8 +61,10 @@
 //! # What is decided for a message that has no base
 //!
 //! In the cloud only: it is fetched, then matched by content with a row whose message went (an id that changed), then with
-//! a file that has no row (a lost state, an interrupted delivery), then delivered. On disk only: it is matched by content
-//! with a row whose file went (a rename, a move); otherwise it stays and is told. Nothing is deleted.
+//! a file that has no row (a lost state, an interrupted delivery), then delivered. Where a mailbox isn't listed to its end, so
+//! that nobody knows whether a row's message went, one in the same mailbox and of the same time takes its place all the same.
+//! On disk only: it is matched by content with a row whose file went (a rename, a move); otherwise it stays and is told.
+//! Nothing is deleted.
 //!
 //! | local \ cloud | present | with flags | unread | blocked | listed in part | absent |
 //! |---|---|---|---|---|---|---|
@@ -80,7 +82,8 @@
 //! A mailbox that *keeps* is an archive: what is gone there stays here. The row stays, too, so that the file is no stranger that
 //! might be uploaded, and is linked again if the message comes back. Drafts are none of its concern: one that is gone was
 //! sent or thrown away. What the user deletes here goes there as ever. While a mailbox isn't listed to its end, a message that
-//! comes with the content and the time of one that is kept waits, since it may be that one under a new id.
+//! comes with the content and the time of one that is kept waits, since it may be that one under a new id. In the same mailbox
+//! it is.
 //!
 //! A mailbox may bring only what was received since some time. That is asked where a message would come here for the first
 //! time, and nowhere else: what has a row or a file is kept the same whatever its age. All messages are in the Cloud tree

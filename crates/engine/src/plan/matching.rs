@@ -342,7 +342,9 @@ fn find_messages(
     };
     for most in 0..=3 {
         for (((id, row), place), message) in rows.iter().zip(places).zip(&mut messages) {
-            if *message == There::Absent
+            // While a mailbox can't be listed, nothing but what is like it in everything takes the place of a message.
+            let is_open = *message == There::Absent || (*message == There::Unlisted && most == 0);
+            if is_open
                 && !deleted(*id, row, place)
                 && (most <= 1 || !newcomers.has_unread_of(row.received))
                 && let Some(id) = newcomers.take(row, most)

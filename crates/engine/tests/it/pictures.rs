@@ -357,6 +357,14 @@ fn f27_ids_that_all_change_move_nothing_here() {
 }
 
 #[test]
+fn f27_ids_that_change_while_another_mailbox_cannot_be_listed_move_nothing_here() {
+    let mut world = scene("a S S .");
+    world.complete.remove(&MailboxId(1));
+    world.cloud.insert(RemoteId::new("new"), Message { known: false, ..message(1, "S") });
+    check(world, "0/a S, 0:new S");
+}
+
+#[test]
 fn f27_a_message_that_is_being_downloaded_may_be_the_one_that_went() {
     for (known, blocked) in [(false, false), (true, false), (false, true)] {
         let mut world = scene("a S S .");

@@ -145,10 +145,10 @@ fn f27_a_message_that_may_be_a_kept_one_waits_until_all_is_listed() {
     world.keeps.insert(MailboxId(0));
     both_have(&mut world, "kept", 1);
     world.cloud.clear();
-    world.complete.remove(&MailboxId(1));
-    world.cloud.insert(RemoteId::new("another"), message(1, true));
+    world.complete.remove(&MailboxId(0));
+    world.cloud.insert(RemoteId::new("another"), Message { mailbox: MailboxId(1), ..message(1, true) });
     assert_eq!(ops(&world), []);
-    world.complete.insert(MailboxId(1));
+    world.complete.insert(MailboxId(0));
     world.run();
     assert!(world.synced.by_remote(&RemoteId::new("another")).is_some());
     assert_eq!(world.disk.len(), 1);
