@@ -199,10 +199,9 @@ impl Driver {
     pub(super) fn begin_upload(&mut self, op: Op) {
         let Op::Upload { file, hash, mailbox, .. } = &op else { return };
         let (file, hash, mailbox) = (file.clone(), *hash, *mailbox);
-        // A file that got another name while it goes up is known again once the answer has come.
-        let renamed =
-            |(other, its): (&FileKey, &ContentHash)| *its == hash && !self.world.local.files.contains_key(other);
-        if self.uploading.len() >= UPLOADS || self.uploading.iter().any(renamed) {
+        // A file of a content that goes up already may be the same under another name. If it is a second one, what the first
+        // one has made must be known before it is looked for.
+        if self.uploading.len() >= UPLOADS || self.uploading.values().any(|its| *its == hash) {
             self.unripe.insert(file);
             return;
         }

@@ -277,3 +277,17 @@ fn a_draft_that_a_killed_run_has_made_joins_its_file_once_the_maildir_can_be_rea
         })
     });
 }
+
+#[test]
+fn of_two_drafts_that_say_the_same_the_second_is_looked_for_once_the_first_was_made() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            for name in ["2.draft:2,DS", "3.draft:2,DS"] {
+                write(&draft.with_file_name(name), "Message-ID: <2@example.org>\n", "twice");
+            }
+            wait(machine, 300).await;
+            assert_eq!((in_the_cloud(machine).len(), files(machine).len()), (3, 3));
+            assert_eq!(machine.cloud.counters().violations, Vec::<String>::new());
+        })
+    });
+}
