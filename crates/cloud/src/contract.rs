@@ -389,6 +389,13 @@ pub enum Outcome {
         /// What the cloud says of the message now, where it said anything. Believe this, not the status.
         now: Option<Seen>,
     },
+    /// The cloud says that it is done. It says so at times of what it doesn't do, and what became of it couldn't be read.
+    Unconfirmed {
+        /// As in [`Outcome::Done`].
+        id: Option<RemoteId>,
+        /// As in [`Outcome::Done`].
+        now: Option<Seen>,
+    },
     /// The message isn't there any more.
     Gone,
     /// Not done: the message isn't at the revision any more that was named.

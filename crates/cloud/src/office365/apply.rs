@@ -43,7 +43,8 @@ impl Account {
     }
 
     /// Asks what became of changes of the marks of answering and forwarding: the answer to a change doesn't name them, and a
-    /// change may be taken and not made (microsoft-graph-docs#21616). What can't be read now the next page of changes tells.
+    /// change may be taken and not made (microsoft-graph-docs#21616). No page of changes names them either, so that what can't be
+    /// read now is said to be unconfirmed.
     ///
     /// Of the other flags the answer to the change holds: somebody else may have changed them since.
     async fn read_marks_back(&self, ops: &[CloudOp], outcomes: &mut [Outcome]) {
@@ -54,7 +55,18 @@ impl Account {
             .collect();
         let ids: Vec<RemoteId> = changed.iter().map(|at| ops[*at].id.clone()).collect();
         for (at, answer) in changed.into_iter().zip(self.ask_for(&ids, Linked::Chained).await) {
-            let Ok(body) = answer else { continue };
+            let body = match answer {
+                Ok(body) => body,
+                Err(failure) => {
+                    let passes = matches!(self.outcome(failure), Outcome::Later(_));
+                    if let Some(outcome) = outcomes.get_mut(at).filter(|_| passes)
+                        && let Outcome::Done { id, now } = outcome
+                    {
+                        *outcome = Outcome::Unconfirmed { id: id.take(), now: now.take() };
+                    }
+                    continue;
+                }
+            };
             // What an IMAP client has marked stays marked whatever is changed from here, so that it says nothing.
             let is_for_good = Properties::read(&body).is_some_and(Properties::is_replied_for_good);
             let telling = if is_for_good { marks() - Flags::REPLIED } else { marks() };

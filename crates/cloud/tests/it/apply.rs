@@ -235,12 +235,13 @@ async fn a_mark_of_an_imap_client_cannot_be_taken_back_and_is_no_evidence() {
 }
 
 #[tokio::test]
-async fn a_mark_that_cannot_be_read_back_is_done_all_the_same() {
+async fn a_mark_that_cannot_be_read_back_is_not_said_to_be_made() {
     let world = world(1).await;
     let id = world.ids().remove(0);
     let before = world.flags(&id) - letters("RP");
     world.cloud().inject(Fault::always("message", Action::status(500)));
-    assert_done(&world.account.apply(&[set(&id, before, before | Flags::REPLIED)]).await);
+    let outcomes = world.account.apply(&[set(&id, before, before | Flags::REPLIED)]).await;
+    assert!(matches!(outcomes[0], Outcome::Unconfirmed { .. }), "{outcomes:?}");
     assert!(world.flags(&id).contains(Flags::REPLIED));
 }
 

@@ -117,7 +117,9 @@ impl Making {
     async fn put_in_place(&self, message: Seen) -> Result<Created, Seen> {
         let request = CloudOp { id: message.id.clone(), change: CloudChange::Move { to: self.folder.clone() } };
         match self.account.apply(&[request]).await.pop() {
-            Some(Outcome::Done { id, now }) => Ok(Created::Made(self.in_place(&message, id, now))),
+            Some(Outcome::Done { id, now } | Outcome::Unconfirmed { id, now }) => {
+                Ok(Created::Made(self.in_place(&message, id, now)))
+            }
             Some(Outcome::Later(error)) => Ok(Created::Unknown(error)),
             Some(Outcome::Gone) => Err(message),
             Some(Outcome::Outdated | Outcome::Refused(_)) | None => Ok(Created::Made(message)),

@@ -294,7 +294,9 @@ pub(crate) async fn bring_back(
     let outcomes = account.apply(&ops).await;
     for (CloudOp { id, .. }, outcome) in ops.into_iter().zip(outcomes) {
         let result = match outcome {
-            Outcome::Done { id: new, .. } => BroughtBack::Back(new.unwrap_or_else(|| id.clone())),
+            Outcome::Done { id: new, .. } | Outcome::Unconfirmed { id: new, .. } => {
+                BroughtBack::Back(new.unwrap_or_else(|| id.clone()))
+            }
             Outcome::Refused(error @ CloudError::NoSuchFolder { .. }) | Outcome::Later(error) => {
                 BroughtBack::Failed(error)
             }
@@ -395,7 +397,7 @@ async fn take_one_back(
     let request = account.request_line(&change);
     let (mut outcomes, mut exchanges) = recorded(account.apply(&[CloudOp { id: id.clone(), change }])).await;
     match outcomes.pop() {
-        Some(Outcome::Done { id: new, .. }) => {
+        Some(Outcome::Done { id: new, .. } | Outcome::Unconfirmed { id: new, .. }) => {
             let seen = ask(new.unwrap_or(id)).await?;
             if seen.folder.as_ref() == Some(folder) {
                 Ok((seen, Some(Moved { request, exchange: exchanges.pop() })))

@@ -405,3 +405,23 @@ fn an_unheard_change_of_flags_is_still_known_once_its_message_was_moved() {
         })
     });
 }
+
+#[test]
+fn a_mark_that_the_cloud_did_not_make_and_that_cannot_be_read_back_is_made_at_the_next_try() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let maildir = machine.pairs[0].maildir.clone();
+            refile(machine, "S", &maildir);
+            wait(machine, 60).await;
+            machine.cloud.turn(|knobs| (knobs.patch_ignored, knobs.patch_ignored_in_a_row) = (1.0, 1));
+            machine.cloud.inject(Fault { count: Some(4), ..Fault::once("message", Action::Html) });
+            refile(machine, "RS", &maildir);
+            wait(machine, 300).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            assert!(matches!(machine.cloud.message("", &id).unwrap().verb, Some(102 | 103)));
+            assert!(only_file(machine).to_string_lossy().ends_with("RS"));
+        })
+    });
+}

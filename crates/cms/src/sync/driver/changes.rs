@@ -22,7 +22,7 @@ const TRIES_OF_UNMADE: u32 = 3;
 pub(super) struct Setbacks {
     /// Messages of which the last change was answered by "gone", and whether the cloud has said since that they are there.
     said_gone: HashMap<RemoteId, bool>,
-    /// How often a change of flags was said to be made and wasn't.
+    /// How often a change of flags was said to be made, and wasn't or may not have been.
     unmade: HashMap<RemoteId, u32>,
     /// The folders that messages were last to go to and that weren't there, and since when that was said.
     unmoved: HashMap<RemoteId, (String, Instant)>,
@@ -150,14 +150,17 @@ impl Driver {
                 self.note_answered(&id);
             }
             match outcome {
-                Outcome::Done { id: new, now } => {
+                Outcome::Unconfirmed { .. } if self.is_worth_another_try(&id) => {
+                    debug!(%op, "Nobody knows whether the cloud made the change that it took");
+                    self.put_off(id, ask);
+                    continue;
+                }
+                Outcome::Done { id: new, now } | Outcome::Unconfirmed { id: new, now } => {
                     self.own_writes.insert(id.clone(), Instant::now());
                     self.setbacks.said_gone.remove(&id);
                     self.setbacks.unmoved.remove(&id);
                     if self.is_unmade(&op, now.as_ref()) {
-                        let times = self.setbacks.unmade.entry(id.clone()).or_default();
-                        *times += 1;
-                        if *times < TRIES_OF_UNMADE {
+                        if self.is_worth_another_try(&id) {
                             debug!(%op, "The cloud took the change and didn't make it");
                             self.put_off(id, ask);
                             continue;
@@ -225,6 +228,13 @@ impl Driver {
             }
         }
         self.end_rounds();
+    }
+
+    /// Counts the tries of a change of flags that wasn't made, or may not have been. Returns whether it is to be tried again.
+    fn is_worth_another_try(&mut self, id: &RemoteId) -> bool {
+        let times = self.setbacks.unmade.entry(id.clone()).or_default();
+        *times += 1;
+        *times < TRIES_OF_UNMADE
     }
 
     /// Lets a change that wasn't made be tried again later. What a page said of its message meanwhile was set aside, and is
