@@ -72,6 +72,13 @@ const PAIRING_WINDOW: Duration = Duration::from_secs(2);
 /// How long downloaded messages may wait for each other, so that one flush of the disk serves many.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// The same while a whole mailbox comes: each flush writes directories, inodes and the database's pages again, of which
+/// messages that come together share most.
+const GATHER_MANY: Duration = Duration::from_millis(500);
+
+/// From so many downloads on they take so long that nobody sees how long the first ones gather.
+const MANY_DOWNLOADS: usize = 1000;
+
 /// Downloads under way: more than the service's four connections, so that none idles while a message is made durable.
 const DOWNLOADS: usize = 8;
 

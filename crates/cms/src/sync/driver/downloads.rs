@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::problem::with_causes;
 use crate::progress::time_left;
 use crate::sync::SyncError;
-use crate::sync::driver::{DOWNLOADS, Driver, GATHER, backoff};
+use crate::sync::driver::{DOWNLOADS, Driver, GATHER, GATHER_MANY, MANY_DOWNLOADS, backoff};
 use crate::sync::fetching::{self, Download, FetchError};
 use crate::sync::world::LONGEST_WAIT;
 
@@ -142,7 +142,8 @@ impl Driver {
                 self.to_settle.push(version.clone());
                 self.world.end(id);
                 // One flush of the disk and one transaction serve all that come in a short while.
-                self.plan_at.get_or_insert(Instant::now() + GATHER);
+                let gather = if self.downloading.len() < MANY_DOWNLOADS { GATHER } else { GATHER_MANY };
+                self.plan_at.get_or_insert(Instant::now() + gather);
             }
             Err(FetchError::Alone) => {
                 self.world.forget_size(id);
