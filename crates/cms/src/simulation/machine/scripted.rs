@@ -346,6 +346,29 @@ fn a_message_taken_out_of_the_deleted_ones_and_removed_before_the_cloud_knows_is
     });
 }
 
+#[test]
+fn a_message_taken_out_of_the_deleted_ones_before_the_cloud_was_heard_and_then_removed_is_not_deleted_for_good() {
+    tell_in(13_190, |machine| {
+        Box::pin(async {
+            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
+            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.settle().await.unwrap();
+            machine.kill().await;
+            machine.cloud.inject(Fault::always("", Action::ResetBefore));
+            machine.start(false);
+            wait(machine, 60).await;
+            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
+            fs::rename(only_file(machine), &taken_out).unwrap();
+            wait(machine, 60).await;
+            fs::remove_file(taken_out).unwrap();
+            wait(machine, 60).await;
+            machine.cloud.clear_faults();
+            wait(machine, 900).await;
+            assert!(only_file(machine).starts_with(&deleted.maildir));
+        })
+    });
+}
+
 /// Gives the only file other flags, and another Maildir.
 fn refile(machine: &Machine, letters: &str, maildir: &Path) {
     let file = only_file(machine);

@@ -57,7 +57,6 @@ impl Driver {
                     self.note_deletion(&op, op.deletes_from(&self.world.synced));
                     self.replace_unanswered(&request.id, &op);
                     self.world.begin_change(&request.id, &op);
-                    self.note_taking_out(&op);
                     self.writing.insert(request.id.clone());
                     let mut reason = self.reason(&op);
                     reason.request = Some(self.accounts[account].request_line(&request.change));
@@ -246,9 +245,9 @@ impl Driver {
         }
     }
 
-    /// Notes that a message is being taken out of the deleted ones. Should its file go before the cloud knows of that, it is
+    /// Notes that a message is to be taken out of the deleted ones, though the cloud may not be asked yet. Should its file go before the cloud knows of that, it is
     /// deleted where it was put, not for good: it is among the deleted ones still, and comes back there.
-    fn note_taking_out(&mut self, op: &Op) {
+    pub(super) fn note_taking_out(&mut self, op: &Op) {
         let Op::MoveInCloud { row, deletes: false, .. } = op else { return };
         let Some(row) = self.world.synced.get(*row) else { return };
         let (mailbox, file) = (row.mailbox, row.file.clone());

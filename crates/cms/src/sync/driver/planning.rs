@@ -139,6 +139,7 @@ impl Driver {
                 // What a mailbox has to tell since the last run is heard before it is changed: a draft that was edited
                 // there meanwhile must not fall to a deletion here.
                 Op::SetCloudFlags { .. } | Op::MoveInCloud { .. } | Op::DeleteInCloud { .. } => {
+                    self.note_taking_out(&op);
                     if deletes_there(&op) && !all_readable {
                         // It may be the end of a move into the Maildir that can't be read, and is planned anew with it.
                         self.world.keep_in_scope(&op);
