@@ -191,8 +191,7 @@ impl Driver {
                 for unanswered in all.iter_mut() {
                     unanswered.rounds += 1;
                 }
-                let may_come = |it: &Unanswered| it.rounds < 2 || now < it.since + TOLD_WITHIN;
-                keep(all, &mut self.world, |it| Unanswered::is_move(&it.op) || may_come(it));
+                keep(all, &mut self.world, |it| it.rounds < 2 || now < it.since + TOLD_WITHIN);
             }
         }
     }

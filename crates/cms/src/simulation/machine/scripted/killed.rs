@@ -57,6 +57,33 @@ fn a_message_that_was_filed_back_after_a_kill_stays_there() {
     });
 }
 
+/// Moves the message here, where the cloud never hears of it, kills the program, and moves it back.
+async fn kill_unheard_move(machine: &mut Machine) {
+    let (inbox, other) = (machine.pairs[0].clone(), machine.pairs[1].clone());
+    machine.cloud.inject(Fault::always("move", Action::ResetBefore));
+    refile(machine, "S", &other.maildir);
+    wait(machine, 2).await;
+    machine.kill().await;
+    machine.start_at = None;
+    machine.cloud.clear_faults();
+    assert_eq!(folder(machine), inbox.folder);
+    refile(machine, "S", &inbox.maildir);
+}
+
+/// Somebody else moves the message to the other folder.
+fn move_there(machine: &Machine) {
+    let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+    machine.cloud.move_message("", &id, machine.pairs[1].folder.clone()).unwrap();
+}
+
+/// Where somebody else has moved it, it stays.
+async fn stays_there(machine: &mut Machine) {
+    let other = machine.pairs[1].clone();
+    wait(machine, 300).await;
+    assert_eq!(folder(machine), other.folder);
+    assert!(only_file(machine).starts_with(&other.maildir));
+}
+
 #[test]
 fn a_message_that_somebody_else_has_moved_long_after_a_kill_is_not_taken_from_there() {
     tell(|machine| {
@@ -64,23 +91,27 @@ fn a_message_that_somebody_else_has_moved_long_after_a_kill_is_not_taken_from_th
             arrive(machine);
             machine.start(false);
             wait(machine, 60).await;
-            let (inbox, other) = (machine.pairs[0].clone(), machine.pairs[1].clone());
-            // The move isn't made, and nobody knows that.
-            machine.cloud.inject(Fault::always("move", Action::ResetBefore));
-            refile(machine, "S", &other.maildir);
-            wait(machine, 2).await;
-            machine.kill().await;
-            machine.start_at = None;
-            machine.cloud.clear_faults();
-            assert_eq!(folder(machine), inbox.folder);
-            refile(machine, "S", &inbox.maildir);
+            kill_unheard_move(machine).await;
             wait(machine, 1200).await;
-            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
-            machine.cloud.move_message("", &id, other.folder).unwrap();
+            move_there(machine);
             machine.start(false);
-            wait(machine, 300).await;
-            assert_eq!(folder(machine), other.folder);
-            assert!(only_file(machine).starts_with(&other.maildir));
+            stays_there(machine).await;
+        })
+    });
+}
+
+#[test]
+fn a_message_that_somebody_else_has_moved_after_rounds_that_would_have_told_of_our_move_is_not_taken_from_there() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            wait(machine, 60).await;
+            kill_unheard_move(machine).await;
+            machine.start(false);
+            wait(machine, 240).await;
+            move_there(machine);
+            stays_there(machine).await;
         })
     });
 }
