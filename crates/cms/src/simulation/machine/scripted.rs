@@ -448,3 +448,28 @@ fn a_mark_that_the_cloud_did_not_make_and_that_cannot_be_read_back_is_made_at_th
         })
     });
 }
+
+#[test]
+fn a_mark_that_was_made_and_cannot_be_read_back_is_not_somebody_elses_once_it_is_taken_off() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let maildir = machine.pairs[0].maildir.clone();
+            refile(machine, "S", &maildir);
+            wait(machine, 60).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let is_replied =
+                |machine: &Machine| matches!(machine.cloud.message("", &id).unwrap().verb, Some(102 | 103));
+            machine.cloud.inject(Fault { count: Some(4), ..Fault::once("message", Action::Html) });
+            refile(machine, "RS", &maildir);
+            while !is_replied(machine) {
+                machine.live(Instant::now() + Duration::from_millis(1)).await;
+            }
+            refile(machine, "S", &maildir);
+            wait(machine, 300).await;
+            assert!(!is_replied(machine));
+            assert!(only_file(machine).to_string_lossy().ends_with(",S"));
+        })
+    });
+}

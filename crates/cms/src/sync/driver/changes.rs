@@ -145,16 +145,18 @@ impl Driver {
             (reason.at, reason.age) = (self.now(), self.age());
             reason.sent(exchange);
             let mut ask = self.ask_after.remove(&id);
-            if !matches!(outcome, Outcome::Later(_)) {
+            if !matches!(outcome, Outcome::Later(_) | Outcome::Unconfirmed { .. }) {
                 self.note_answered(&id);
             }
             match outcome {
                 Outcome::Unconfirmed { .. } if self.is_worth_another_try(&id) => {
                     debug!(%op, "Nobody knows whether the cloud made the change that it took");
+                    self.note_unanswered(&id, op, reason);
                     self.put_off(id, ask);
                     continue;
                 }
                 Outcome::Done { id: new, now } | Outcome::Unconfirmed { id: new, now } => {
+                    self.note_answered(&id);
                     self.own_writes.insert(id.clone(), Instant::now());
                     self.setbacks.said_gone.remove(&id);
                     self.setbacks.unmoved.remove(&id);
