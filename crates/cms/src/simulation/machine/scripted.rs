@@ -148,6 +148,31 @@ fn a_filed_message_that_cannot_be_read_and_is_renamed_until_it_is_tried_again_is
 }
 
 #[test]
+fn a_file_that_was_moved_while_nobody_looked_and_cannot_be_read_at_first_is_not_delivered_again() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let to = machine.pairs.iter().find(|pair| !file.starts_with(&pair.maildir)).unwrap().clone();
+            machine.kill().await;
+            let moved = to.maildir.join("cur").join(file.file_name().unwrap());
+            fs::rename(&file, &moved).unwrap();
+            let mut looks = 0;
+            before_each(move |deed| {
+                let is_look = matches!(deed, Deed::Read(path) if path == moved);
+                looks += u32::from(is_look);
+                if is_look && [2, 4, 6].contains(&looks) { refused() } else { Ok(()) }
+            });
+            machine.start(false);
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&to.maildir));
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, to.folder);
+        })
+    });
+}
+
+#[test]
 fn a_move_that_is_twice_answered_by_gone_is_not_refused_while_nobody_has_said_that_the_message_is_there() {
     tell(|machine| {
         Box::pin(async {

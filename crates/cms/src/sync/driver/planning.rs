@@ -152,8 +152,8 @@ impl Driver {
                         self.world.keep_in_scope(&op);
                     }
                 }
-                // A file that can't be read may be this message, where the state that told of it was lost.
-                Op::Deliver { row: None, .. } if unread || uncertain => {
+                // A file that can't be read may be this message: moved, or where the state that told of it was lost.
+                Op::Deliver { ref row, .. } if unread || uncertain && row.is_none() => {
                     self.postpone(&op, self.until_read_again());
                 }
                 Op::Deliver { row: None, ref base } if !all_readable && self.may_be_an_upload_unheard_of(base) => {
