@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use cms_store::Database;
 
 use crate::Result;
 use crate::plain;
-use crate::process::Usage;
+use crate::process::{PATIENCE, Usage};
 use crate::report::{COUNT, Report};
 use crate::world::World;
 
@@ -20,12 +21,11 @@ const BATCH: usize = 20;
 /// Messages that the service lists in a page, however many are asked for.
 const PAGE: usize = 500;
 
+/// Requests that a mailbox takes in ten minutes (Microsoft Graph throttling limits).
+const WINDOW_REQUESTS: usize = 10_000;
+
 pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
-    let usage = world.sync()?.finish()?;
-    let delivered = world.delivered()?;
-    if delivered != world.messages {
-        return Err(format!("{delivered} of {} messages were delivered", world.messages).into());
-    }
+    let usage = sync_all(world, PATIENCE)?;
     let counters = world.cloud.counters();
     let plain = plain::measure(world)?;
     let messages = world.messages as f64;
@@ -51,19 +51,33 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     report.note(
         "The first sync is measured with a service that sets no limit of requests in ten minutes, and with \
          `rate_limit` in cms.cfg set accordingly: 10,000 messages and their listing are more than the 10,000 requests \
-         that Microsoft Graph documents. `--only limit` measures what happens at that limit; it takes over ten minutes.",
+         that Microsoft Graph documents. `--only limit` measures what happens at that limit, with `--limited 100000` for over an hour and a half.",
     );
     Ok(())
 }
 
-/// A mailbox just larger than what may be asked for in ten minutes.
-pub(crate) fn measure_documented_limit(report: &mut Report) -> Result<()> {
-    let world = World::with_documented_limit(10_100, 0)?;
-    let usage = world.sync()?.finish()?;
+/// A first sync, after which everything must be here.
+fn sync_all(world: &World, patience: Duration) -> Result<Usage> {
+    let usage = world.sync()?.finish_within(patience)?;
+    let delivered = world.delivered()?;
+    if delivered != world.messages {
+        return Err(format!("{delivered} of {} messages were delivered", world.messages).into());
+    }
+    Ok(usage)
+}
+
+/// A mailbox larger than what may be asked for in ten minutes: each message is a request of that limit, and each page.
+pub(crate) fn measure_documented_limit(messages: usize, report: &mut Report) -> Result<()> {
+    let world = World::with_documented_limit(messages, 0)?;
+    // Those of the last ten minutes may all be asked for at once.
+    let requests = messages + messages.div_ceil(PAGE);
+    let ideal = 600.0 * ((requests - 1) / WINDOW_REQUESTS) as f64;
+    let usage = sync_all(&world, PATIENCE + Duration::from_secs_f64(ideal))?;
     let counters = world.cloud.counters();
-    let what = format!("first sync of {} messages, 10,000 requests in ten minutes", world.messages);
+    let what = format!("first sync of {messages} messages, {WINDOW_REQUESTS} requests in ten minutes");
     report.goal(format!("{what}: 429 answers"), counters.throttled_by_client as f64, COUNT, 0.0, 0.0);
-    report.goal(format!("{what}: wall time"), usage.wall.as_secs_f64(), "s", 600.0, 1.15 * 600.0);
+    report.goal(format!("{what}: wall time"), usage.wall.as_secs_f64(), "s", ideal, ideal / 0.95);
+    report.tell(format!("{what}: peak memory"), usage.peak_megabytes, "MB", None);
     Ok(())
 }
 

@@ -44,6 +44,9 @@ struct Arguments {
     /// Milliseconds that the simulated service takes for each request
     #[arg(long, default_value_t = 40)]
     latency: u32,
+    /// Messages of the first sync at the limit of 10,000 requests in ten minutes
+    #[arg(long, default_value_t = 10_100)]
+    limited: usize,
     /// Messages of the large account, of which 5,000 are in each folder
     #[arg(long, default_value_t = 1_000_000)]
     account: usize,
@@ -79,7 +82,7 @@ fn main() -> Result<ExitCode> {
         scale::measure(arguments.account, arguments.account.div_ceil(5_000), &mut report)?;
     }
     if wanted("limit") {
-        initial::measure_documented_limit(&mut report)?;
+        initial::measure_documented_limit(arguments.limited, &mut report)?;
     }
     let json = report.json()?;
     // The directory for temporary files of benchmarks lies in the target directory.

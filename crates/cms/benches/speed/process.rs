@@ -14,7 +14,7 @@ use crate::proc::Proc;
 const LOOK: Duration = Duration::from_millis(2);
 
 /// How long anything may take before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// The program while it runs. It is killed when this is dropped.
 pub(crate) struct Running {
@@ -105,8 +105,13 @@ impl Running {
     }
 
     /// Waits for its end, which must be a success.
-    pub(crate) fn finish(mut self) -> Result<Usage> {
-        let (status, usage) = self.watch()?;
+    pub(crate) fn finish(self) -> Result<Usage> {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits so long for its end.
+    pub(crate) fn finish_within(mut self, patience: Duration) -> Result<Usage> {
+        let (status, usage) = self.watch(patience)?;
         if let Some(reader) = self.reader.take() {
             reader.join().map_err(|_| "the reader of stderr failed")?;
         }
@@ -114,10 +119,10 @@ impl Running {
     }
 
     /// Looks at the process until it has ended, but before it is forgotten: its parent is still to be told.
-    fn watch(&mut self) -> Result<(ExitStatus, Usage)> {
+    fn watch(&mut self, patience: Duration) -> Result<(ExitStatus, Usage)> {
         let proc = self.proc();
         let mut peak_megabytes = 0.0;
-        while self.began.elapsed() < PATIENCE {
+        while self.began.elapsed() < patience {
             let status = proc.fields("status")?;
             // Memory is gone from the list once the process has ended.
             peak_megabytes = status.megabytes("VmHWM").unwrap_or(peak_megabytes);

@@ -73,7 +73,7 @@ async fn kill_unheard_move(machine: &mut Machine) {
 /// Somebody else moves the message to the other folder.
 fn move_there(machine: &Machine) {
     let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
-    machine.cloud.move_message("", &id, machine.pairs[1].folder.clone()).unwrap();
+    machine.cloud.move_message("", &id, machine.pairs[1].folder).unwrap();
 }
 
 /// Where somebody else has moved it, it stays.
