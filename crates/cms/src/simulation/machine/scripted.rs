@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use cms_disk::{Deed, Interposer};
-use simcloud::{Action, BodyKind, Fault, FlagChange, FlagStatus, NewMessage};
+use simcloud::{Action, BodyKind, Deletion, Fault, FlagChange, FlagStatus, NewMessage};
 
 use super::{Duration, Happening, Instant, Machine, let_go};
 use crate::simulation::disk::files_below;
@@ -51,6 +51,17 @@ fn rename_at_first_look(from: PathBuf, to: PathBuf) {
     once(move |deed| matches!(deed, Deed::Read(path) if path == looked_at), move || fs::rename(from, to));
 }
 
+/// What happened in a story, which is shown if that ends otherwise than it should.
+struct Told(Trace);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lines().iter().for_each(|line| println!("{line}"));
+        }
+    }
+}
+
 /// Tells a story of a machine with three Maildirs and more.
 fn tell(story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
     tell_in(1, story);
@@ -60,8 +71,9 @@ fn tell(story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn Future<Output
 fn tell_in(seed: u64, story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn Future<Output = ()> + 'a>>) {
     let directory = scratch();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let told = Told(runtime.block_on(async { Trace::new(true) }));
     runtime.block_on(async {
-        let mut machine = Machine::new(seed, directory.path(), Trace::new(false), None).unwrap();
+        let mut machine = Machine::new(seed, directory.path(), told.0.clone(), None).unwrap();
         cms_disk::interpose(None);
         story(&mut machine).await;
         drop(machine);
@@ -69,10 +81,15 @@ fn tell_in(seed: u64, story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn
     });
 }
 
-/// The only file in the Maildirs.
-fn only_file(machine: &Machine) -> PathBuf {
+/// The files of messages in the Maildirs.
+fn files(machine: &Machine) -> Vec<PathBuf> {
     let messages = |at: &Path| files_below(&at.join("new")).into_iter().chain(files_below(&at.join("cur")));
-    let mut files: Vec<PathBuf> = machine.pairs.iter().flat_map(|pair| messages(&pair.maildir)).collect();
+    machine.pairs.iter().flat_map(|pair| messages(&pair.maildir)).collect()
+}
+
+/// The only one.
+fn only_file(machine: &Machine) -> PathBuf {
+    let mut files = files(machine);
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
 }

@@ -26,6 +26,13 @@ impl GoneById {
 }
 
 impl Driver {
+    /// Whether a round that isn't over yet has told that a message left its mailbox, while a change of ours kept it from being
+    /// asked for. Once the round's cursor is saved, that is never told again.
+    pub(super) fn is_told_to_be_gone(&self, id: &RemoteId) -> bool {
+        let mailbox = self.world.cloud.messages.get(id).and_then(|message| self.mailbox(message.mailbox));
+        mailbox.and_then(|mailbox| mailbox.round.as_ref()).is_some_and(|round| round.removals.contains(id))
+    }
+
     /// Lets a message wait for a listing of its mailbox, if both sides have had it and there can be one.
     pub(super) fn wait_for_a_listing(&mut self, id: &RemoteId) -> bool {
         if self.world.synced.by_remote(id).is_none() {

@@ -171,6 +171,9 @@ impl Driver {
             gone.sort_unstable();
             gone.dedup();
         }
+        if let Some(round) = self.mailbox_mut(id).and_then(|mailbox| mailbox.round.as_mut()) {
+            round.removals.extend(gone.iter().cloned());
+        }
         // That a message left is believed only when it is asked for by its id: one that was moved away and back is
         // reported as removed and never as come back (microsoft-graph-docs-contrib#72).
         self.ask(Some(id), gone);
@@ -263,7 +266,11 @@ impl Driver {
                         None => self.world.drop_cloud(&id),
                     }
                 }
-                Ok(Whereabouts::Gone) if round.is_none() && self.wait_for_a_listing(&id) => continue,
+                Ok(Whereabouts::Gone)
+                    if round.is_none() && !self.is_told_to_be_gone(&id) && self.wait_for_a_listing(&id) =>
+                {
+                    continue;
+                }
                 Ok(Whereabouts::Gone) => self.world.drop_cloud(&id),
                 Err(error) => {
                     debug!(%error, "Couldn't ask where a message is");
@@ -348,9 +355,9 @@ impl Driver {
             info!(mailbox = %name, "Listed");
             self.world.touch_everything();
         }
-        self.end_waiting_for_a_listing(id);
         self.forget_what_was_not_made(id);
         self.after_round(id, found);
+        self.end_waiting_for_a_listing(id);
         // Changes of ours may have waited for this.
         self.plan_at.get_or_insert_with(Instant::now);
     }

@@ -115,3 +115,30 @@ fn a_message_that_somebody_else_has_moved_after_rounds_that_would_have_told_of_o
         })
     });
 }
+
+#[test]
+fn what_is_told_to_be_gone_while_it_is_being_deleted_does_not_come_back_after_a_kill() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            // The next poll is near.
+            wait(machine, 115).await;
+            let asked = |machine: &Machine| machine.cloud.counters().requests.get("message").copied().unwrap_or(0);
+            let before = asked(machine);
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.inject(Fault::once("move", Action::Hang));
+            machine.cloud.delete_message("", &id, Deletion::Purge).unwrap();
+            fs::remove_file(only_file(machine)).unwrap();
+            while asked(machine) == before {
+                machine.live(Instant::now() + Duration::from_millis(1)).await;
+            }
+            // The answer is on its way.
+            machine.live(Instant::now() + Duration::from_millis(500)).await;
+            machine.kill().await;
+            machine.start(false);
+            wait(machine, 300).await;
+            assert_eq!(files(machine), Vec::<PathBuf>::new());
+        })
+    });
+}
