@@ -1,6 +1,7 @@
 //! Mail made from a seed: the same seed and number always give the same bytes, so nothing needs to be kept.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -123,6 +124,12 @@ enum Oddity {
 pub(crate) struct Generator {
     seed: u64,
     scale: f64,
+    /// Made when the first body is: a mailbox of messages that others have written needs none.
+    filler: OnceLock<Filler>,
+}
+
+/// What bodies are cut from.
+struct Filler {
     /// Lines of text, and where each begins.
     text: Vec<u8>,
     lines: Vec<usize>,
@@ -136,9 +143,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Bytes of a base64 line with its line end.
 const BASE64_LINE: usize = 78;
 
-impl Generator {
-    /// A generator whose bodies are `scale` times as long as usual.
-    pub(crate) fn new(seed: u64, scale: f64) -> Self {
+impl Filler {
+    fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut text = Vec::with_capacity(70_000);
         let mut lines = Vec::new();
@@ -163,7 +169,18 @@ impl Generator {
             }
             base64.extend_from_slice(b"\r\n");
         }
-        Self { seed, scale, text, lines, base64 }
+        Self { text, lines, base64 }
+    }
+}
+
+impl Generator {
+    /// A generator whose bodies are `scale` times as long as usual.
+    pub(crate) fn new(seed: u64, scale: f64) -> Self {
+        Self { seed, scale, filler: OnceLock::new() }
+    }
+
+    fn filler(&self) -> &Filler {
+        self.filler.get_or_init(|| Filler::new(self.seed))
     }
 
     fn random(&self, index: u32, purpose: u64) -> ChaCha8Rng {
@@ -236,11 +253,12 @@ impl Generator {
     }
 
     fn push_text(&self, out: &mut Vec<u8>, random: &mut ChaCha8Rng, length: usize) {
-        let mut start = self.lines[random.random_range(0..self.lines.len())];
+        let filler = self.filler();
+        let mut start = filler.lines[random.random_range(0..filler.lines.len())];
         let end = out.len() + length;
         while out.len() < end {
-            let take = (end - out.len()).min(self.text.len() - start);
-            out.extend_from_slice(&self.text[start..start + take]);
+            let take = (end - out.len()).min(filler.text.len() - start);
+            out.extend_from_slice(&filler.text[start..start + take]);
             start = 0;
         }
         // Cut in mid-line, perhaps between CR and LF.
@@ -253,11 +271,12 @@ impl Generator {
     }
 
     fn push_base64(&self, out: &mut Vec<u8>, random: &mut ChaCha8Rng, length: usize) {
-        let mut line = random.random_range(0..self.base64.len() / BASE64_LINE);
+        let base64 = &self.filler().base64;
+        let mut line = random.random_range(0..base64.len() / BASE64_LINE);
         let mut left = length / BASE64_LINE + 1;
         while left > 0 {
-            let take = left.min(self.base64.len() / BASE64_LINE - line);
-            out.extend_from_slice(&self.base64[line * BASE64_LINE..(line + take) * BASE64_LINE]);
+            let take = left.min(base64.len() / BASE64_LINE - line);
+            out.extend_from_slice(&base64[line * BASE64_LINE..(line + take) * BASE64_LINE]);
             left -= take;
             line = 0;
         }
