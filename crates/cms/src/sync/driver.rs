@@ -150,6 +150,8 @@ pub(crate) struct Driver {
     drafts_asked_for: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
+    /// Turns of the loop in a row that found at once that something is due.
+    overdue_turns: u32,
     uploads: Uploading,
     /// Files that will be uploaded, and not yet.
     unripe: HashSet<FileKey>,
@@ -261,6 +263,7 @@ impl Driver {
             self.poll_due();
             self.start_downloads();
             let wake_at = self.next_deadline();
+            self.note_waiting_until(wake_at);
             tokio::select! {
                 biased;
                 () = stop.requested() => return self.finish_up().await.map(Some),
@@ -332,6 +335,7 @@ impl Driver {
             self.look_at_folders();
             self.poll_due();
             let wake_at = self.next_deadline();
+            self.note_waiting_until(wake_at);
             tokio::select! {
                 biased;
                 () = stop.requested() => break,

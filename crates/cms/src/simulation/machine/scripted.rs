@@ -515,3 +515,16 @@ fn a_mark_that_was_made_and_cannot_be_read_back_is_not_somebody_elses_once_it_is
         })
     });
 }
+
+#[test]
+fn a_single_sync_that_takes_longer_than_a_poll_interval_rests_while_it_waits() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.cloud.inject(Fault { count: Some(4), ..Fault::once("value", Action::Hang) });
+            machine.start(true);
+            wait(machine, 300).await;
+            only_file(machine);
+        })
+    });
+}

@@ -5,13 +5,16 @@ use std::time::Duration;
 use cms_engine::RemoteId;
 use tokio::time::Instant;
 
-use crate::sync::driver::{Driver, Mailbox, PAIRING_WINDOW, REPORT_AFTER, open};
+use crate::sync::driver::{Driver, PAIRING_WINDOW, REPORT_AFTER, open};
 
 /// How often Maildirs are listed again without cause, in case the kernel lost an event.
 pub(super) const SAFETY_SCAN: Duration = Duration::from_secs(600);
 
 /// How long after our own change an observation that contradicts it is doubted (delta answers may lag behind writes).
 pub(super) const DOUBT: Duration = Duration::from_secs(60);
+
+/// So many turns of the loop may find at once that something is due.
+const MOST_OVERDUE_TURNS: u32 = 1000;
 
 impl Driver {
     pub(super) fn look_at_the_clock(&mut self) {
@@ -87,10 +90,7 @@ impl Driver {
 
     pub(super) fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let can_be_polled = |mailbox: &&Mailbox| {
-            mailbox.round.is_none() && mailbox.tree.is_none_or(|tree| self.trees.can_be_polled(tree))
-        };
-        let polls = self.mailboxes.iter().filter(can_be_polled).map(|mailbox| mailbox.next_poll);
+        let polls = self.mailboxes.iter().filter(|mailbox| self.awaits_poll(mailbox)).map(|mailbox| mailbox.next_poll);
         let retry = self.world.next_retry(self.now()).map(|wait| now + wait);
         let rest = [
             self.plan_at,
@@ -116,5 +116,10 @@ impl Driver {
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
         polls.chain(rest.into_iter().flatten()).chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
+    }
+    /// Notes until when the loop waits. Were something due again and again and never done, the processor would never rest.
+    pub(super) fn note_waiting_until(&mut self, wake_at: Instant) {
+        self.overdue_turns = if wake_at > Instant::now() { 0 } else { self.overdue_turns + 1 };
+        debug_assert!(self.overdue_turns < MOST_OVERDUE_TURNS, "something is due and isn't done");
     }
 }

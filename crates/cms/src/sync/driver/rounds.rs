@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use crate::page::Trouble;
 use crate::problem::{remedy, with_causes};
 use crate::sync::driver::unlisted::Found;
-use crate::sync::driver::{DeleteTarget, Driver, Round, backoff};
+use crate::sync::driver::{DeleteTarget, Driver, Mailbox, Round, backoff};
 use crate::sync::tasks::{self, Poll};
 use crate::sync::world::Taken;
 use crate::sync::{SyncError, at_rest};
@@ -20,11 +20,15 @@ use crate::sync::{SyncError, at_rest};
 const QUESTIONS: usize = 80;
 
 impl Driver {
+    /// Whether a mailbox is polled when its time comes. A single run does so once.
+    pub(super) fn awaits_poll(&self, mailbox: &Mailbox) -> bool {
+        let once_is_enough = !self.watching && (mailbox.polled || mailbox.left_out.is_some());
+        let waits_for_folders = mailbox.tree.is_some_and(|tree| !self.trees.can_be_polled(tree));
+        !self.compare_first && mailbox.round.is_none() && !once_is_enough && !waits_for_folders
+    }
+
     /// Starts a round for every mailbox whose time has come.
     pub(super) fn poll_due(&mut self) {
-        if self.compare_first {
-            return;
-        }
         let now = Instant::now();
         // Those of one account go out together, in one request.
         let mut until = vec![now; self.accounts.len()];
@@ -36,12 +40,11 @@ impl Driver {
         let mut gone = Vec::new();
         for at in 0..self.mailboxes.len() {
             let siblings = self.mailboxes.iter().filter(|other| other.account == self.mailboxes[at].account).count();
-            let is_told_of = self.is_told_of(&self.mailboxes[at]);
+            let (is_told_of, awaits_poll) =
+                (self.is_told_of(&self.mailboxes[at]), self.awaits_poll(&self.mailboxes[at]));
             let mailbox = &mut self.mailboxes[at];
-            let once_is_enough = !self.watching && (mailbox.polled || mailbox.left_out.is_some());
             let due = if mailbox.failures == 0 && !is_told_of { until[mailbox.account] } else { now };
-            let waits_for_folders = mailbox.tree.is_some_and(|tree| !self.trees.can_be_polled(tree));
-            if mailbox.round.is_some() || mailbox.next_poll > due || once_is_enough || waits_for_folders {
+            if mailbox.next_poll > due || !awaits_poll {
                 continue;
             }
             mailbox.round = Some(Round::new(0));
