@@ -397,7 +397,7 @@ impl Driver {
         let (account, store, revision) = (self.accounts[account].clone(), self.store.clone(), revision.clone());
         let reason = self.reason(&op);
         self.reasons.insert(id.clone(), reason);
-        self.world.begin_op(&id, &op);
+        self.world.begin_change(&id, &op);
         self.writing.insert(id);
         self.changing += 1;
         self.tasks.spawn(tasks::update_draft(account, store, op, hash, prefix, revision, self.events.0.clone()));

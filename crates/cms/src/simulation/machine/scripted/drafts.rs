@@ -291,3 +291,25 @@ fn of_two_drafts_that_say_the_same_the_second_is_looked_for_once_the_first_was_m
         })
     });
 }
+
+#[test]
+fn the_next_version_of_a_draft_that_is_on_its_way_to_the_cloud_is_not_that_of_another_draft_too() {
+    tell_of_draft(MESSAGE_ID, |machine, draft| {
+        Box::pin(async move {
+            // Who writes a draft anew takes his time with removing the old file, so that both are drafts.
+            let second = draft.with_file_name("2.draft:2,DS");
+            write(&second, MESSAGE_ID, "the second version");
+            wait(machine, 60).await;
+            assert_eq!(in_the_cloud(machine).len(), 2);
+            machine.cloud.inject(Fault::once("put-value", Action::Delay { milliseconds: 20_000 }));
+            write(&draft.with_file_name("3.draft:2,DS"), MESSAGE_ID, "the third version");
+            fs::remove_file(second).unwrap();
+            wait(machine, 10).await;
+            fs::remove_file(draft).unwrap();
+            wait(machine, 300).await;
+            let found = in_the_cloud(machine);
+            let left: Vec<_> = found.iter().filter(|(folder, _)| folder == machine.pairs[0].folder).collect();
+            assert!(left.len() == 1 && left[0].1.contains("the third version"), "{found:?}");
+        })
+    });
+}
