@@ -229,10 +229,11 @@
 //! An edited draft is updated in the cloud if its mailbox takes drafts, instead of being told: unless the cloud has another
 //! version too, or may have one that can't be looked at now.
 //!
-//! An upload waits while the file may be one half of a move, while the mailbox isn't listed to the end, and while there is a
-//! message in it whose content isn't known yet: that may be what an upload whose answer was lost has made. Such a message
-//! is known by its Message-ID and joins the file; a draft does so only if it says the same as the file, since all versions of
-//! a draft have one Message-ID. Messages that come while an upload is under way wait for its answer.
+//! An upload waits while the file may be one half of a move, or the next version of a draft that waits itself, while the
+//! mailbox isn't listed to the end, and while there is a message in it whose content isn't known yet: that may be what an
+//! upload whose answer was lost has made. Such a message is known by its Message-ID and joins the file; a draft does so only
+//! if it says the same as the file, since all versions of a draft have one Message-ID. Messages that come while an upload is
+//! under way wait for its answer.
 //!
 //! # Bytes that differ between the sides
 //!

@@ -63,7 +63,8 @@ pub(super) struct Matched<'a> {
     pub(super) undelivered: HashSet<BaseName>,
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
-    /// The Message-IDs of drafts of which the same is true, so that a file without a row may be their next version.
+    /// The Message-IDs of drafts of which the same is true, and of those that wait, so that a file without a row may be their
+    /// next version.
     pub(super) rewriting: HashSet<MessageId>,
 }
 
@@ -99,7 +100,7 @@ pub(super) fn match_up<'a>(
         }
     }
     let mut places = find_files(&rows, local, &mut strangers);
-    find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
+    let put_off = find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
     let undecided: HashSet<(ContentHash, UnixSeconds)> = rows
         .iter()
@@ -124,7 +125,7 @@ pub(super) fn match_up<'a>(
         _ => None,
     });
     let drafts = gone_rows().chain(unread).filter(|row| row.flags.cloud.contains(Flags::DRAFT));
-    matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).collect();
+    matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).chain(put_off).collect();
     // One that the cloud is being asked for may have got another id, which is told as a new message.
     let asked_for: HashSet<(ContentHash, UnixSeconds)> =
         busy_rows.iter().map(|row| (row.hash_in_the_cloud(), row.received)).collect();
@@ -481,7 +482,8 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, local
 /// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where
 /// the program keeps the Message-ID, the new file is the old one's next version.
 ///
-/// A file that was uploaded already as a draft of its own is none.
+/// A file that was uploaded already as a draft of its own is none. Where that can't be told yet, the row waits; returns the
+/// Message-IDs of such.
 fn find_rewritten_drafts(
     rows: &[(RowId, &Row)],
     places: &mut [Here],
@@ -489,7 +491,8 @@ fn find_rewritten_drafts(
     cloud: &CloudTree,
     strangers: &mut Strangers<'_>,
     newcomers: &Newcomers<'_>,
-) {
+) -> Vec<MessageId> {
+    let mut put_off = Vec::new();
     let was_uploaded = |content: &ContentHash, known_as: &MessageId| {
         let drafts = newcomers.free.iter().filter_map(|id| newcomers.cloud.messages.get(id));
         let mut drafts = drafts.filter(|draft| draft.flags.contains(Flags::DRAFT));
@@ -518,10 +521,12 @@ fn find_rewritten_drafts(
         {
             // A draft that isn't read yet may be what an upload has made of the file.
             *place = Here::Unreadable;
+            put_off.push(known_as);
             continue;
         }
         if let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy, fits) {
             *place = Here::At(next);
         }
     }
+    put_off
 }

@@ -337,6 +337,15 @@ fn f19_a_draft_that_is_not_read_yet_may_be_what_an_upload_has_made_of_the_next_v
 }
 
 #[test]
+fn f19_while_a_draft_elsewhere_is_not_read_yet_the_next_version_of_another_one_waits_with_it() {
+    let mut world = written_anew(Absence::Observed);
+    world.cloud.insert(RemoteId::new("elsewhere"), message(0, 7, "DS"));
+    assert!(matches!(ops(&world)[..], [Op::Fetch { .. }]), "{:?}", ops(&world));
+    world.run();
+    assert_eq!(there(&world), text(&[(1, "DS", 6), (0, "DS", 7)]));
+}
+
+#[test]
 fn f19_a_version_that_an_unheard_update_may_have_told_is_not_uploaded_before_that_is_known() {
     let mut world = written_anew(Absence::Unexplained);
     let told = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
