@@ -120,6 +120,19 @@ impl BaseName {
         let tail = &digest.to_hex()[..16];
         Self::new(format!("{}.R{tail}.{host}", received.0))
     }
+
+    /// The base name under which another version of a draft is delivered. Names are keys of caches in mail programs, so that
+    /// other bytes need another name; and the same bytes the same name, so that an interrupted delivery isn't made twice.
+    pub fn for_version(received: UnixSeconds, id: &RemoteId, content: &ContentHash, host: &str) -> Self {
+        // The revision doesn't count: it changes with each flag.
+        Self::for_message(received, &RemoteId::new(format!("{id} {content}")), host)
+    }
+
+    /// When the message was received that was delivered under this name; nothing if the name is of another kind.
+    pub fn received(&self) -> Option<UnixSeconds> {
+        let (time, _) = self.as_str().split_once(".R")?;
+        time.parse().ok().map(UnixSeconds)
+    }
 }
 
 impl MessageId {
@@ -157,5 +170,7 @@ mod tests {
         assert_eq!(name("AAkA"), name("AAkA"));
         assert_ne!(name("AAkA"), name("AAka"));
         assert!(name("AAkA").as_str().starts_with("1700000000.R"));
+        assert_eq!(name("AAkA").received(), Some(UnixSeconds(1_700_000_000)));
+        assert_eq!(BaseName::new("1700000000.P1Q2.host").received(), None);
     }
 }

@@ -232,8 +232,9 @@
 //! An upload waits while the file may be one half of a move, or the next version of a draft that waits itself, while the
 //! mailbox isn't listed to the end, and while there is a message in it whose content isn't known yet: that may be what an
 //! upload whose answer was lost has made. Such a message is known by its Message-ID and joins the file; a draft does so only
-//! if it says the same as the file, since all versions of a draft have one Message-ID. Messages that come while an upload is
-//! under way wait for its answer.
+//! if it says the same as the file, since all versions of a draft have one Message-ID. A file under a name that deliveries of
+//! a message give waits until the content of that message is known. Messages that come while an upload is under way wait for
+//! its answer.
 //!
 //! # Bytes that differ between the sides
 //!

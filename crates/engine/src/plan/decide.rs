@@ -475,7 +475,7 @@ impl<'a> Deciding<'a> {
         if readiness == Readiness::Later || waits || matched.moving.contains(&hash) || rewrites {
             return self.plan.unripe.push(file.clone());
         }
-        if matched.undelivered.contains(&file.base_name) {
+        if matched.undelivered.contains(file) {
             return;
         }
         let (flags, inode) = (seen.flags, seen.inode);
@@ -599,13 +599,9 @@ impl<'a> Deciding<'a> {
         place
     }
 
-    /// The name of a draft's new version. Names are keys of caches in mail programs, so that other bytes need another
-    /// name; and the same bytes the same name, so that an interrupted delivery isn't made twice.
+    /// The name of a draft's new version.
     fn version_name(&self, known: Known<'_>, hash: &ContentHash) -> BaseName {
-        let Known { id, message, .. } = known;
-        // The revision doesn't count: it changes with each flag.
-        let version = RemoteId::new(format!("{id} {hash}"));
-        BaseName::for_message(message.received, &version, self.policy.host)
+        BaseName::for_version(known.message.received, known.id, hash, self.policy.host)
     }
 }
 

@@ -8,8 +8,8 @@ use strangers::{Strangers, known_in_the_cloud_as};
 
 use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
-    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashSet, LocalFile, LocalTree, MailboxId,
-    MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
+    Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree,
+    MailboxId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -58,9 +58,9 @@ pub(super) struct Matched<'a> {
     /// Mailboxes with messages without a row of which it isn't known yet what they are; told only where there are files of
     /// `local_only`.
     pub(super) unread: HashSet<MailboxId>,
-    /// The names that deliveries of messages would give which can't be downloaded for now. A file of that name is most
-    /// likely its message's, where the state that told of it was lost.
-    pub(super) undelivered: HashSet<BaseName>,
+    /// Files of `local_only` with the names that deliveries of messages give whose content isn't known, yet or for now. Such a
+    /// file is most likely its message's, where the state that told of it was lost.
+    pub(super) undelivered: HashSet<FileKey>,
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
     /// The Message-IDs of drafts of which the same is true, and of those that wait, so that a file without a row may be their
@@ -147,10 +147,6 @@ pub(super) fn match_up<'a>(
             None => matched.arrived.push(id),
         }
     }
-    let known = matched.arrived.iter().filter_map(|id| Some((id, cloud.messages.get(id)?)));
-    let blocked = known.filter(|(_, message)| message.hash.is_none() && message.blocked);
-    matched.undelivered =
-        blocked.map(|(id, message)| BaseName::for_message(message.received, id, policy.host)).collect();
     matched.local_only = strangers.left();
     // Nothing but files asks for it, and what is being worked on may be the whole mailbox.
     if !matched.local_only.is_empty() {
@@ -164,6 +160,11 @@ pub(super) fn match_up<'a>(
             .filter(|id| synced.by_remote(id).is_none())
             .filter_map(|id| cloud.messages.get(id));
         matched.unread = unread.chain(open).map(|message| message.mailbox).collect();
+        let named = Named::new(matched.local_only.iter(), local);
+        let without_row = busy.ids.iter().filter(|id| synced.by_remote(id).is_none());
+        let known = matched.arrived.iter().chain(without_row).filter_map(|id| Some((id, cloud.messages.get(id)?)));
+        let not_read = known.filter(|(_, message)| message.hash.is_none());
+        matched.undelivered = not_read.flat_map(|(id, message)| named.of(id, message, policy.host)).cloned().collect();
     }
     matched.moving = moving;
     matched
@@ -223,12 +224,10 @@ fn messages_without_row(
 }
 
 /// What makes it worth asking for the content of a message that isn't brought here for its age.
-#[derive(Default)]
 struct Sought {
     /// When the messages were received that aren't there under the ids that their rows know.
     times: HashSet<UnixSeconds>,
-    /// The names of files without a row, as deliveries may have given them.
-    names: HashSet<BaseName>,
+    files: Named,
 }
 
 impl Sought {
@@ -236,17 +235,57 @@ impl Sought {
         let waits = rows.iter().zip(messages).filter(|(_, message)| **message == There::Perhaps);
         Self {
             times: waits.map(|((_, row), _)| row.received).collect(),
-            names: strangers.free.iter().map(|file| file.base_name.clone()).collect(),
+            files: Named::new(strangers.free.iter(), strangers.local),
         }
     }
+}
+
+/// Files without a row, by the times in the names that deliveries gave them.
+struct Named(HashMap<UnixSeconds, Vec<(FileKey, Option<ContentHash>)>>);
+
+impl Named {
+    fn new<'a>(files: impl Iterator<Item = &'a FileKey>, local: &LocalTree) -> Self {
+        let mut by_time: HashMap<UnixSeconds, Vec<(FileKey, Option<ContentHash>)>> = HashMap::default();
+        for file in files {
+            if let Some(time) = file.base_name.received() {
+                let content = local.files.get(file).and_then(|found| found.hash);
+                by_time.entry(time).or_default().push((file.clone(), content));
+            }
+        }
+        Self(by_time)
+    }
+
+    /// Those with a name that a delivery of this message gives.
+    fn of<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        message: &'a CloudMessage,
+        host: &'a str,
+    ) -> impl Iterator<Item = &'a FileKey> {
+        let files = self.0.get(&message.received).into_iter().flatten();
+        let is_its = move |(file, content): &&(FileKey, _)| is_named_for(&file.base_name, *content, id, message, host);
+        files.filter(is_its).map(|(file, _)| file)
+    }
+}
+
+/// Whether a file with that content has a name that a delivery of this message gives. Of a draft, each version has another.
+fn is_named_for(
+    name: &BaseName,
+    content: Option<ContentHash>,
+    id: &RemoteId,
+    message: &CloudMessage,
+    host: &str,
+) -> bool {
+    let version = || Some(BaseName::for_version(message.received, id, &content?, host));
+    *name == BaseName::for_message(message.received, id, host)
+        || (message.flags.contains(Flags::DRAFT) && version().as_ref() == Some(name))
 }
 
 /// Whether a message that matches nothing is to be brought here, or to be looked into because it may match something.
 fn is_wanted(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, sought: &Sought) -> bool {
     let Some(message) = cloud.messages.get(id) else { return false };
-    let own_name = || BaseName::for_message(message.received, id, policy.host);
-    let may_match =
-        || sought.times.contains(&message.received) || (!sought.names.is_empty() && sought.names.contains(&own_name()));
+    let has_file = || sought.files.of(id, message, policy.host).next().is_some();
+    let may_match = || sought.times.contains(&message.received) || has_file();
     policy.brings(message) || (message.hash.is_none() && may_match())
 }
 
@@ -390,8 +429,8 @@ fn take_own_file(
         return None;
     }
     let maildir = policy.router.maildir_for(message.mailbox, &hash, message.flags)?;
-    let own = BaseName::for_message(message.received, id, policy.host);
-    strangers.take(&hash, |file, _, _| (file.base_name == own).then_some(u8::from(file.maildir != maildir)))
+    let is_own = |file: &FileKey| is_named_for(&file.base_name, Some(hash), id, message, policy.host);
+    strangers.take(&hash, |file, _, _| is_own(file).then_some(u8::from(file.maildir != maildir)))
 }
 
 /// A file of the same content in the Maildir that the message belongs to.

@@ -168,11 +168,34 @@ fn a_file_that_a_message_which_cannot_be_had_now_was_delivered_as_is_not_uploade
     let mut world = world(Role::Drafts, false);
     let there = Message { blocked: true, ..message(1, 5, "D") };
     let own = BaseName::for_message(UnixSeconds(there.received), &RemoteId::new("d"), "vm");
+    let version = BaseName::for_version(UnixSeconds(there.received), &RemoteId::new("d"), &hash(7), "vm");
     world.cloud.insert(RemoteId::new("d"), there);
     put(&mut world, 1, own.as_str(), 5, "D");
+    put(&mut world, 1, version.as_str(), 7, "D");
     put(&mut world, 1, "another", 6, "D");
     let uploaded = |op: &Op| matches!(op, Op::Upload { file, .. } if *file == key(1, "another"));
     assert!(matches!(&ops(&world)[..], [op] if uploaded(op)), "{:?}", ops(&world));
+}
+
+#[test]
+fn f02_where_the_state_was_lost_a_draft_that_was_moved_there_has_the_file_of_its_last_version() {
+    let mut world = world(Role::Drafts, false);
+    let version = BaseName::for_version(UnixSeconds(7), &RemoteId::new("d"), &hash(5), "vm");
+    put(&mut world, 1, version.as_str(), 5, "DS");
+    world.cloud.insert(RemoteId::new("d"), message(0, 5, "DS"));
+    world.run();
+    assert_eq!((here(&world), there(&world)), (text(&[(0, "DS", 5)]), text(&[(0, "DS", 5)])));
+}
+
+#[test]
+fn f02_where_the_state_was_lost_a_draft_that_is_not_brought_has_the_file_of_its_last_version() {
+    let mut world = world(Role::Drafts, false);
+    world.since = Some(100);
+    let version = BaseName::for_version(UnixSeconds(7), &RemoteId::new("d"), &hash(5), "vm");
+    put(&mut world, 1, version.as_str(), 5, "DS");
+    world.cloud.insert(RemoteId::new("d"), message(1, 5, "DS"));
+    world.run();
+    assert_eq!((here(&world), there(&world)), (text(&[(1, "DS", 5)]), text(&[(1, "DS", 5)])));
 }
 
 #[test]
