@@ -471,7 +471,8 @@ impl<'a> Deciding<'a> {
         let unsettled = |other: &MailboxId| !self.cloud.complete.contains(other) || matched.unread.contains(other);
         let waits = self.policy.mailboxes.iter().any(|other| concerned(other) && unsettled(other));
         let known_as = || self.policy.uploads.message_id(&hash);
-        let rewrites = !matched.rewriting.is_empty() && known_as().is_some_and(|id| matched.rewriting.contains(&id));
+        let rewrites = draft && matched.untold.contains(&file.maildir)
+            || !matched.rewriting.is_empty() && matched.rewriting.contains(&known_as());
         if readiness == Readiness::Later || waits || matched.moving.contains(&hash) || rewrites {
             return self.plan.unripe.push(file.clone());
         }

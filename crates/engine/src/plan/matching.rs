@@ -9,7 +9,7 @@ use strangers::{Strangers, known_in_the_cloud_as};
 use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
     Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree,
-    MailboxId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
+    MailboxId, MaildirId, MessageId, RemoteId, Row, RowId, SyncedTree, UnixSeconds,
 };
 
 /// A row with what was found of it on both sides.
@@ -64,8 +64,11 @@ pub(super) struct Matched<'a> {
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
     /// The Message-IDs of drafts of which the same is true, and of those that wait, so that a file without a row may be their
-    /// next version.
-    pub(super) rewriting: HashSet<MessageId>,
+    /// next version; nothing stands for those without one.
+    pub(super) rewriting: HashSet<Option<MessageId>>,
+    /// Maildirs of drafts whose file isn't where it was and whose content in the cloud isn't known yet: the cloud may have been
+    /// told of any file without a row there.
+    pub(super) untold: HashSet<MaildirId>,
 }
 
 pub(super) fn match_up<'a>(
@@ -116,16 +119,17 @@ pub(super) fn match_up<'a>(
     // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
     let gone_rows = || busy_rows.iter().copied().filter(|row| !local.files.contains_key(&row.file));
     let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
+    let is_draft = |row: &&Row| row.flags.cloud.contains(Flags::DRAFT);
+    let drafts = gone_rows().filter(is_draft);
+    let put_off = put_off.into_iter().map(Some);
+    matched.rewriting = drafts.map(|row| policy.uploads.message_id(&row.hash)).chain(put_off).collect();
     // A draft may have been written anew, into another file, and the cloud may have been told so by a run that was killed.
-    let unread = matched.rows.iter().filter_map(|found| match (&found.here, &found.there) {
-        (Here::Absent(_), There::At(id)) => {
-            let message = cloud.messages.get(id)?;
-            (message.hash.is_none() && !message.blocked).then_some(found.base)
-        }
-        _ => None,
+    let absent = matched.rows.iter().filter(|found| matches!(found.here, Here::Absent(_))).map(|found| found.base);
+    let unread = gone_rows().chain(absent).filter(is_draft).filter(|row| {
+        let message = cloud.messages.get(&row.remote);
+        message.is_some_and(|message| message.hash.is_none() && !message.blocked)
     });
-    let drafts = gone_rows().chain(unread).filter(|row| row.flags.cloud.contains(Flags::DRAFT));
-    matched.rewriting = drafts.filter_map(|row| policy.uploads.message_id(&row.hash)).chain(put_off).collect();
+    matched.untold = unread.map(|row| row.file.maildir).collect();
     // One that the cloud is being asked for may have got another id, which is told as a new message.
     let asked_for: HashSet<(ContentHash, UnixSeconds)> =
         busy_rows.iter().map(|row| (row.hash_in_the_cloud(), row.received)).collect();
@@ -521,6 +525,7 @@ fn may_be_an_upload(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, local
 /// Finds drafts that a mail program has written anew: mutt and its kin make a new file of one and remove the old. Where
 /// the program keeps the Message-ID, the new file is the old one's next version.
 ///
+/// So is a file that says what the cloud has by now, under the Message-ID that it has there: an update of which nobody heard.
 /// A file that was uploaded already as a draft of its own is none. Where that can't be told yet, the row waits; returns the
 /// Message-IDs of such.
 fn find_rewritten_drafts(
@@ -543,27 +548,33 @@ fn find_rewritten_drafts(
         if !row.flags.cloud.contains(Flags::DRAFT) || !policy.uploads.takes(row.mailbox).drafts {
             continue;
         }
-        let Some(known_as) = policy.uploads.message_id(&row.hash) else { continue };
-        // Where nobody saw the old file go, the new one is its next version only if the cloud was told so already.
-        let told = |content: &ContentHash| {
-            cloud.messages.get(&row.remote).is_some_and(|message| may_be_origin(message, content, policy))
+        let was_seen = match absence {
+            Absence::Settling | Absence::Observed => true,
+            Absence::Unexplained => false,
         };
-        let fits = |content: &ContentHash| match absence {
-            Absence::Settling | Absence::Observed => {
-                !policy.uploads.may_be_made(content) && !was_uploaded(content, &known_as)
-            }
-            Absence::Unexplained => told(content),
-        };
-        if newcomers.has_unread_draft()
-            && *absence != Absence::Unexplained
-            && strangers.has_draft_like(row, &known_as, policy)
+        let known_as = policy.uploads.message_id(&row.hash).filter(|_| was_seen);
+        if let Some(known_as) = &known_as
+            && newcomers.has_unread_draft()
+            && strangers.has_draft_like(row, known_as, policy)
         {
             // A draft that isn't read yet may be what an upload has made of the file.
             *place = Here::Unreadable;
-            put_off.push(known_as);
+            put_off.push(known_as.clone());
             continue;
         }
-        if let Some(next) = strangers.take_by_message_id(&known_as, row.file.maildir, policy, fits) {
+        let message = cloud.messages.get(&row.remote);
+        let told = |content: &ContentHash| message.is_some_and(|message| may_be_origin(message, content, policy));
+        let told_as = message.and_then(|message| policy.uploads.message_id(&message.hash?));
+        let is_of_its_own = |content: &ContentHash, known_as: &MessageId| {
+            was_seen && (policy.uploads.may_be_made(content) || was_uploaded(content, known_as))
+        };
+        let mut take = |known_as: &MessageId, is_next: &dyn Fn(&ContentHash) -> bool| {
+            let fits = |content: &ContentHash| is_next(content) && !is_of_its_own(content, known_as);
+            strangers.take_by_message_id(known_as, row.file.maildir, policy, fits)
+        };
+        // What the cloud was told already is surest. Where nobody saw the old file go, nothing else is its next version.
+        let next = told_as.and_then(|known_as| take(&known_as, &told));
+        if let Some(next) = next.or_else(|| take(&known_as?, &|_| true)) {
             *place = Here::At(next);
         }
     }

@@ -380,6 +380,37 @@ fn f19_a_version_that_an_unheard_update_may_have_told_is_not_uploaded_before_tha
 }
 
 #[test]
+fn f19_an_unheard_update_is_known_again_though_its_file_has_another_name() {
+    for (absence, old_id, new_id) in [
+        (Absence::Unexplained, None, None),
+        (Absence::Observed, None, None),
+        (Absence::Unexplained, Some("<kept@program>"), Some("<kept@program>")),
+        (Absence::Unexplained, Some("<old@program>"), Some("<new@program>")),
+        (Absence::Unexplained, None, Some("<new@program>")),
+    ] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = true;
+        draft(&mut world, "d", 5);
+        let file = world.disk.get_mut(&key(1, "d")).unwrap();
+        (file.content, file.inode) = (6, 900);
+        for (content, own) in [(5, old_id), (6, new_id)] {
+            world.message_ids.borrow_mut().extend(own.map(|own| (hash(content), MessageId::new(own))));
+        }
+        let [update @ Op::UpdateDraft { .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+        world.effect(update);
+        let known_as = new_id.map_or_else(|| MessageId::for_upload(&hash(6)), MessageId::new);
+        world.message_ids.borrow_mut().insert(hash(world.cloud[&RemoteId::new("d")].content), known_as);
+        let file = world.disk.remove(&key(1, "d")).unwrap();
+        world.disk.insert(key(1, "renamed"), file);
+        world.vanished.insert(key(1, "d"), absence);
+        assert!(matches!(ops(&world)[..], [Op::Fetch { .. }]), "{:?}", ops(&world));
+        world.run();
+        assert_eq!(there(&world), text(&[(1, "DS", 6)]), "{absence:?} {old_id:?} {new_id:?}");
+        assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+    }
+}
+
+#[test]
 fn f27_an_unheard_update_is_known_again_under_another_id() {
     for (rebuilds, has_id) in [(false, true), (true, true), (true, false)] {
         let mut world = world(Role::Drafts, false);

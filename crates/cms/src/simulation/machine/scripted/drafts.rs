@@ -116,6 +116,27 @@ fn an_upload_that_was_never_noted_is_known_again_though_its_file_was_renamed() {
 }
 
 #[test]
+fn an_edit_that_was_never_noted_is_known_again_though_the_draft_has_no_message_id_and_its_file_was_renamed() {
+    tell_of_draft("", |machine, draft| {
+        Box::pin(async move {
+            before_each(
+                |deed| if matches!(deed, Deed::Commit(_) | Deed::CommitDurably(_)) { refused() } else { Ok(()) },
+            );
+            write(&draft, "", "the second version");
+            while !in_the_cloud(machine)[0].1.contains("the second version") {
+                wait(machine, 1).await;
+            }
+            machine.kill().await;
+            cms_disk::interpose(None);
+            let renamed = draft.with_file_name("2.draft:2,DS");
+            fs::rename(&draft, &renamed).unwrap();
+            wait(machine, 300).await;
+            assert_eq!((in_the_cloud(machine).len(), files(machine)), (1, vec![renamed]));
+        })
+    });
+}
+
+#[test]
 fn what_is_taken_in_for_an_upload_is_durable_before_the_upload_is_noted() {
     tell_of_draft(MESSAGE_ID, |machine, draft| {
         Box::pin(async move {
@@ -312,4 +333,22 @@ fn the_next_version_of_a_draft_that_is_on_its_way_to_the_cloud_is_not_that_of_an
             assert!(left.len() == 1 && left[0].1.contains("the third version"), "{found:?}");
         })
     });
+}
+
+#[test]
+fn a_draft_without_a_message_id_that_is_renamed_while_the_cloud_is_told_its_next_version_is_no_other_draft() {
+    for fault in [Action::Delay { milliseconds: 20_000 }, Action::ResetAfter] {
+        tell_of_draft("", |machine, draft| {
+            Box::pin(async move {
+                machine.cloud.inject(Fault::once("put-value", fault));
+                write(&draft, "", "the second version");
+                wait(machine, 5).await;
+                let renamed = draft.with_file_name("2.draft:2,DS");
+                fs::rename(&draft, &renamed).unwrap();
+                wait(machine, 900).await;
+                let found = in_the_cloud(machine);
+                assert_eq!((found.len(), files(machine)), (1, vec![renamed]), "{found:?}");
+            })
+        });
+    }
 }
