@@ -35,6 +35,8 @@ pub(super) struct Text {
     pub(super) removed: bool,
     /// Whether its file got another name: without a Message-ID of its own, it was known by that in the cloud.
     pub(super) renamed: bool,
+    /// Whether it got that name while the program didn't run, or hadn't listed anything yet.
+    pub(super) unlisted: bool,
     /// How often the message of it got another id. Under that it is brought here again, before the old one is known to be gone.
     pub(super) renumbered: usize,
     /// How often it was there when both sides were last the same.
@@ -60,6 +62,7 @@ impl Text {
             deleted: false,
             removed: false,
             renamed: false,
+            unlisted: false,
             renumbered: 0,
             times: 1,
             unsure: false,
@@ -191,6 +194,7 @@ impl Texts {
             text.superseded = false;
             text.fresh = false;
             text.unsure = false;
+            text.unlisted = false;
             text.renumbered = 0;
             text.removed = false;
             text.adrift = false;

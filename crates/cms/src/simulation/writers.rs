@@ -149,7 +149,9 @@ impl People {
             seen.name.on_disk(),
             seen.maildir
         ));
-        self.texts.rewrite(&seen.hash, text, self.watched);
+        // What is written into a file of a name that nobody has listed is a new file, beside one that nobody saw go.
+        let was_listed = self.is_known || self.texts.get(&seen.hash).is_none_or(|old| !old.unlisted);
+        self.texts.rewrite(&seen.hash, text, self.watched && (way != 3 || was_listed));
         if way != 3 {
             self.perhaps_at_once();
         }
@@ -228,11 +230,13 @@ impl People {
         let Some(seen) = self.text_here() else { return };
         let path = self.path(&seen);
         self.rename_by_an_indexer(&seen, &path);
+        // A program that has just been started hasn't listed anything yet.
+        let is_seen = self.watched && self.is_known;
         if let Some(text) = self.texts.get_mut(&seen.hash) {
             text.renamed = true;
+            text.unlisted = !is_seen;
         }
-        // A program that has just been started hasn't listed anything yet.
-        if !self.watched || !self.is_known {
+        if !is_seen {
             self.texts.doubt_earlier_versions(&seen.hash);
         }
     }
