@@ -437,6 +437,35 @@ fn f27_an_unheard_update_is_known_again_under_another_id() {
 }
 
 #[test]
+fn f27_an_unheard_update_under_another_id_waits_until_it_is_known_what_became_of_the_old_one() {
+    for (unlisted, is_asked_for) in [(Some(1), false), (Some(0), false), (None, true)] {
+        let mut world = world(Role::Drafts, false);
+        world.manners.rebuilds = true;
+        draft(&mut world, "d", 5);
+        let before = world.cloud[&RemoteId::new("d")].clone();
+        let file = world.disk.get_mut(&key(1, "d")).unwrap();
+        (file.content, file.inode) = (6, 900);
+        let [update @ Op::UpdateDraft { .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+        world.effect(update);
+        let updated = world.cloud.insert(RemoteId::new("d"), before).unwrap();
+        world.cloud.insert(RemoteId::new("renewed"), Message { known: true, ..updated });
+        let mut busy = Busy::default();
+        if is_asked_for {
+            busy.ids.insert(RemoteId::new("d"));
+        } else if unlisted == Some(0) {
+            world.cloud.remove(&RemoteId::new("d"));
+        }
+        unlisted.map(|mailbox| world.complete.remove(&MailboxId(mailbox)));
+        let plan = world.plan(&Scope::All, &busy);
+        assert!(!plan.ops.iter().any(|op| matches!(op, Op::Deliver { .. })), "{:?}", plan.ops);
+        world.cloud.remove(&RemoteId::new("d"));
+        world.complete.extend(unlisted.map(MailboxId));
+        world.run();
+        assert_eq!((there(&world), here(&world)), (text(&[(1, "DS", 6)]), text(&[(1, "DS", 6)])));
+    }
+}
+
+#[test]
 fn f38_a_copy_of_what_was_sent_joins_the_clouds_own() {
     for others in [false, true] {
         let mut world = world(Role::Sent, others);
