@@ -190,6 +190,9 @@ impl People {
         let told: Vec<&str> =
             gone.flat_map(|report| &report.samples).map(|headline| headline.subject.as_str()).collect();
         let mut files = self.files();
+        let is_held =
+            |at: usize| held.iter().any(|report| report.gone_from_cloud && report.mailbox == self.pairs[at].folder);
+        let in_held: Vec<_> = files.iter().filter(|seen| is_held(seen.maildir)).map(|seen| seen.hash).collect();
         // What went meanwhile and wasn't heard of yet is no part of what is held.
         files.retain(|seen| {
             let bytes = fs::read(self.path(seen)).unwrap_or_default();
@@ -207,6 +210,7 @@ impl People {
         }
         for text in &mut self.texts.0 {
             text.forsaken &= !files.contains(&text.hash);
+            text.kept |= in_held.contains(&text.hash);
         }
     }
 

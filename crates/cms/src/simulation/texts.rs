@@ -47,6 +47,8 @@ pub(super) struct Text {
     pub(super) adrift: bool,
     /// Whether it may be nowhere: it went on one side, and the other had nothing of it or was told that this is meant.
     pub(super) forsaken: bool,
+    /// Whether it had a file in a Maildir of which its user said that what is gone from the cloud stays.
+    pub(super) kept: bool,
 }
 
 impl Text {
@@ -68,6 +70,7 @@ impl Text {
             unsure: false,
             adrift: false,
             forsaken: false,
+            kept: false,
         }
     }
 }
@@ -165,8 +168,9 @@ impl Texts {
             return Some(what);
         }
         // A state that is lost takes with it what a file without a Message-ID of its own was known by, and that two files were
-        // brought here of the same message: each is a draft of its own then.
-        let brought_again = if ledger.lost_state { text.renumbered } else { 0 };
+        // brought here of the same message: each is a draft of its own then. So is what stays by the user's word though the
+        // message is there under another id.
+        let brought_again = if ledger.lost_state || text.kept { text.renumbered } else { 0 };
         if there > text.times.max(1) + brought_again && !(ledger.lost_state && text.renamed) {
             return Some(format!("a text is there {there} times"));
         }
@@ -199,6 +203,7 @@ impl Texts {
             text.removed = false;
             text.adrift = false;
             text.forsaken = false;
+            text.kept = false;
             text.times = found.boxes_there(deleted);
             let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != deleted;
             let home = found.there.iter().find(|(spot, _)| in_place(spot));
