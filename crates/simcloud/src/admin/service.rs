@@ -17,6 +17,18 @@ struct Mode {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sharing {
+    with: String,
+    #[serde(default = "yes")]
+    allowed: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
 struct Telling {
     event: LifecycleEvent,
 }
@@ -55,6 +67,10 @@ pub(super) fn answer(order: &Order<'_>, method: &str, segments: &[&str]) -> Repl
         ("POST", ["account", "mode"]) => {
             order.read::<Mode>().and_then(|mode| cloud.set_account_mode(user, mode.mode)).and_then(|()| done())
         }
+        ("POST", ["account", "share"]) => order
+            .read::<Sharing>()
+            .and_then(|sharing| cloud.share_mailbox(user, &sharing.with, sharing.allowed))
+            .and_then(|()| done()),
         ("GET", ["notifications"]) => ok(&json!({"channels": cloud.notification_channels()})),
         ("POST", ["notifications", what]) => {
             match *what {

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use simcloud::{Knobs, Options};
 
 use crate::client::{Answer, DELTA, Fixture};
 
@@ -108,4 +109,20 @@ async fn a_visit_follows_redirects_on_this_machine_only() {
     let users = format!("{}/admin/users", it.server.url());
     assert_eq!(tokio::task::spawn_blocking(move || simcloud::visit(&users)).await.unwrap().unwrap(), 200);
     assert!(simcloud::visit("https://example.com/").is_err());
+}
+
+#[tokio::test]
+async fn a_mailbox_is_shared_and_taken_back_over_http() {
+    let users = vec!["user@domain.com".to_owned(), "team@domain.com".to_owned()];
+    let it = Fixture::new(Options { messages: 2, users, knobs: Knobs::calm(), ..Options::default() }).await;
+    let token = order(&it, "POST", "/token", &json!({})).await.json()["access_token"].as_str().unwrap().to_owned();
+    let url = format!("{}/v1.0/users/team@domain.com/messages", it.server.url());
+    let seen = async || it.send(it.http.get(&url).bearer_auth(&token)).await.status;
+    let share = async |body: Value| order(&it, "POST", "/account/share?user=team@domain.com", &body).await.status;
+    assert_eq!(seen().await, 403);
+    assert_eq!(share(json!({"with": "user@domain.com"})).await, 200);
+    assert_eq!(seen().await, 200);
+    assert_eq!(share(json!({"with": "user@domain.com", "allowed": false})).await, 200);
+    assert_eq!(seen().await, 403);
+    assert_eq!(share(json!({"with": "nobody@domain.com"})).await, 404);
 }
