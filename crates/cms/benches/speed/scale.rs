@@ -162,6 +162,7 @@ fn deliver(
         trouble: None,
         retry_at: None,
         attempts: 0,
+        size: None,
     }));
     changes.push(Change::PutSynced(SyncedRecord {
         row_id: RowId(*next_row),

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use simcloud::{Options, RequestRecord};
+use simcloud::{Action, Fault, Options, RequestRecord};
 
-use crate::world::World;
+use crate::world::{World, wait_for};
 
 #[test]
 fn a_mailbox_arrives_whole_and_a_second_sync_has_nothing_to_do() {
@@ -91,4 +91,22 @@ fn one_new_message_is_fetched_alone_at_once() {
     let counters = world.cloud.counters();
     assert_eq!((counters.requests.get("value"), counters.requests.get("batch")), (Some(&1), None));
     world.assert_lawful();
+}
+
+#[test]
+fn a_first_sync_that_was_interrupted_brings_the_rest_together_too() {
+    let world = World::new(300);
+    // All are listed, and none is brought.
+    world.cloud.inject(Fault::always("batch*", Action::Hang));
+    world.cloud.inject(Fault::always("value", Action::Hang));
+    let first = world.start(&["sync"]);
+    wait_for("downloads are asked for", || world.asked("batch") > 0);
+    first.kill();
+    world.cloud.clear_faults();
+    world.cloud.reset_counters();
+    world.sync();
+    world.assert_same("INBOX", "Inbox");
+    let counters = world.cloud.counters();
+    assert_eq!(counters.requests.get("delta"), Some(&1), "nothing was listed again: {:?}", counters.requests);
+    assert!(counters.http_requests < 60, "{} requests for 300 messages", counters.http_requests);
 }

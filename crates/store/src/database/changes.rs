@@ -106,12 +106,13 @@ fn put_cloud(transaction: &Transaction<'_>, record: &CloudRecord) -> rusqlite::R
     transaction
         .prepare_cached(
             "INSERT INTO cloud (remote_id, mailbox, flags, received, hash, revision, fetched_revision, trouble,
-                                retry_at, attempts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                                retry_at, attempts, size)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
              ON CONFLICT (remote_id) DO UPDATE SET
                  mailbox = excluded.mailbox, flags = excluded.flags, received = excluded.received,
                  hash = excluded.hash, revision = excluded.revision, fetched_revision = excluded.fetched_revision,
-                 trouble = excluded.trouble, retry_at = excluded.retry_at, attempts = excluded.attempts",
+                 trouble = excluded.trouble, retry_at = excluded.retry_at, attempts = excluded.attempts,
+                 size = excluded.size",
         )?
         .execute(params![
             record.remote_id.as_str(),
@@ -124,6 +125,7 @@ fn put_cloud(transaction: &Transaction<'_>, record: &CloudRecord) -> rusqlite::R
             record.trouble,
             record.retry_at.map(|at| at.0),
             record.attempts,
+            record.size.and_then(|size| i64::try_from(size).ok()),
         ])
         .map(|_| ())
 }

@@ -11,6 +11,9 @@ use rusqlite::types::{FromSqlError, FromSqlResult, ValueRef};
 use super::{CloudRecord, Database, DeletedNote, ReportedNote, SyncedRecord};
 use crate::StoreError;
 
+/// The first version of the schema that has the sizes of messages.
+const SIZES_SINCE: u32 = 9;
+
 impl Database {
     /// How many messages the Cloud tree has and how many rows the Synced tree, so that room can be made for them.
     pub fn tree_sizes(&self) -> Result<(usize, usize), StoreError> {
@@ -40,9 +43,13 @@ impl Database {
 
     /// Calls `take` with every message of the Cloud tree, in the order of their ids.
     pub fn load_cloud(&self, mut take: impl FnMut(CloudRecord)) -> Result<(), StoreError> {
+        let size = if self.version < SIZES_SINCE { "NULL" } else { "size" };
         self.each_row(
-            "SELECT remote_id, mailbox, flags, received, hash, revision, fetched_revision, trouble, retry_at, attempts
-             FROM cloud",
+            &format!(
+                "SELECT remote_id, mailbox, flags, received, hash, revision, fetched_revision, trouble, retry_at, attempts,
+                        {size}
+                 FROM cloud"
+            ),
             |row| {
                 take(CloudRecord {
                     remote_id: RemoteId::new(text(row, 0)?),
@@ -55,6 +62,7 @@ impl Database {
                     trouble: row.get(7)?,
                     retry_at: row.get::<_, Option<i64>>(8)?.map(UnixSeconds),
                     attempts: row.get(9)?,
+                    size: row.get::<_, Option<i64>>(10)?.and_then(|size| u64::try_from(size).ok()),
                 });
                 Ok(())
             },

@@ -46,6 +46,8 @@ pub struct CloudRecord {
     pub retry_at: Option<UnixSeconds>,
     /// How often the download failed.
     pub attempts: u32,
+    /// About how many bytes it has, where that is of use for the download yet to be made.
+    pub size: Option<u64>,
 }
 
 /// One row of the Synced tree: what both sides last agreed on.

@@ -84,6 +84,7 @@ fn cloud_record(number: u32, mailbox: MailboxId) -> CloudRecord {
         trouble: number.is_multiple_of(5).then(|| "ErrorMimeContentConversionFailed".to_owned()),
         retry_at: number.is_multiple_of(7).then_some(UnixSeconds(i64::from(number))),
         attempts: number % 4,
+        size: (!number.is_multiple_of(2)).then_some(u64::from(number) * 100),
     }
 }
 

@@ -95,10 +95,15 @@ fn a_database_of_the_version_before_is_brought_to_this_one() {
         connection.execute_batch(step).unwrap();
     }
     connection.execute("INSERT INTO mailboxes (account, name) VALUES ('user', 'inbox')", []).unwrap();
+    let message = "INSERT INTO cloud (remote_id, mailbox, flags, received, attempts) VALUES ('A', 1, 0, 0, 0)";
+    connection.execute(message, []).unwrap();
     connection.pragma_update(None, "user_version", 6).unwrap();
     drop(connection);
     let reader = Database::open_read_only(directory.path()).unwrap().unwrap();
     assert_eq!(reader.tree_folders().unwrap(), [], "who only reads needs no new version");
+    let mut sizes = Vec::new();
+    reader.load_cloud(|record| sizes.push(record.size)).unwrap();
+    assert_eq!(sizes, [None]);
     drop(reader);
     let mut database = Database::open(directory.path()).unwrap();
     assert_eq!(database.mailboxes().unwrap().len(), 1);

@@ -40,6 +40,7 @@ impl World {
             trouble: trouble.filter(|_| message.blocked).map(|trouble| trouble.why.clone()),
             retry_at: trouble.filter(|_| message.blocked).map(|trouble| trouble.retry_at),
             attempts: trouble.map_or(0, |trouble| trouble.attempts),
+            size: self.size(id),
         }
     }
 
@@ -48,6 +49,9 @@ impl World {
         if let (Some(why), Some(retry_at)) = (record.trouble, record.retry_at) {
             let trouble = Trouble { why, attempts: record.attempts, retry_at, is_ours: false };
             self.troubles.insert(record.remote_id.clone(), trouble);
+        }
+        if let Some(size) = record.size {
+            self.sizes.insert(record.remote_id.clone(), size);
         }
         let message = CloudMessage {
             mailbox: record.mailbox,
