@@ -228,25 +228,29 @@ impl Phase {
 
     fn draw(&mut self, bars: &MultiProgress, now: Duration, least: Duration) {
         let total = self.counts.total;
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = bars.add(ProgressBar::no_length());
-            bar.set_prefix(self.label.to_string());
-            bar
-        });
-        if let (Some(total), None) = (total, bar.length()) {
+        let told = self.counts.told(now.saturating_sub(self.began), least, false);
+        let Some(bar) = &self.bar else {
+            // Complete before it is drawn for the first time.
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            let bar = bar.with_style(style(total.is_some())).with_prefix(self.label.to_string());
+            let bar = bars.add(bar.with_position(self.counts.done).with_message(told));
+            bar.tick();
+            self.bar = Some(bar);
+            return;
+        };
+        if let Some(total) = total {
+            if bar.length().is_none() {
+                bar.set_style(style(true));
+            }
             bar.set_length(total);
-            bar.set_style(style("{prefix} [{bar:24}] {msg}"));
-        } else if let Some(total) = total {
-            bar.set_length(total);
-        } else {
-            bar.set_style(style("{prefix} {msg}"));
         }
         bar.set_position(self.counts.done);
-        bar.set_message(self.counts.told(now.saturating_sub(self.began), least, false));
+        bar.set_message(told);
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+fn style(has_end: bool) -> ProgressStyle {
+    let template = if has_end { "{prefix} [{bar:24}] {msg}" } else { "{prefix} {msg}" };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
@@ -309,7 +313,8 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-fn bytes(count: u64) -> String {
+/// `12.3 MB`.
+pub(crate) fn bytes(count: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", count / unit, count % unit * 10 / unit);
     match count {
         0..1_000 => format!("{count} B"),

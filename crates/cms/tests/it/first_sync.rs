@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
-use simcloud::{Action, Fault, Options, RequestRecord};
+use simcloud::{Action, Fault, Knobs, Options, RequestRecord};
 
-use crate::world::{World, wait_for};
+use crate::world::{Running, World, wait_for};
 
 #[test]
 fn a_mailbox_arrives_whole_and_a_second_sync_has_nothing_to_do() {
@@ -109,4 +110,23 @@ fn a_first_sync_that_was_interrupted_brings_the_rest_together_too() {
     let counters = world.cloud.counters();
     assert_eq!(counters.requests.get("delta"), Some(&1), "nothing was listed again: {:?}", counters.requests);
     assert!(counters.http_requests < 60, "{} requests for 300 messages", counters.http_requests);
+}
+
+#[test]
+fn a_bar_is_never_drawn_without_what_it_is_of() {
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: needs script");
+        return;
+    }
+    let knobs = Knobs { latency_ms: 700, ..Knobs::calm() };
+    let world = World::with(Options { messages: 200, knobs, ..Options::default() });
+    world.configure(
+        "MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.token_key_command = \"echo a-passphrase-for-tests\"\n",
+    );
+    world.done(&["check"]);
+    let at_terminal = ["-c", "exec script -qec \"$*\" /dev/null", "sh"];
+    let told = Running::of(world.command_under("sh", &at_terminal, &["sync"])).finish();
+    assert!(told.stdout.contains("Downloading ["), "{}", told.stdout);
+    // That is how a bar looks that nobody has told what to look like.
+    assert!(!told.stdout.contains('░'), "{}", told.stdout);
 }
