@@ -51,6 +51,7 @@ use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
 use crate::sync::driver::mailbox::{DeleteTarget, Mailbox, Round};
+use crate::sync::driver::planning::Filing;
 use crate::sync::driver::pushing::Pushing;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::AllUnanswered;
@@ -144,8 +145,7 @@ pub(crate) struct Driver {
     unanswered: AllUnanswered,
     setbacks: Setbacks,
     gone_by_id: GoneById,
-    /// The messages that have waited for a file that a mail program may have filed of them.
-    waited_for: HashSet<RemoteId>,
+    filing: Filing,
     /// The drafts that were asked for before their files were brought back.
     drafts_asked_for: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use cms_disk::{Deed, Interposer};
 use simcloud::{Action, BodyKind, Deletion, Fault, FlagChange, FlagStatus, NewMessage};
 
-use super::{Duration, Happening, Instant, Machine, let_go};
+use super::{BEGINNING, Duration, Happening, Instant, Machine, let_go};
 use crate::simulation::disk::files_below;
 use crate::simulation::scratch;
 use crate::simulation::trace::Trace;
@@ -524,6 +524,23 @@ fn a_single_sync_that_takes_longer_than_a_poll_interval_rests_while_it_waits() {
             machine.cloud.inject(Fault { count: Some(4), ..Fault::once("value", Action::Hang) });
             machine.start(true);
             wait(machine, 300).await;
+            only_file(machine);
+        })
+    });
+}
+
+#[test]
+fn the_first_new_message_waits_no_longer_than_its_mailbox_is_asked_what_it_is_for() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.start(false);
+            wait(machine, 60).await;
+            let new = NewMessage::mime(machine.pairs[0].folder, "Subject: x\r\n\r\nx\r\n");
+            machine.cloud.add_message("", NewMessage { received: Some(BEGINNING + 60), ..new }).unwrap();
+            while machine.cloud.downloads("").is_empty() {
+                machine.live(Instant::now() + Duration::from_millis(10)).await;
+            }
+            wait(machine, 1).await;
             only_file(machine);
         })
     });

@@ -11,7 +11,7 @@ impl Driver {
     pub(super) fn forget_what_is_no_more(&mut self) {
         self.world.tidy();
         let world = &self.world;
-        self.waited_for.retain(|id| world.knows(id));
+        self.filing.waited_for.retain(|id| world.knows(id));
         self.drafts_asked_for.retain(|id| world.knows(id));
         self.setbacks.keep(|id| world.knows(id));
     }

@@ -22,6 +22,7 @@ use crate::sync::driver::clock::SAFETY_SCAN;
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::gone_by_id::GoneById;
 use crate::sync::driver::holding::Holding;
+use crate::sync::driver::planning::Filing;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::AllUnanswered;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, pushing};
@@ -104,7 +105,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         unanswered,
         setbacks: Setbacks::default(),
         gone_by_id: GoneById::default(),
-        waited_for: HashSet::default(),
+        filing: Filing::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),
         overdue_turns: 0,

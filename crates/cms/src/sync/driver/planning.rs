@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cms_cloud::contract::FolderRole;
-use cms_engine::{Absence, Flags, MailboxId, Op, Plan, Policy, Role, Row, RowId, Side, Uploads, Word};
+use cms_engine::{
+    Absence, Flags, HashSet, MailboxId, Op, Plan, Policy, RemoteId, Role, Row, RowId, Side, Uploads, Word,
+};
 use cms_store::Wanted;
 use tokio::time::Instant;
 
@@ -20,6 +22,15 @@ const FILING_WINDOW: Duration = Duration::from_secs(3);
 
 /// How long ago that is at the most, in seconds. Two clocks may differ.
 const LATELY_SENT: i64 = 120;
+
+/// The messages that a mail program may be filing a file of.
+#[derive(Default)]
+pub(super) struct Filing {
+    /// Those that have waited for it.
+    pub(super) waited_for: HashSet<RemoteId>,
+    /// Those of the postponed that wait to know what their mailbox is for.
+    pub(super) await_roles: Vec<(Instant, RemoteId)>,
+}
 
 /// Which mailbox has the deleted messages of another one.
 pub(super) fn deleted_mailbox(all: &[Mailbox], mailbox: MailboxId) -> Option<MailboxId> {
@@ -162,7 +173,7 @@ impl Driver {
                 }
                 // The file that a mail program has filed of a message that it has just sent is about to be heard of.
                 Op::Deliver { row: None, ref base } if self.may_be_filed_here(base) => {
-                    self.postpone(&op, FILING_WINDOW);
+                    self.wait_for_file(&op, base.mailbox);
                 }
                 Op::Deliver { row: None, ref base } if self.may_be_another(base, &mut others) => {}
                 // What is missing may be in the Maildir that can't be read.
@@ -257,7 +268,7 @@ impl Driver {
     /// What a mailbox is for is asked when the first new message comes.
     fn may_be_filed_here(&mut self, base: &Row) -> bool {
         let is_new = (self.now().0 - base.received.0).abs() < LATELY_SENT;
-        if !is_new || !self.watching || self.waited_for.contains(&base.remote) {
+        if !is_new || !self.watching || self.filing.waited_for.contains(&base.remote) {
             return false;
         }
         let role = self.mailbox(base.mailbox).and_then(|mailbox| mailbox.role);
@@ -269,9 +280,31 @@ impl Driver {
             None => self.asking > 0,
         };
         if may_be && role.is_some() {
-            self.waited_for.insert(base.remote.clone());
+            self.filing.waited_for.insert(base.remote.clone());
         }
         may_be
+    }
+
+    /// Has a new message wait for the file that a mail program may be filing of it, or until its mailbox is known to be for
+    /// something else.
+    fn wait_for_file(&mut self, op: &Op, mailbox: MailboxId) {
+        self.postpone(op, FILING_WINDOW);
+        if self.mailbox(mailbox).is_none_or(|mailbox| mailbox.role.is_none()) {
+            self.filing.await_roles.extend(self.postponed.last().cloned());
+        }
+    }
+
+    /// Has the messages planned anew that waited to know what their mailbox is for. Most mailboxes are for nothing that takes
+    /// longer.
+    pub(super) fn let_go_those_that_await_roles(&mut self) {
+        let waiting = std::mem::take(&mut self.filing.await_roles);
+        let over: Vec<_> = self.postponed.extract_if(.., |entry| waiting.contains(entry)).collect();
+        for (_, id) in &over {
+            self.world.end(id);
+        }
+        if !over.is_empty() {
+            self.plan_at = Some(Instant::now());
+        }
     }
 
     /// Whether a draft may be what an upload has made that nobody here heard of: an earlier run ended before the answer, or

@@ -21,7 +21,7 @@ impl Driver {
             ("reasons", self.reasons.len()),
             ("own_writes", self.own_writes.len()),
             ("unanswered", self.unanswered.len()),
-            ("waited_for", self.waited_for.len()),
+            ("waited_for", self.filing.waited_for.len()),
             ("drafts_asked_for", self.drafts_asked_for.len()),
             ("gone_by_id", self.gone_by_id.len()),
             ("postponed", self.postponed.len()),

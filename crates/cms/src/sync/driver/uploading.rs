@@ -91,10 +91,14 @@ impl Driver {
         self.asking -= 1;
         let Some(mailbox) = self.mailbox_mut(id) else { return };
         match role {
-            Ok(role) => mailbox.role = Some(role),
+            Ok(role) => {
+                mailbox.role = Some(role);
+                self.let_go_those_that_await_roles();
+            }
             Err(error) => {
                 // Asked again with the next plan, which a poll brings at the latest.
                 mailbox.role_asked = false;
+                self.filing.await_roles.clear();
                 self.paused_roles_until = Some(Instant::now() + backoff(0));
                 self.fail_if_passing(error);
             }
