@@ -53,6 +53,8 @@ Examples:
 
 const FOLDERS_EXAMPLES: &str = "\
 The names are those to write in cms.cfg: Office365(\"Inbox/Lists/rust\", account)
+`team@domain.com/Inbox`, in a mailbox that is shared with you, is
+Office365(\"Inbox\", account, mailbox_owner=\"team@domain.com\")
 
 Examples:
   cms folders                                  all folders of all accounts

@@ -58,7 +58,7 @@ async fn list_account(
             }
             Err(error) if client == account => return Err(SyncError::Cloud(error).into()),
             // One's own folders are told all the same.
-            Err(error) => result = Err(SyncError::Cloud(error).into()),
+            Err(error) => result = Err(not_listed(accounts, client, error)),
         }
     }
     let mut in_tree = HashMap::default();
@@ -68,7 +68,7 @@ async fn list_account(
             Ok(listed) => listed,
             Err(error) if tree.client == account => return Err(SyncError::Cloud(error).into()),
             Err(error) => {
-                result = Err(SyncError::Cloud(error).into());
+                result = Err(not_listed(accounts, tree.client, error));
                 continue;
             }
         };
@@ -81,6 +81,13 @@ async fn list_account(
     synced.extend(in_tree.iter().map(|(id, name)| (id.clone(), name.as_str())));
     tell(accounts.sources[account].name(), &folders, &synced, json)?;
     result
+}
+
+/// Why the folders of a mailbox can't be told.
+fn not_listed(accounts: &Accounts, client: usize, source: CloudError) -> Problem {
+    let Some(owner) = accounts.owner_of(client) else { return SyncError::Cloud(source).into() };
+    let what = format!("could not list the folders of {owner}");
+    Problem { what, ..SyncError::Mailbox { mailbox: owner.to_owned(), source }.into() }
 }
 
 /// The folders of a mailbox, and by which names some of them are synced.

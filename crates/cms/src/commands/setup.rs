@@ -42,6 +42,12 @@ impl Accounts {
         self.client_for(mailbox.account, mailbox.owner.as_ref())
     }
 
+    /// Whose mailbox a client is for, if it is somebody else's.
+    pub(super) fn owner_of(&self, client: usize) -> Option<&str> {
+        let at = client.checked_sub(self.sources.len())?;
+        self.owners.get(at).map(|(_, owner)| owner.as_str())
+    }
+
     fn client_for(&self, account: usize, owner: Option<&String>) -> usize {
         let is_its = |(its, known): &(usize, String)| *its == account && Some(known) == owner;
         self.owners.iter().position(is_its).map_or(account, |at| self.sources.len() + at)

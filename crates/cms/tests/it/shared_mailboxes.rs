@@ -100,6 +100,8 @@ fn a_mailbox_that_is_not_shared_is_told_and_keeps_nobody_from_their_own() {
     let told = world.cms(&["folders"]);
     assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
     assert!(told.stdout.contains("  Inbox   (synced as `inbox`)"), "{}", told.stdout);
+    assert!(told.stderr.contains("error: could not list the folders of team@domain.com"), "{}", told.stderr);
+    assert!(told.stderr.contains("hint: the mailbox's owner"), "{}", told.stderr);
     let told = world.cms(&["sync"]);
     assert_eq!(told.status.code(), Some(1), "{}", told.stderr);
     assert!(told.stderr.contains("error: `team@domain.com/inbox` couldn't be synced"), "{}", told.stderr);
