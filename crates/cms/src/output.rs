@@ -3,11 +3,17 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, printable};
 
-/// Writes one line to stdout. That the reader went away (`cms plan | head`) is not a problem.
+/// Writes one line to stdout, or several, without control characters. That the reader went away (`cms plan | head`) is not a
+/// problem.
 pub fn line(text: impl Display) -> Result<(), Problem> {
-    bytes(format!("{text}\n").as_bytes())
+    bytes(format!("{}\n", printable(&text.to_string())).as_bytes())
+}
+
+/// The name of a folder as it is shown: on one line, whatever its owner has put into it.
+pub fn name(name: &str) -> String {
+    printable(name).replace('\n', "\u{fffd}")
 }
 
 /// Writes bytes to stdout, as [`line`] does.

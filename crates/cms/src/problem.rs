@@ -207,7 +207,7 @@ impl fmt::Display for Displayed<'_> {
 }
 
 /// What a server says may hold anything; control characters must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 

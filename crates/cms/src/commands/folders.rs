@@ -128,9 +128,9 @@ fn tell(account: &str, folders: &[Folder], synced: &HashMap<String, &str>, json:
                 serde_json::to_string(&line).map_err(|error| Problem::from_error("could not write a folder", error))?;
             output::line(text)?;
         } else {
-            let note = synced_as.map(|name| format!("   (synced as `{name}`)")).unwrap_or_default();
+            let note = synced_as.map(|name| format!("   (synced as `{}`)", output::name(name))).unwrap_or_default();
             let (messages, unread) = (folder.total_items, folder.unread_items);
-            output::line(format_args!("{messages:>9}  {unread:>7}  {}{note}", folder.path))?;
+            output::line(format_args!("{messages:>9}  {unread:>7}  {}{note}", output::name(&folder.path)))?;
         }
     }
     Ok(())

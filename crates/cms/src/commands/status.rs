@@ -166,7 +166,7 @@ fn sign_in(sign_in: &SignInStatus, report: &Report) -> String {
 }
 
 fn mailbox(text: &mut String, mailbox: &MailboxReport) {
-    let _ = write!(text, "  {}: {}", mailbox.name, counted(mailbox.messages, "message"));
+    let _ = write!(text, "  {}: {}", output::name(&mailbox.name), counted(mailbox.messages, "message"));
     if mailbox.waiting > 0 {
         let _ = write!(text, ", {} not here yet", mailbox.waiting);
     }

@@ -31,3 +31,16 @@ fn folders_are_listed_as_a_tree_with_what_is_in_them_and_what_is_synced() {
     assert!(!world.path("INBOX").exists(), "nothing is made");
     world.assert_lawful();
 }
+
+#[test]
+fn a_folders_name_does_nothing_to_the_terminal() {
+    let world = World::with(Options { messages: 1, knobs: Knobs::calm(), ..Options::default() });
+    world.configure("Office365_Tree(account, \"work\")\n");
+    world.cloud.create_folder("", "a\u{1b}[2Jb\nInbox   (synced as `inbox`)", false).unwrap();
+    world.sync();
+    for command in ["folders", "status"] {
+        let told = world.cms(&[command]).stdout;
+        assert!(!told.contains('\u{1b}'), "{told:?}");
+        assert!(told.lines().any(|line| line.contains("a\u{fffd}[2Jb\u{fffd}Inbox")), "{told:?}");
+    }
+}
