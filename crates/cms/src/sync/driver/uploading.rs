@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::configuration::Upload;
 use crate::problem::with_causes;
+use crate::progress::bytes;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
 use crate::sync::making::Making;
 use crate::sync::message_text::Difference;
@@ -254,7 +255,10 @@ impl Driver {
             .map_or(0, |mailbox| self.accounts[mailbox.account].capabilities().uploads.longest_bytes);
         let Ok(size) = self.store.size_of(hash) else { return false };
         if size > longest {
-            self.refuse_upload(file, &format!("it has {size} bytes, and no message of more than {longest} is taken"));
+            self.refuse_upload(
+                file,
+                &format!("it has {}, and no message of more than {} is taken", bytes(size), bytes(longest)),
+            );
             return false;
         }
         true
