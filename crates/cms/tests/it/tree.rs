@@ -167,6 +167,26 @@ fn f35_a_folder_that_is_deleted_goes_and_its_messages_can_be_had_again() {
 }
 
 #[test]
+fn f35_what_a_deleted_folder_held_can_be_had_again_where_its_maildir_is_made_again() {
+    let world = world(&["Old"], "");
+    world.sync();
+    let messages = world.here("work/Old");
+    world.cloud.delete_folder("", "Old").unwrap();
+    world.sync();
+    assert!(!world.path("work/Old").exists());
+    let restore = ["restore", "--since", "1h"];
+    let told = world.cms(&restore);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
+    let hint = format!("make `{}` again", world.path("work/Old").display());
+    assert!(told.stdout.contains(&hint), "{}{}", told.stdout, told.stderr);
+    make_maildir(&world, "work/Old");
+    world.sync();
+    world.done(&restore);
+    assert_eq!(world.here("work/Old"), messages);
+    world.assert_lawful();
+}
+
+#[test]
 fn f35_a_large_folder_that_is_deleted_is_held() {
     let world = world(&["Old"], "cfg.max_deletions = 1\n");
     world.sync();

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use cms_cloud::contract::{FolderId, Seen};
-use cms_engine::{CloudBytes, Flags, MailboxId, Op, Role, Row, RowId, Sides, UnixSeconds, Uploads as _};
+use cms_engine::{CloudBytes, Flags, MailboxId, MaildirId, Op, Role, Row, RowId, Sides, UnixSeconds, Uploads as _};
 use cms_store::{After, Change, Deed, Heard, JournalEntry, JournalPart, Standing, Wanted};
 
 use crate::envelope::Envelope;
 use crate::history::{History, Told};
 use crate::problem::with_causes;
+use crate::sync::LocalError;
 use crate::sync::driver::Driver;
 use crate::sync::errand::Undone;
 use crate::sync::journal::{Reason, Wish};
@@ -293,10 +294,27 @@ impl Driver {
                 };
                 self.report_done(format!("{text}; {how}: {why}"));
             }
-            Err(crate::sync::LocalError::ContentMissing) => {
+            Err(LocalError::ContentMissing) => {
                 self.report_not_done(format!("#{}: {why}, and its content isn't kept any more", step.number));
             }
+            Err(LocalError::NotThere) if self.local.path(file.maildir).is_none() => {
+                self.report_not_done(format!("#{}: {}", step.number, self.without_maildir(file.maildir)));
+            }
             Err(error) => self.report_not_done(format!("#{}: {}", step.number, with_causes(&error))),
+        }
+    }
+
+    /// Why nothing can be put into a Maildir that isn't among those that there are, and what helps.
+    fn without_maildir(&self, maildir: MaildirId) -> String {
+        let all = self.database.maildirs().unwrap_or_default();
+        match all.into_iter().find(|(id, _)| *id == maildir).map(|(_, path)| path) {
+            Some(path) if self.trees.have(&path) => format!(
+                "its Maildir is gone with its folder; make `{}` again, with `cur`, `new` and `tmp` in it, and restore it after \
+                 the next sync",
+                path.display()
+            ),
+            Some(path) => format!("its Maildir `{}` isn't in cms.cfg any more", path.display()),
+            None => "its Maildir isn't known any more".to_owned(),
         }
     }
 

@@ -208,6 +208,11 @@ impl Trees {
         }
         self.fulfilled = before.fulfilled;
     }
+
+    /// Whether a path is below a tree's root.
+    pub(super) fn have(&self, path: &Path) -> bool {
+        self.looks.iter().any(|look| path.starts_with(&look.tree.root))
+    }
 }
 
 impl Driver {
