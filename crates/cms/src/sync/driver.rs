@@ -40,6 +40,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::control::{Door, Listening};
+use crate::logging::utc;
 use crate::page::Board;
 use crate::progress::Progress;
 use crate::stop::Stop;
@@ -324,6 +325,20 @@ impl Driver {
         }
     }
 
+    /// A step as `cms plan` tells it: by a file's name, which is here to be looked at, or a message's mailbox and time, but not
+    /// by an id alone.
+    fn planned(&self, op: &Op) -> String {
+        if let Op::DeleteInCloud { row, .. } = op
+            && let Some(row) = self.world.synced.get(*row)
+        {
+            return format!("delete {} in the cloud", row.file.base_name);
+        }
+        let Op::Fetch { id } = op else { return op.to_string() };
+        let Some(message) = self.world.cloud.messages.get(id) else { return op.to_string() };
+        let received = utc(message.received.0.max(0).unsigned_abs());
+        format!("{op} of `{}`, received {received}", self.mailbox_name(message.mailbox))
+    }
+
     /// What would be done, without doing it: one round of observation, then the plan's words.
     pub(crate) async fn dry_run(&mut self, stop: &Stop) -> Result<Vec<String>, SyncError> {
         self.must_have_maildirs(false)?;
@@ -362,7 +377,7 @@ impl Driver {
         let plan = self.plan();
         let mut lines = self.folder_steps()?;
         let ops = plan.ops.iter().filter(|op| !matches!(op, Op::Record { .. } | Op::Forget { .. }));
-        lines.extend(ops.map(ToString::to_string));
+        lines.extend(ops.map(|op| self.planned(op)));
         self.note_held(&plan);
         lines.extend(self.summary.held.iter().map(|held| format!("held: {held}")));
         Ok(lines)

@@ -256,6 +256,7 @@ fn f36_a_plan_changes_nothing_on_either_side() {
         let plan = world.cms(&["plan"]);
         assert_eq!(plan.status.code(), Some(0), "{}", plan.stderr);
         assert!(plan.stdout.lines().count() >= 5, "{}", plan.stdout);
+        assert!(plan.stdout.contains(" of `inbox`, received 20"), "{}", plan.stdout);
         let mut lines: Vec<&str> = plan.stdout.lines().collect();
         lines.sort_unstable();
         if turn > 0 {
