@@ -179,7 +179,6 @@ impl Driver {
 
     /// Polls one mailbox so, whose changes aren't told, and says that once.
     fn tells_nothing_of(&mut self, at: usize, folder: &FolderId, reason: &str) {
-        let seconds = self.poll_interval.as_secs();
         let Some(source) = self.pushing.sources.get_mut(at) else { return };
         source.heard.remove(folder);
         let account = source.setup.account;
@@ -188,9 +187,7 @@ impl Driver {
         let (account_name, name) = (&source.setup.account_name, name.unwrap_or_default());
         let what = format!("{account_name}: there are no notifications of changes in `{name}`: {reason}");
         if self.told.insert(refusal_key(folder)) {
-            warn!(
-                "{what}; it is polled every {seconds} s, and they are asked for again after a day, or at the next start"
-            );
+            warn!("{what}; it is polled instead, and they are asked for again after a day, or at the next start");
         } else {
             debug!("{what}");
         }
@@ -212,7 +209,7 @@ impl Driver {
     /// Leaves a source alone that tells nothing.
     fn tells_nothing(&mut self, at: usize, reason: &str) {
         self.tells_nothing_now(at);
-        let (now, seconds) = (self.now(), self.poll_interval.as_secs());
+        let now = self.now();
         let Some(source) = self.pushing.sources.get_mut(at) else { return };
         if let Some((_, task)) = source.listening.take() {
             task.abort();
@@ -230,8 +227,8 @@ impl Driver {
         let what = format!("{account}: there are no notifications of changes: {reason}");
         match (source.told.replace(false), insists) {
             (Some(false), _) => debug!("{what}"),
-            (_, true) => warn!("{what}; polling every {seconds} s, and trying again from time to time"),
-            (_, false) => info!("{what}; polling every {seconds} s instead"),
+            (_, true) => warn!("{what}; mail is polled for, and they are tried again from time to time"),
+            (_, false) => info!("{what}; mail is polled for instead"),
         }
     }
 
