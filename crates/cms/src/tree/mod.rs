@@ -29,7 +29,7 @@ pub(crate) use arrange::{Named, Shape};
 pub(crate) use expand::{Expanded, expand, is_as_arranged, is_elsewhere, is_kept, known, steps, taken_in};
 pub(crate) use filter::Filter;
 pub(crate) use names::Layout;
-pub(crate) use wishes::{FolderWish, GONE, REMOVED, fulfil, removed_key, wishes};
+pub(crate) use wishes::{FolderWish, GONE, Nobodys, REMOVED, fulfil, removed_key, wishes};
 
 /// One account that is kept as a whole.
 #[derive(Clone)]

@@ -77,13 +77,27 @@ pub(super) fn missed_key(maildir: MaildirId) -> String {
     format!("maildir {} missed as", maildir.0)
 }
 
-/// What is wished, the outermost first: what is in a folder goes with it.
-pub(crate) fn wishes(
-    database: &Database,
-    tree: &TreeSetup,
-    mailboxes: &[MailboxSetup],
-) -> Result<Vec<FolderWish>, SyncError> {
-    let Some(listed) = &tree.listed else { return Ok(Vec::new()) };
+/// What comes of the directories of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// What is wished, the outermost first: what is in a folder goes with it.
+    pub(crate) of_cloud: Vec<FolderWish>,
+    /// The Maildirs that somebody has made and that are nobody's, each with why.
+    pub(crate) nobodys: Vec<(PathBuf, Nobodys)>,
+}
+
+/// Why a Maildir becomes no folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nobodys {
+    /// No folder's directory is called so.
+    Name,
+    /// The folder of this path is left out by the configuration.
+    LeftOut(String),
+}
+
+/// Looks what somebody has done with the directories of a tree.
+pub(crate) fn wishes(database: &Database, tree: &TreeSetup, mailboxes: &[MailboxSetup]) -> Result<Wishes, SyncError> {
+    let Some(listed) = &tree.listed else { return Ok(Wishes::default()) };
     let below_root = maildirs_below(&tree.root).map_err(SyncError::Maildir)?;
     let known = known_folders(database, tree)?;
     let placed = arranged(database, tree, mailboxes, &known, &|_| false)?;
@@ -103,7 +117,25 @@ pub(crate) fn wishes(
     claimed.extend(placed.iter().map(|one| one.directory.clone()));
     wishes.extend(made(tree, listed, &below_root, &claimed));
     wishes.sort_by_key(|wish| (wish.parts().len(), wish.parts().to_vec()));
-    Ok(wishes)
+    Ok(Wishes { of_cloud: wishes, nobodys: nobodys(tree, &below_root, &claimed) })
+}
+
+/// The Maildirs that somebody has made and that can't become a folder.
+fn nobodys(tree: &TreeSetup, below_root: &Below, claimed: &HashSet<PathBuf>) -> Vec<(PathBuf, Nobodys)> {
+    let layout = tree.shape.layout;
+    let why = |place: &PathBuf| match path_of(layout, place).filter(|path| is_of(layout, place, path)) {
+        None => Some(Nobodys::Name),
+        Some(path) if path.is_empty() => None,
+        Some(path) => {
+            let path = path.join("/");
+            (!tree.shape.filter.takes(std::slice::from_ref(&path), true)).then_some(Nobodys::LeftOut(path))
+        }
+    };
+    let unclaimed = below_root.unmarked.iter().filter(|place| !claimed.contains(*place));
+    unclaimed
+        .filter(|place| !place.as_os_str().is_empty())
+        .filter_map(|place| Some((tree.root.join(place), why(place)?)))
+        .collect()
 }
 
 /// What the user has said of a Maildir that isn't there.

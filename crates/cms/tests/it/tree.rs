@@ -568,6 +568,22 @@ fn directories_that_were_changed_while_nothing_ran_are_so_in_the_cloud() {
 }
 
 #[test]
+fn a_maildir_that_becomes_no_folder_is_told() {
+    let world = world(&[], "");
+    configure(&world, ", exclude=[\"Archive/*\"]", "");
+    world.sync();
+    make_maildir(&world, "work/50%");
+    make_maildir(&world, "work/Archive/2026");
+    let told = world.sync().stderr;
+    let becomes_none = |path: &str| format!("`{}` is a Maildir that becomes no folder", world.path(path).display());
+    assert_eq!(told.matches(&becomes_none("work/50%")).count(), 1, "{told}");
+    assert_eq!(told.matches(&becomes_none("work/Archive/2026")).count(), 1, "{told}");
+    assert!(told.contains("`include` and `exclude` leave `Archive/2026` out"), "{told}");
+    assert_eq!(told.matches("becomes no folder").count(), 2, "{told}");
+    world.assert_lawful();
+}
+
+#[test]
 fn a_copy_of_a_maildir_is_not_taken_for_it() {
     let world = world(&["B"], "");
     world.sync();

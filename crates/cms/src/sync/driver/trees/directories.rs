@@ -1,5 +1,7 @@
 //! What somebody does with the directories of a tree, and what is done in the cloud for it.
 
+use std::path::Path;
+
 use cms_cloud::contract::CloudError;
 use cms_engine::MaildirId;
 use tracing::{debug, info, warn};
@@ -7,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::problem::with_causes;
 use crate::sync::driver::Driver;
 use crate::sync::tasks::Event;
-use crate::tree::{FolderWish, fulfil, is_elsewhere, wishes};
+use crate::tree::{FolderWish, Nobodys, fulfil, is_elsewhere, wishes};
 
 impl Driver {
     /// Does in the cloud what somebody has done with the directories of a tree, one thing at a time: what comes of it is seen in
@@ -19,20 +21,23 @@ impl Driver {
         for at in 0..self.trees.looks.len() {
             let look = &self.trees.looks[at];
             let Some(listed) = look.tree.listed.clone().filter(|_| look.listed) else { continue };
-            let wish = match wishes(&self.database, &look.tree, &self.trees.mailboxes) {
-                Ok(wishes) => wishes.into_iter().next(),
+            let found = match wishes(&self.database, &look.tree, &self.trees.mailboxes) {
+                Ok(found) => found,
                 Err(error) => {
                     debug!(%error, "Couldn't look at the directories of a tree");
                     continue;
                 }
             };
-            if let Some(wish) = wish {
+            for (maildir, why) in found.nobodys {
+                self.tell_nobodys(&maildir, &why);
+            }
+            if let Some(wish) = found.of_cloud.into_iter().next() {
                 if self.trees.fulfilled.take().as_ref() == Some(&wish) {
                     // The cloud said that it was done, and has made something else of it.
                     self.refuse(at, wish);
                     return;
                 }
-                let account = self.accounts[look.tree.client].clone();
+                let account = self.accounts[self.trees.looks[at].tree.client].clone();
                 let events = self.events.0.clone();
                 self.trees.fulfilling = true;
                 self.tasks.spawn(async move {
@@ -42,6 +47,21 @@ impl Driver {
                 return;
             }
         }
+    }
+
+    /// Says why a Maildir that somebody has made is no folder's.
+    fn tell_nobodys(&mut self, maildir: &Path, why: &Nobodys) {
+        let maildir = maildir.display();
+        let told = match why {
+            Nobodys::Name => format!(
+                "`{maildir}` is a Maildir that becomes no folder: no folder's directory has such a name here (`Names` in \
+                 docs/configuration.md tells how they are written)"
+            ),
+            Nobodys::LeftOut(path) => {
+                format!("`{maildir}` is a Maildir that becomes no folder: `include` and `exclude` leave `{path}` out")
+            }
+        };
+        self.tell_once(&told);
     }
 
     pub(in crate::sync::driver) fn fulfilled(&mut self, tree: usize, wish: FolderWish, result: Result<(), CloudError>) {
