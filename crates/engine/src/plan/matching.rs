@@ -567,7 +567,9 @@ fn find_rewritten_drafts(
     };
     for ((_, row), place) in rows.iter().zip(places) {
         let Here::Absent(absence) = place else { continue };
-        if !row.flags.cloud.contains(Flags::DRAFT) || !policy.uploads.takes(row.mailbox).drafts {
+        // One that was deleted is on its way among the deleted ones, and what is written since isn't its next version.
+        let is_deleted = row.flags.local.contains(Flags::TRASHED);
+        if !row.flags.cloud.contains(Flags::DRAFT) || is_deleted || !policy.uploads.takes(row.mailbox).drafts {
             continue;
         }
         let was_seen = match absence {

@@ -318,6 +318,31 @@ fn a_draft_that_a_mail_program_writes_anew_is_the_same_draft_by_its_message_id()
 }
 
 #[test]
+fn a_draft_that_is_written_anew_is_no_version_of_one_that_was_deleted() {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "a deleted one", 5);
+    draft(&mut world, "d", 6);
+    for content in [5, 6, 7] {
+        world.message_ids.borrow_mut().insert(hash(content), MessageId::new("<kept@program>"));
+    }
+    // The cloud has put it among the deleted ones, which are mailbox 0, and it isn't brought there yet.
+    let deleted = RemoteId::new("a deleted one");
+    let id = world.synced.by_remote(&deleted).unwrap();
+    let mut row = world.synced.get(id).unwrap().clone();
+    row.flags = Sides { local: flags("DST"), cloud: flags("DST") };
+    world.synced.put(id, row);
+    world.cloud.get_mut(&deleted).unwrap().mailbox = MailboxId(0);
+    for name in ["a deleted one", "d"] {
+        world.disk.remove(&key(1, name));
+        world.vanished.insert(key(1, name), Absence::Observed);
+    }
+    put(&mut world, 1, "anew", 7, "DS");
+    world.run();
+    assert_eq!(there(&world), text(&[(0, "DS", 5), (1, "DS", 7)]));
+    assert_eq!(here(&world), text(&[(0, "DS", 5), (1, "DS", 7)]));
+}
+
+#[test]
 fn f19_what_may_have_been_uploaded_already_is_no_other_drafts_next_version() {
     let mut world = world(Role::Drafts, false);
     draft(&mut world, "d", 5);
