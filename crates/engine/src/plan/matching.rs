@@ -133,26 +133,25 @@ pub(super) fn match_up<'a>(
     // One that the cloud is being asked for may have got another id, which is told as a new message.
     let asked_for: HashSet<(ContentHash, UnixSeconds)> =
         busy_rows.iter().map(|row| (row.hash_in_the_cloud(), row.received)).collect();
-    let unheard = if newcomers.free.is_empty() {
+    // So may a draft that an unheard update has given what its file says, as long as it isn't known to be gone.
+    let may_be_told: Vec<ContentHash> = if newcomers.free.is_empty() {
         Vec::new()
     } else {
-        let asked_for = busy_rows.iter().map(|row| (*row, look_up(row, local)));
-        let is_known = |found: &Found<'_>| match found.there {
-            There::At(_) => cloud.complete.contains(&found.base.mailbox),
-            There::Absent => true,
-            There::Unlisted | There::Perhaps => false,
-        };
-        let unknown =
-            matched.rows.iter().filter(|found| !is_known(found)).map(|found| (found.base, found.here.clone()));
-        asked_for.chain(unknown).filter_map(|(row, here)| edited_draft(row, &here, local, policy)).collect()
+        let edited = |row, here: &Here| edited_draft(row, here, local, policy);
+        let asked_for = busy_rows.iter().filter_map(|row| edited(row, &look_up(row, local)));
+        let unknown = matched.rows.iter().filter(|found| match found.there {
+            There::At(_) => !cloud.complete.contains(&found.base.mailbox),
+            There::Absent => false,
+            There::Unlisted | There::Perhaps => true,
+        });
+        asked_for.chain(unknown.filter_map(|found| edited(found.base, &found.here))).collect()
     };
     let mut skipped = Vec::new();
     for id in newcomers.left() {
         let known = cloud.messages.get(&id).and_then(|message| Some((message.hash?, message.received)));
         // Nor is it put beside what stays, and may be it.
-        let may_be_known = |known| {
-            asked_for.contains(&known) || undecided.contains(&known) || is_made_of_any(&id, &unheard, cloud, policy)
-        };
+        let is_told = || may_be_told.iter().any(|content| newcomers.is_made_of(&id, content, policy));
+        let may_be_known = |known| asked_for.contains(&known) || undecided.contains(&known) || is_told();
         if known.is_some_and(|known| moving.contains(&known.0) || may_be_known(known)) {
             skipped.push(id);
             continue;
@@ -494,13 +493,6 @@ fn find_origin(
 fn may_be_origin(message: &CloudMessage, content: &ContentHash, policy: &Policy<'_>) -> bool {
     let is_made_of = |hash: ContentHash| hash == *content || policy.uploads.is_made_of(&hash, content);
     !message.flags.contains(Flags::DRAFT) || message.hash.is_some_and(is_made_of)
-}
-
-/// Whether a draft may be what the cloud has made of one of these versions of drafts, whose answer was lost. Its row knows
-/// it by another id until that is asked for, or its mailbox listed.
-fn is_made_of_any(id: &RemoteId, versions: &[ContentHash], cloud: &CloudTree, policy: &Policy<'_>) -> bool {
-    let message = cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
-    message.is_some_and(|message| versions.iter().any(|content| may_be_origin(message, content, policy)))
 }
 
 /// Whether a draft is what an upload to another mailbox has made, and only wasn't moved there yet: the file's next upload

@@ -96,17 +96,18 @@ impl<'a> Newcomers<'a> {
 
     /// Gives away the free draft that the cloud has made of a content.
     pub(super) fn take_made_of(&mut self, content: &ContentHash, policy: &Policy<'_>) -> Option<RemoteId> {
-        let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
-        let is_it = |id: &&RemoteId| {
-            let message = self.cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
-            let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else {
-                return false;
-            };
-            policy.uploads.message_id(&hash).as_ref() == Some(&known_as) && may_be_origin(message, content, policy)
-        };
-        let found = self.order.iter().filter(|id| self.free.contains(*id)).find(is_it)?.clone();
+        let mut free = self.order.iter().filter(|id| self.free.contains(*id));
+        let found = free.find(|id| self.is_made_of(id, content, policy))?.clone();
         self.free.remove(&found);
         Some(found)
+    }
+
+    /// Whether a message is a draft that the cloud has made of a content.
+    pub(super) fn is_made_of(&self, id: &RemoteId, content: &ContentHash, policy: &Policy<'_>) -> bool {
+        let message = self.cloud.messages.get(id).filter(|message| message.flags.contains(Flags::DRAFT));
+        let Some((message, hash)) = message.and_then(|message| Some((message, message.hash?))) else { return false };
+        let known_as = policy.uploads.message_id(content).unwrap_or_else(|| MessageId::for_upload(content));
+        policy.uploads.message_id(&hash) == Some(known_as) && may_be_origin(message, content, policy)
     }
 
     pub(super) fn left(&self) -> Vec<RemoteId> {
