@@ -66,6 +66,17 @@ fn the_cloud_is_asked_at_once_when_the_user_says_so() {
 }
 
 #[test]
+fn a_new_folder_comes_at_once_when_the_user_says_so() {
+    let world = World::with(Options { messages: 1, knobs: Knobs::calm(), ..Options::default() });
+    world.configure("Office365_Tree(account, \"work\")\ncfg.poll_interval = 3600\n");
+    let daemon = world.daemon();
+    world.cloud.create_folder("", "Lists", false).unwrap();
+    kill_process(Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap(), Signal::USR1).unwrap();
+    wait_for("it has a Maildir", || world.path("work/Lists/cur").is_dir());
+    daemon.stop();
+}
+
+#[test]
 fn the_cloud_is_asked_at_once_when_somebody_looks_at_the_page() {
     let (world, daemon) = hourly();
     let told = daemon.stderr();

@@ -41,7 +41,7 @@ impl Driver {
         pause_after(quiet, least, self.quick_poll_interval, self.poll_interval)
     }
 
-    /// Polls every mailbox at once, whatever its time would be.
+    /// Polls every mailbox at once, whatever its time would be, and asks which folders there are.
     pub(super) fn alarm(&mut self, alarm: Alarm) {
         debug!("Looking into the mailboxes at once: {alarm}");
         self.active_at = Instant::now();
@@ -56,6 +56,7 @@ impl Driver {
             }
             self.poll_soon(id);
         }
+        self.trees.look_soon();
     }
 }
 

@@ -209,6 +209,14 @@ impl Trees {
         self.fulfilled = before.fulfilled;
     }
 
+    /// Has the folders of all trees looked at without waiting for their times.
+    pub(super) fn look_soon(&mut self) {
+        let now = Instant::now();
+        for look in &mut self.looks {
+            look.next = look.next.min(now);
+        }
+    }
+
     /// Whether a path is below a tree's root.
     pub(super) fn have(&self, path: &Path) -> bool {
         self.looks.iter().any(|look| path.starts_with(&look.tree.root))
