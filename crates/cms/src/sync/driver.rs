@@ -47,6 +47,7 @@ use crate::stop::Stop;
 use crate::sync::age::Age;
 use crate::sync::alarms;
 use crate::sync::driver::changes::Setbacks;
+use crate::sync::driver::clock::Overdue;
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::gone_by_id::GoneById;
@@ -151,8 +152,6 @@ pub(crate) struct Driver {
     drafts_asked_for: HashSet<RemoteId>,
     /// Messages whose change is to be tried again, and when.
     postponed: Vec<(Instant, RemoteId)>,
-    /// Turns of the loop in a row that found at once that something is due.
-    overdue_turns: u32,
     uploads: Uploading,
     /// Files that will be uploaded, and not yet.
     unripe: HashSet<FileKey>,
@@ -256,6 +255,7 @@ impl Driver {
         self.bring_back_the_rest();
         self.note_what_was_left();
         self.show_on_page(false);
+        let mut overdue = Overdue::default();
         loop {
             self.world.pack();
             self.world.forget_unpacked();
@@ -264,7 +264,7 @@ impl Driver {
             self.poll_due();
             self.start_downloads();
             let wake_at = self.next_deadline();
-            self.note_waiting_until(wake_at);
+            overdue.note(wake_at);
             tokio::select! {
                 biased;
                 () = stop.requested() => return self.finish_up().await.map(Some),
@@ -346,11 +346,12 @@ impl Driver {
         self.apply_start_policy();
         self.world.touch_everything();
         let waits = |mailbox: &Mailbox| !mailbox.polled && mailbox.left_out.is_none();
+        let mut overdue = Overdue::default();
         while (self.mailboxes.iter().any(waits) || !self.trees.are_listed()) && self.fatal.is_none() {
             self.look_at_folders();
             self.poll_due();
             let wake_at = self.next_deadline();
-            self.note_waiting_until(wake_at);
+            overdue.note(wake_at);
             tokio::select! {
                 biased;
                 () = stop.requested() => break,

@@ -117,9 +117,16 @@ impl Driver {
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
         polls.chain(rest.into_iter().flatten()).chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
     }
+}
+
+/// How many turns of a loop in a row found at once that something is due.
+#[derive(Default)]
+pub(super) struct Overdue(u32);
+
+impl Overdue {
     /// Notes until when the loop waits. Were something due again and again and never done, the processor would never rest.
-    pub(super) fn note_waiting_until(&mut self, wake_at: Instant) {
-        self.overdue_turns = if wake_at > Instant::now() { 0 } else { self.overdue_turns + 1 };
-        debug_assert!(self.overdue_turns < MOST_OVERDUE_TURNS, "something is due and isn't done");
+    pub(super) fn note(&mut self, wake_at: Instant) {
+        self.0 = if wake_at > Instant::now() { 0 } else { self.0 + 1 };
+        debug_assert!(self.0 < MOST_OVERDUE_TURNS, "something is due and isn't done");
     }
 }

@@ -108,7 +108,6 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         filing: Filing::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),
-        overdue_turns: 0,
         uploads: Uploading::new(store.clone(), setup.dry_run, opened_at),
         unripe: HashSet::default(),
         uploading: HashMap::default(),
