@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use simcloud::{FlagChange, FlagStatus, Knobs, Options};
 
 use crate::mail_program::letters;
@@ -80,15 +80,14 @@ fn f32_a_computer_that_slept_finds_what_happened_meanwhile() {
     let world = World::with(Options { messages: 5, knobs: Knobs::calm(), ..Options::default() });
     let [flagged, read] = ["flagged there", "read here"].map(|subject| world.receive("Inbox", subject));
     let daemon = world.daemon();
-    let process = Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap();
-    kill_process(process, Signal::STOP).unwrap();
+    daemon.signal(Signal::STOP);
     world.receive("Inbox", "came meanwhile");
     let change = FlagChange { flag: Some(FlagStatus::Flagged), ..FlagChange::default() };
     world.cloud.set_flags("", &flagged, change).unwrap();
     world.set_letters("INBOX", &world.file_of("INBOX", "read here"), "S");
     // Every connection that was open is dead by then, as after a suspend.
     world.cloud.expire_access_tokens();
-    kill_process(process, Signal::CONT).unwrap();
+    daemon.signal(Signal::CONT);
     wait_for("what came is here", || world.files_of("INBOX", "came meanwhile").len() == 1);
     wait_for("the flag is here", || letters(&world.file_of("INBOX", "flagged there")) == "F");
     wait_for("the mark is there", || world.message(&read).unwrap().is_read);

@@ -6,17 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cms_engine::UnixSeconds;
 use cms_store::{Change, Database};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use simcloud::{Action, Deletion, Fault, FlagChange, FlagStatus, Knobs, NewMessage, Options};
 
 use crate::mail_program::{INBOX_AND_LISTS, TRASH, base_name, letters};
 use crate::world::{Running, World, wait, wait_for};
 
 const MONTH: u64 = 30 * 86_400;
-
-fn signal(daemon: &Running, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap(), signal).unwrap();
-}
 
 fn flag(world: &World, id: &str, flag: FlagStatus) {
     world.cloud.set_flags("", id, FlagChange { flag: Some(flag), ..FlagChange::default() }).unwrap();
@@ -41,7 +37,7 @@ fn f32_after_a_month_asleep_both_sides_meet_again() {
     let daemon = world.daemon();
     world.wait_until_same("INBOX", "Inbox");
     let names = subjects.map(|subject| world.file_of("INBOX", subject));
-    signal(&daemon, Signal::STOP);
+    daemon.signal(Signal::STOP);
 
     world.cloud.age_refresh_tokens("", MONTH);
     world.cloud.expire_access_tokens();
@@ -58,7 +54,7 @@ fn f32_after_a_month_asleep_both_sides_meet_again() {
     }
     world.cloud.reset_counters();
 
-    signal(&daemon, Signal::CONT);
+    daemon.signal(Signal::CONT);
     let is_here = || world.files_of("INBOX", "new").len() == 1;
     // The requests that hang are given up after half a minute each, and may come one after the other.
     assert!(wait(&is_here) || wait(&is_here), "waited in vain until the new message is here");
@@ -92,7 +88,7 @@ fn f31_events_that_the_kernel_dropped_are_made_up_for() {
     let daemon = world.daemon();
     world.wait_until_same("INBOX", "Inbox");
     let names = subjects.map(|subject| world.file_of("INBOX", subject));
-    signal(&daemon, Signal::STOP);
+    daemon.signal(Signal::STOP);
     // The signal takes its time on a busy machine, and what is read until then leaves room in the queue.
     let state = || fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
     wait_for("the program stands still", || state().rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')));
@@ -103,7 +99,7 @@ fn f31_events_that_the_kernel_dropped_are_made_up_for() {
     world.set_letters("INBOX", &names[1], "FS");
     world.unlink("INBOX", &names[2]);
     world.set_letters("INBOX", &names[3], "ST");
-    signal(&daemon, Signal::CONT);
+    daemon.signal(Signal::CONT);
     daemon.wait_for_line("The kernel dropped file events");
     wait_for("what came last is known, too", || {
         is_flagged(&world, &flagged) && world.is_in(&deleted, TRASH) && world.is_in(&trashed, TRASH)

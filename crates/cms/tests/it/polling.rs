@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use simcloud::{Knobs, Options};
 
 use crate::world::{Running, World, wait_for};
@@ -59,7 +59,7 @@ fn all_mailboxes_of_an_account_are_polled_in_one_request() {
 #[test]
 fn the_cloud_is_asked_at_once_when_the_user_says_so() {
     let (world, daemon) = hourly();
-    kill_process(Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap(), Signal::USR1).unwrap();
+    daemon.signal(Signal::USR1);
     daemon.wait_for_line("Looking into the mailboxes at once: asked by SIGUSR1");
     mail_comes(&world);
     daemon.stop();
@@ -71,7 +71,7 @@ fn a_new_folder_comes_at_once_when_the_user_says_so() {
     world.configure("Office365_Tree(account, \"work\")\ncfg.poll_interval = 3600\n");
     let daemon = world.daemon();
     world.cloud.create_folder("", "Lists", false).unwrap();
-    kill_process(Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap(), Signal::USR1).unwrap();
+    daemon.signal(Signal::USR1);
     wait_for("it has a Maildir", || world.path("work/Lists/cur").is_dir());
     daemon.stop();
 }

@@ -15,15 +15,11 @@ use crate::world::{Finished, Running, World, wait_for};
 /// Two seconds are promised; the rest is for a busy machine.
 const PROMPT: Duration = Duration::from_secs(3);
 
-fn signal(running: &Running, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap(), signal).unwrap();
-}
-
 /// Sends a signal and waits for the end, which must come promptly.
 #[track_caller]
 fn end_with(running: Running, name: Signal) -> Finished {
     let asked = Instant::now();
-    signal(&running, name);
+    running.signal(name);
     let finished = running.finish();
     let took = asked.elapsed();
     assert!(took < PROMPT, "it took {took:?} to end:\n{}", finished.stderr);
@@ -169,7 +165,7 @@ fn a_second_ctrl_c_does_not_wait_for_anything() {
     }
     mark_all(&world);
     wait_for("the change hangs", || world.cloud.faults().iter().any(|rule| rule.fired > 0));
-    signal(&daemon, Signal::INT);
+    daemon.signal(Signal::INT);
     daemon_is_stopping(&world, &daemon);
     let finished = end_with(daemon, Signal::INT);
     // Either the second one ended it at once, or the first one had by then.

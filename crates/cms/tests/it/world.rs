@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use simcloud::{Cloud, FlagStatus, Options, Server};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -344,10 +345,14 @@ impl Running {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Asks it to stop (SIGTERM) and waits for the end.
     pub(crate) fn stop(self) -> Finished {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.finish()
     }
 
