@@ -1,7 +1,7 @@
 //! `cms log`: what was done, and the story of one message.
 
 use cms_engine::UnixSeconds;
-use cms_store::{Deed, JournalPart};
+use cms_store::{Deed, JournalPart, Wanted};
 use serde_json::json;
 
 use super::{Context, Ended};
@@ -147,9 +147,11 @@ fn now(history: &History, found: &Found) -> Vec<String> {
         let last = found.entries.iter().rev().find(|told| told.is_removal());
         lines.push(match last {
             Some(told) => {
-                let why = match told.entry.deed {
-                    Deed::DeletedThere => "it was deleted here, and so in the cloud",
-                    Deed::Forgotten => "it went from both sides",
+                let why = match (told.entry.deed, told.entry.wanted) {
+                    (Deed::DeletedThere, _) | (Deed::RemovedHere, Wanted::Local) => {
+                        "it was deleted here, and so in the cloud"
+                    }
+                    (Deed::Forgotten, _) => "it went from both sides",
                     _ => "it was deleted in the cloud, and so here",
                 };
                 let kept = told.hash().is_some_and(|hash| history.has(&hash));

@@ -82,6 +82,8 @@ fn the_journal_tells_what_each_side_did_beside_a_running_daemon() {
     assert_eq!(deeds(&world, "deleted-there"), pairs(&[new, ("removed here", "cloud")]));
     let newest = told(&world, &["log", "-n", "1"]);
     assert!(newest.contains("removed from INBOX: deleted-there · Ann <ann@domain.com>"), "{newest}");
+    let story = told(&world, &["log", "deleted-here@domain.com"]);
+    assert!(story.contains(": it was deleted here, and so in the cloud; its content is kept"), "{story}");
     daemon.stop();
     world.assert_lawful();
 }
