@@ -28,7 +28,7 @@ pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
             .map_err(|error| Problem::from_error("could not write the status", error))?;
         output::line(text)?;
     } else {
-        output::bytes(words(&report).as_bytes())?;
+        output::line(words(&report).trim_end())?;
     }
     Ok(ended(&report))
 }
@@ -131,7 +131,7 @@ fn words(report: &Report) -> String {
                 ", which isn't the directory that held the mail; nothing is deleted in the cloud because of that"
             }
         };
-        let _ = writeln!(text, "Maildir {}{state}", shown.path);
+        let _ = writeln!(text, "Maildir {}{state}", output::name(&shown.path));
         if matches!(shown.state, MaildirState::Missing | MaildirState::Replaced) {
             let _ = writeln!(
                 text,

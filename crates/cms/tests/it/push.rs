@@ -160,7 +160,11 @@ fn a_service_that_has_retired_is_asked_once_a_day() {
     daemon.wait_for_line("there are no notifications of changes");
     let stopped = daemon.stop();
     assert!(stopped.status.success());
-    assert!(stopped.stderr.contains("410") && stopped.stderr.contains("every 3600 s"), "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("410") && stopped.stderr.contains("mail is polled for instead"),
+        "{}",
+        stopped.stderr
+    );
     assert_eq!((world.asked("subscription"), world.asked("notifications")), (1, 0));
     assert_eq!(world.asked("authorize"), 1);
 

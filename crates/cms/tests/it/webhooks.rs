@@ -294,7 +294,7 @@ fn where_the_address_leads_elsewhere_mail_is_polled_for() {
     assert!(stopped.status.success());
     let said = stopped.stderr.matches("there are no notifications of changes").count();
     assert_eq!(said, 1, "{}", stopped.stderr);
-    for words in ["ValidationError", "see that http://127.0.0.1:", "leads here", "trying again"] {
+    for words in ["ValidationError", "see that http://127.0.0.1:", "leads here", "tried again"] {
         assert!(stopped.stderr.contains(words), "{words}: {}", stopped.stderr);
     }
 }
