@@ -69,6 +69,8 @@ pub(crate) struct World {
     known_as: HashMap<RemoteId, RemoteId>,
     touched: Touched,
     everything_touched: bool,
+    /// Files of rows that went, after which files in other Maildirs went that they may have become.
+    gone_further: HashSet<FileKey>,
     /// Files without a row. They stay in the scope of every plan, since their match may come later.
     strangers: HashSet<FileKey>,
     /// Messages without a row that nobody is working on.

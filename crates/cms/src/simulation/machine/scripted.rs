@@ -411,6 +411,33 @@ fn a_message_taken_out_of_the_deleted_ones_before_the_cloud_was_heard_and_then_r
     });
 }
 
+#[test]
+fn a_message_taken_out_of_the_deleted_ones_and_removed_before_it_was_read_is_not_deleted_for_good() {
+    tell_in(13_190, |machine| {
+        Box::pin(async {
+            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
+            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let file = only_file(machine);
+            let taken_out = machine.pairs[0].maildir.join("cur").join(file.file_name().unwrap());
+            let (mut looks, looked_at) = (0, taken_out.clone());
+            before_each(move |deed| {
+                let is_look = matches!(deed, Deed::Read(path) if path == looked_at);
+                looks += u32::from(is_look);
+                // It is there, but not to be read.
+                if is_look && looks == 2 { refused() } else { Ok(()) }
+            });
+            fs::rename(file, &taken_out).unwrap();
+            wait(machine, 1).await;
+            fs::remove_file(taken_out).unwrap();
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&deleted.maildir));
+            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, deleted.folder);
+        })
+    });
+}
+
 /// Gives the only file other flags, and another Maildir.
 fn refile(machine: &Machine, letters: &str, maildir: &Path) {
     let file = only_file(machine);

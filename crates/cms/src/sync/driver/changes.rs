@@ -258,6 +258,18 @@ impl Driver {
         }
     }
 
+    /// Notes of files that were taken out of the deleted messages and removed where they were put, both within a moment, that they
+    /// weren't deleted for good: who deletes a message elsewhere finds it among the deleted ones.
+    pub(super) fn keep_what_was_taken_out(&mut self) {
+        for file in self.world.take_gone_further() {
+            let row = self.world.synced.by_file(&file).and_then(|row| self.world.synced.get(row));
+            let mailbox = row.map(|row| row.mailbox);
+            if mailbox.is_some_and(|mailbox| deleted_mailbox(&self.mailboxes, mailbox) == Some(mailbox)) {
+                self.world.forget_vanishing(&file);
+            }
+        }
+    }
+
     /// Whether a message can't be moved to a folder although a poll that began after this was first said found it there.
     fn is_surely_missing(&mut self, id: &RemoteId, to: MailboxId, folder: &str) -> bool {
         let polled_at = self

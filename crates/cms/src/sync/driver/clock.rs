@@ -25,6 +25,7 @@ impl Driver {
             let all_readable = self.all_readable() && !self.world.has_unread();
             self.vanish_settles_at = (!all_readable).then_some(now + PAIRING_WINDOW);
             if all_readable {
+                self.keep_what_was_taken_out();
                 for id in self.local.ids() {
                     self.world.settle_vanished(id);
                 }

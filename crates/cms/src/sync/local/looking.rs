@@ -78,7 +78,9 @@ impl LocalSide {
         }
         let row = world.synced.by_file(&key).and_then(|row| world.synced.get(row));
         let Some(facts) = maildir.inspect(place, &name)? else {
-            world.missed |= row.is_none();
+            if row.is_none() {
+                world.note_missed(&key);
+            }
             return Ok(());
         };
         if let Some((known, file)) = world.located(&key).zip(world.local.files.get(&key))
@@ -112,7 +114,9 @@ impl LocalSide {
             _ => match self.content_of(&path, expected) {
                 Ok(content) => Some(content),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    world.missed |= is_stranger;
+                    if is_stranger {
+                        world.note_missed(&key);
+                    }
                     return Ok(());
                 }
                 // One file that can't be read is left alone and spoils nothing else; it is there all the same.
@@ -187,7 +191,7 @@ impl LocalSide {
             let Some(maildir) = self.maildir(key.maildir) else { continue };
             if maildir.inspect(place, &name)?.is_none() {
                 world.unread.remove(&key);
-                world.missed = true;
+                world.note_missed(&key);
                 continue;
             }
             self.take(world, key.maildir, maildir, place, name, Look::Heard)?;

@@ -1,6 +1,6 @@
 //! What is on disk, and what becomes of the Local tree by it.
 
-use cms_engine::{Absence, ContentHash, FileKey, Flags, LocalFile, MaildirId};
+use cms_engine::{Absence, ContentHash, FileKey, Flags, HashSet, LocalFile, MaildirId};
 use cms_maildir::{FileName, Place};
 use cms_store::{Change, ReportedNote};
 
@@ -111,7 +111,9 @@ impl World {
     /// Takes a file out of the Local tree, and notes how it went if somebody saw it.
     pub(crate) fn drop_file(&mut self, key: &FileKey, absence: Option<Absence>) {
         self.places.remove(key);
-        self.strangers.remove(key);
+        if self.strangers.remove(key) {
+            self.note_gone_further(key);
+        }
         self.saved.remove(key);
         if self.local.files.remove(key).is_some() {
             if let Some(absence) = absence
@@ -122,6 +124,30 @@ impl World {
             self.hearsay.of_file(key);
             self.touched.files.insert(key.clone());
         }
+    }
+
+    /// Notes that a file without a row was gone when it was to be looked at.
+    pub(crate) fn note_missed(&mut self, key: &FileKey) {
+        self.missed = true;
+        self.note_gone_further(key);
+    }
+
+    /// Notes what a file without a row that goes may have been before: a file that was moved here from another Maildir a
+    /// moment ago.
+    fn note_gone_further(&mut self, key: &FileKey) {
+        let inode = self.local.files.get(key).map(|file| file.inode);
+        let elsewhere = self.local.vanished.keys().filter(|gone| gone.maildir != key.maildir);
+        let same_inode = |gone: &FileKey| {
+            self.synced.brief_by_file(gone).is_some_and(|row| row.inode != 0 && Some(row.inode) == inode)
+        };
+        let was = elsewhere.filter(|gone| gone.base_name == key.base_name || same_inode(gone));
+        self.gone_further.extend(was.cloned().collect::<Vec<_>>());
+    }
+
+    /// Takes out the files of rows that may have been moved to another Maildir and gone from there since they were asked for
+    /// last.
+    pub(crate) fn take_gone_further(&mut self) -> HashSet<FileKey> {
+        std::mem::take(&mut self.gone_further)
     }
 
     /// Notes that a file was seen to go which a listing has missed already.
