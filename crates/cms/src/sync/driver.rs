@@ -47,7 +47,7 @@ use crate::stop::Stop;
 use crate::sync::age::Age;
 use crate::sync::alarms;
 use crate::sync::driver::changes::Setbacks;
-use crate::sync::driver::clock::Overdue;
+use crate::sync::driver::clock::{Overdue, SAFETY_SCAN};
 use crate::sync::driver::downloads::Burst;
 use crate::sync::driver::errands::{Underway, Waiting};
 use crate::sync::driver::gone_by_id::GoneById;
@@ -350,7 +350,8 @@ impl Driver {
         while (self.mailboxes.iter().any(waits) || !self.trees.are_listed()) && self.fatal.is_none() {
             self.look_at_folders();
             self.poll_due();
-            let wake_at = self.next_deadline();
+            // Nothing else is done here, however long it has been due.
+            let wake_at = self.next_poll().unwrap_or_else(|| Instant::now() + SAFETY_SCAN);
             overdue.note(wake_at);
             tokio::select! {
                 biased;

@@ -89,9 +89,14 @@ impl Driver {
         }
     }
 
+    /// When the cloud is asked next for what is in a mailbox, or for folders.
+    pub(super) fn next_poll(&self) -> Option<Instant> {
+        let awaited = self.mailboxes.iter().filter(|mailbox| self.awaits_poll(mailbox));
+        awaited.map(|mailbox| mailbox.next_poll).chain(self.trees.due(self.watching)).min()
+    }
+
     pub(super) fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        let polls = self.mailboxes.iter().filter(|mailbox| self.awaits_poll(mailbox)).map(|mailbox| mailbox.next_poll);
         let retry = self.world.next_retry(self.now()).map(|wait| now + wait);
         let rest = [
             self.plan_at,
@@ -112,11 +117,11 @@ impl Driver {
             self.next_upload(),
             self.paused_roles_until,
             self.pushing.due(),
-            self.trees.due(self.watching),
+            self.next_poll(),
         ];
         let postponed = self.postponed.iter().map(|(at, _)| *at);
         let reports = self.unreported.values().map(|since| *since + REPORT_AFTER);
-        polls.chain(rest.into_iter().flatten()).chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
+        rest.into_iter().flatten().chain(postponed).chain(reports).min().unwrap_or(now + SAFETY_SCAN)
     }
 }
 
