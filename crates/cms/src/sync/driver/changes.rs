@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Outcome, Seen};
-use cms_engine::{Answer, Flags, HashMap, MailboxId, Op, RemoteId};
+use cms_engine::{Answer, FileKey, Flags, HashMap, MailboxId, Op, RemoteId};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -247,26 +247,30 @@ impl Driver {
         }
     }
 
-    /// Notes that a message is to be taken out of the deleted ones, though the cloud may not be asked yet. Should its file go before the cloud knows of that, it is
-    /// deleted where it was put, not for good: it is among the deleted ones still, and comes back there.
+    /// Notes that a message is to be taken out of the deleted ones, though the cloud may not be asked yet. Should its file go
+    /// before the cloud knows of that, it is deleted where it was put, not for good: it is among the deleted ones still, and
+    /// comes back there.
     pub(super) fn note_taking_out(&mut self, op: &Op) {
         let Op::MoveInCloud { row, deletes: false, .. } = op else { return };
-        let Some(row) = self.world.synced.get(*row) else { return };
-        let (mailbox, file) = (row.mailbox, row.file.clone());
-        if deleted_mailbox(&self.mailboxes, mailbox) == Some(mailbox) {
-            self.world.forget_vanishing(&file);
+        if let Some(row) = self.world.synced.get(*row) {
+            let (mailbox, file) = (row.mailbox, row.file.clone());
+            self.note_taken_out(mailbox, &file);
         }
     }
 
-    /// Notes of files that were taken out of the deleted messages and removed where they were put, both within a moment, that they
-    /// weren't deleted for good: who deletes a message elsewhere finds it among the deleted ones.
+    /// The same of files that were taken out of the deleted messages and removed where they were put, both within a moment.
     pub(super) fn keep_what_was_taken_out(&mut self) {
         for file in self.world.take_gone_further() {
-            let row = self.world.synced.by_file(&file).and_then(|row| self.world.synced.get(row));
-            let mailbox = row.map(|row| row.mailbox);
-            if mailbox.is_some_and(|mailbox| deleted_mailbox(&self.mailboxes, mailbox) == Some(mailbox)) {
-                self.world.forget_vanishing(&file);
+            if let Some(row) = self.world.synced.by_file(&file).and_then(|row| self.world.synced.get(row)) {
+                let mailbox = row.mailbox;
+                self.note_taken_out(mailbox, &file);
             }
+        }
+    }
+
+    fn note_taken_out(&mut self, mailbox: MailboxId, file: &FileKey) {
+        if deleted_mailbox(&self.mailboxes, mailbox) == Some(mailbox) {
+            self.world.forget_vanishing(file);
         }
     }
 
