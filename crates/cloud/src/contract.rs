@@ -1,10 +1,12 @@
 //! What the engine's driver may ask of a cloud account, in words that hold for every provider.
 
-use std::io::{self, Read};
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cms_engine::{Flags, RemoteId, UnixSeconds};
+use cms_engine::{Flags, MessageId, RemoteId, UnixSeconds};
+
+use crate::mime::Readable;
 
 pub use self::tree::{Purpose, Tree, TreeFolder, TreeNews};
 
@@ -86,7 +88,13 @@ pub trait CloudAccount: Send + Sync {
 
     /// Gives a draft another content. With a `revision`, only if the draft still is at that one; otherwise the answer is
     /// [`Outcome::Outdated`]. To give it the same content again changes nothing.
-    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome;
+    ///
+    /// The draft may have another id afterwards.
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, content: NewContent<'_>) -> Outcome;
+
+    /// Removes what an attempt to make a message has left that took several requests and was broken off
+    /// ([`NewContent::unfinished`]). Until then nobody sees it here, and everybody who looks at the mailbox by other means does.
+    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError>;
 
     /// The folder that a deleted message ends up in, or nothing where it ends up nowhere.
     ///
@@ -201,8 +209,12 @@ pub struct Uploads {
     pub drafts: Fidelity,
     /// Of all others, as far as it is known: a cloud may turn out not to take them.
     pub others: Fidelity,
-    /// The longest message that it takes, in bytes with CRLF line ends.
-    pub longest_bytes: u64,
+    /// The longest draft that it takes, in bytes with CRLF line ends.
+    pub longest_draft_bytes: u64,
+    /// The longest of the others.
+    pub longest_other_bytes: u64,
+    /// What is longer takes several requests, and may be left unfinished.
+    pub longest_at_once_bytes: u64,
 }
 
 /// How much of a message that is given to a cloud comes back from it.
@@ -233,8 +245,21 @@ pub struct NewMessage<'a> {
     pub folder: &'a FolderId,
     /// Whether it is a draft.
     pub draft: bool,
-    /// Its bytes, with CRLF line ends. Read once.
-    pub mime: &'a mut (dyn Read + Send),
+    /// What it is to hold.
+    pub content: NewContent<'a>,
+}
+
+/// What a message is to hold.
+#[derive(Clone, Copy)]
+pub struct NewContent<'a> {
+    /// Its bytes, with CRLF line ends.
+    pub mime: &'a dyn Readable,
+    /// Its Message-ID.
+    pub message_id: &'a MessageId,
+    /// The Message-ID that it has in the cloud until it is whole, where it takes several requests. It must be one of
+    /// [`MessageId::for_unfinished`] that was never used before, and whoever doesn't hear that the message was made must see to
+    /// it that [`CloudAccount::remove_unfinished`] is asked for it.
+    pub unfinished: &'a MessageId,
 }
 
 /// What became of a message that was to be made.

@@ -7,6 +7,7 @@ mod background;
 pub mod contract;
 mod exchange;
 mod http;
+pub mod mime;
 pub mod office365;
 
 pub use background::in_background;

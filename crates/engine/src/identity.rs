@@ -143,7 +143,24 @@ impl MessageId {
         let digest = blake3::hash(&content.0);
         Self::new(format!("<{}@maildir.invalid>", &digest.to_hex()[..32]))
     }
+
+    /// The Message-ID that a message has in the cloud while it takes several requests to make it: it is nobody's message until
+    /// the last of them gives it its own. Each attempt has one of its own, told apart by `when` and `attempt`.
+    pub fn for_unfinished(content: &ContentHash, file: &FileKey, when: UnixSeconds, attempt: u64) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&content.0).update(&file.maildir.0.to_le_bytes()).update(file.base_name.as_str().as_bytes());
+        hasher.update(&when.0.to_le_bytes()).update(&attempt.to_le_bytes());
+        Self::new(format!("<{}{UNFINISHED}", &hasher.finalize().to_hex()[..32]))
+    }
+
+    /// Whether a Message-ID is such a one.
+    pub fn is_unfinished(message_id: &str) -> bool {
+        message_id.trim().ends_with(UNFINISHED)
+    }
 }
+
+/// How the Message-IDs of messages end that aren't whole yet.
+const UNFINISHED: &str = "@unfinished.maildir.invalid>";
 
 #[cfg(test)]
 mod tests {
@@ -162,6 +179,15 @@ mod tests {
         assert_eq!(id(b"x"), id(b"x"));
         assert_ne!(id(b"x"), id(b"y"));
         assert!(id(b"x").as_str().starts_with('<') && id(b"x").as_str().ends_with("@maildir.invalid>"));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_known_by_its_message_id() {
+        let file = FileKey::new(MaildirId(1), BaseName::new("a"));
+        let id = |attempt| MessageId::for_unfinished(&ContentHash::of(b"x"), &file, UnixSeconds(7), attempt);
+        assert_ne!(id(1), id(2));
+        assert!(MessageId::is_unfinished(id(1).as_str()));
+        assert!(!MessageId::is_unfinished(MessageId::for_upload(&ContentHash::of(b"x")).as_str()));
     }
 
     #[test]

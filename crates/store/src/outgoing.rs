@@ -38,9 +38,9 @@ impl Store {
         })
     }
 
-    /// How many bytes a message has here.
-    pub fn size_of(&self, hash: &ContentHash) -> io::Result<u64> {
-        std::fs::metadata(self.path_of(hash)).map(|metadata| metadata.len())
+    /// How many bytes a message has as the cloud takes it.
+    pub fn wire_size_of(&self, hash: &ContentHash) -> io::Result<u64> {
+        io::copy(&mut self.outgoing(hash)?, &mut io::sink())
     }
 }
 

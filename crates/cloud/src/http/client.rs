@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cms_auth::{AccessToken, AccessTokens, AuthError};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, IF_MATCH};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, IF_MATCH};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub(crate) struct HttpOptions {
     pub(crate) parallel: usize,
     /// How many requests a span of time may hold, and how many of those only urgent calls may use.
     pub(crate) budget: (usize, Duration),
+    /// How many bytes a span of time may send.
+    pub(crate) upload_budget: (usize, Duration),
     pub(crate) reserve: usize,
     /// Gives a number from 0 up to 1 for each wait.
     pub(crate) random: Arc<dyn Fn() -> f64 + Send + Sync>,
@@ -49,6 +51,7 @@ pub(crate) struct Http {
     tokens: Arc<dyn AccessTokens>,
     gate: Gate,
     pace: Mutex<Pace>,
+    upload_pace: Mutex<Pace>,
     /// A part of the budget was given back.
     freed: Notify,
     reach: Reach,
@@ -69,6 +72,11 @@ pub(crate) enum Body {
     Json(Bytes),
     /// Any bytes as `text/plain`, which is how MIME in base64 is sent.
     Text(Bytes),
+    /// A part of a file, and which one it is (RFC 9110, section 14.4).
+    Range {
+        bytes: Bytes,
+        content_range: String,
+    },
     /// JSON that takes several of the service's slots: the first for one slot, the next for two, and so on. As much is sent as
     /// there are slots for.
     Fitting(Vec<Bytes>),
@@ -79,7 +87,7 @@ impl Body {
     fn slots(&self) -> usize {
         match self {
             Self::Fitting(bodies) => bodies.len().max(1),
-            Self::None | Self::Json(_) | Self::Text(_) => 1,
+            Self::None | Self::Json(_) | Self::Text(_) | Self::Range { .. } => 1,
         }
     }
 
@@ -89,6 +97,7 @@ impl Body {
             Self::None => None,
             Self::Json(bytes) => Some(("application/json", bytes)),
             Self::Text(bytes) => Some(("text/plain", bytes)),
+            Self::Range { bytes, .. } => Some(("application/octet-stream", bytes)),
             Self::Fitting(bodies) => bodies.get(slots.saturating_sub(1)).map(|bytes| ("application/json", bytes)),
         }
     }
@@ -103,6 +112,8 @@ pub(crate) struct Call {
     /// The entity tag that what is changed must have.
     pub(crate) if_match: Option<String>,
     pub(crate) body: Body,
+    /// Whether it carries the account's token. Without, its address must be enough.
+    pub(crate) is_authorized: bool,
     pub(crate) urgency: Urgency,
     /// How many requests the service counts it as, for each of the slots that it takes while it is in flight.
     pub(crate) cost: usize,
@@ -120,6 +131,7 @@ impl Call {
             prefer: None,
             if_match: None,
             body: Body::None,
+            is_authorized: true,
             urgency: Urgency::Urgent,
             cost: 1,
             longest_answer: LARGEST_JSON_BYTES,
@@ -203,6 +215,7 @@ impl Http {
             tokens,
             gate: Gate::new(options.parallel),
             pace: Mutex::new(Pace::new(options.budget.0, options.budget.1)),
+            upload_pace: Mutex::new(Pace::new(options.upload_budget.0, options.upload_budget.1)),
             freed: Notify::new(),
             reach: Reach::new(&options.policy),
             held_until: Mutex::new(now),
@@ -371,6 +384,12 @@ impl Http {
                 Urgency::Urgent => 0,
                 Urgency::Bulk => self.reserve,
             };
+            if let Some(wait) = self.upload_wait(call, permit.slots()) {
+                drop((permit, turn));
+                self.tell_of_wait("no more uploads for now; they go on", wait);
+                tokio::time::sleep(wait).await;
+                continue;
+            }
             let freed = self.freed.notified();
             let at = self.started.elapsed();
             let cost = call.cost * permit.slots();
@@ -380,18 +399,28 @@ impl Http {
                 return Ok(Pass { permit, charge, turn });
             };
             drop((permit, turn));
-            self.tell_of_wait(wait);
+            self.tell_of_wait("no more requests for now; downloads go on", wait);
             let _ = tokio::time::timeout(wait, freed).await;
         }
     }
 
+    /// How long a request has to wait for those before it to have used up less of what may be sent. It is counted if it needn't.
+    fn upload_wait(&self, call: &Call, slots: usize) -> Option<Duration> {
+        let bytes = call.body.for_slots(slots).map_or(0, |(_, bytes)| bytes.len());
+        if bytes == 0 {
+            return None;
+        }
+        let mut pace = self.upload_pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.take(self.started.elapsed(), bytes, 0)
+    }
+
     /// Says once that the budget is used up, where somebody may wonder what is going on.
-    fn tell_of_wait(&self, wait: Duration) {
+    fn tell_of_wait(&self, what: &str, wait: Duration) {
         let now = Instant::now();
         let mut told_until = self.told_until.lock().unwrap_or_else(PoisonError::into_inner);
         if wait >= WORTH_TELLING && now >= *told_until {
             *told_until = now + wait;
-            tracing::info!("the service takes no more requests for now; downloads go on in {} s", wait.as_secs());
+            tracing::info!("the service takes {what} in {} s", wait.as_secs());
         }
     }
 }
@@ -399,9 +428,11 @@ impl Http {
 fn make_request(call: &Call, slots: usize, token: &AccessToken) -> Result<reqwest::Request, Failure> {
     let mut request = reqwest::Request::new(call.method.clone(), call.url.clone());
     let headers = request.headers_mut();
-    let mut bearer = header(&format!("Bearer {}", token.reveal()))?;
-    bearer.set_sensitive(true);
-    headers.insert(AUTHORIZATION, bearer);
+    if call.is_authorized {
+        let mut bearer = header(&format!("Bearer {}", token.reveal()))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+    }
     let id = random_guid();
     call.sent.begin(&id);
     headers.insert("client-request-id", header(&id)?);
@@ -410,6 +441,9 @@ fn make_request(call: &Call, slots: usize, token: &AccessToken) -> Result<reqwes
     }
     if let Some(tag) = &call.if_match {
         headers.insert(IF_MATCH, header(tag)?);
+    }
+    if let Body::Range { content_range, .. } = &call.body {
+        headers.insert(CONTENT_RANGE, header(content_range)?);
     }
     if let Some((content_type, bytes)) = call.body.for_slots(slots) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -123,6 +123,7 @@ fn client(how: How) -> (Arc<Wire>, Arc<Http>, Url) {
         policy: RetryPolicy::default(),
         parallel: 4,
         budget: (BUDGET, WINDOW),
+        upload_budget: (1 << 30, Duration::from_secs(300)),
         reserve: RESERVE,
         random: Arc::new(|| 0.5),
         transport: wire.clone(),

@@ -1,7 +1,6 @@
 //! One account, and what all its calls share.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use cms_auth::AccessTokens;
-use cms_engine::{Flags, RemoteId, UnixSeconds};
+use cms_engine::{Flags, MessageId, RemoteId, UnixSeconds};
 use url::Url;
 
 use super::fetch_together::Downloads;
 use super::polls::Polls;
 use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewContent, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
 };
 use crate::http::{Http, HttpOptions, Network, RetryPolicy, Timeouts, Transport, service_root};
 
@@ -29,6 +28,13 @@ const PARALLEL: usize = 4;
 const RATE_LIMIT: u32 = 10_000;
 /// … in how long.
 const RATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// How many bytes a mailbox takes from one application (the same) …
+const UPLOAD_LIMIT_BYTES: usize = 150_000_000;
+/// … in how long.
+const UPLOAD_WINDOW: Duration = Duration::from_secs(300);
+/// A request is no longer than this (Outlook MIME limits).
+const LONGEST_REQUEST_BYTES: usize = 4 << 20;
 
 /// One in so many requests that the mailbox takes may be a poll.
 const POLL_SHARE: u32 = 4;
@@ -50,6 +56,8 @@ pub struct Options {
     pub rate_limit: u32,
     /// How many requests the service serves at a time.
     pub parallel: usize,
+    /// How long a request may be, in bytes.
+    pub longest_request_bytes: usize,
     /// When to try again.
     pub retry: RetryPolicy,
     /// How long silence is taken for work.
@@ -72,6 +80,7 @@ impl Options {
             page_size: 500,
             rate_limit: RATE_LIMIT,
             parallel: PARALLEL,
+            longest_request_bytes: LONGEST_REQUEST_BYTES,
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             transport: None,
@@ -94,6 +103,7 @@ pub struct Account {
     pub(super) reached: Mutex<Option<FolderId>>,
     /// The address of the API with its version.
     pub(super) root: Url,
+    pub(super) longest_request_bytes: usize,
     pub(super) full_page_size: u32,
     /// What pages are asked for at the moment: fewer after the service failed to make a large one.
     pub(super) page_size: AtomicU32,
@@ -128,6 +138,7 @@ impl Account {
             policy: options.retry,
             parallel: options.parallel,
             budget: (rate_limit - rate_limit / 100, RATE_WINDOW),
+            upload_budget: (UPLOAD_LIMIT_BYTES - UPLOAD_LIMIT_BYTES / 50, UPLOAD_WINDOW),
             reserve: rate_limit / 50,
             random: options.random,
             transport,
@@ -141,6 +152,7 @@ impl Account {
             owner: options.mailbox_owner,
             reached: Mutex::default(),
             root,
+            longest_request_bytes: options.longest_request_bytes,
             full_page_size: page_size,
             page_size: AtomicU32::new(page_size),
             cannot_purge: AtomicBool::new(false),
@@ -300,8 +312,12 @@ impl CloudAccount for Account {
         self.find_message(message_id).await
     }
 
-    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome {
-        self.replace_content(id, revision, mime).await
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, content: NewContent<'_>) -> Outcome {
+        self.replace_content(id, revision, content).await
+    }
+
+    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError> {
+        self.remove_left_unfinished(unfinished).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

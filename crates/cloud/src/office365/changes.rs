@@ -215,6 +215,7 @@ fn read_page(items: &[Value], next: Next) -> Page {
         match read_entry(item) {
             Some(Entry::Message(seen)) => page.upserts.push(seen),
             Some(Entry::Removed(id)) => page.removals.push(id),
+            Some(Entry::Unfinished) => {}
             None => tracing::warn!("an entry of a page has no id and is passed over"),
         }
     }

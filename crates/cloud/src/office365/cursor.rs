@@ -25,7 +25,7 @@ pub(crate) enum WhyList {
 }
 
 /// The form of the text; another form gets another number, and is then a cursor that was lost.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 impl Position {
     pub(crate) fn to_cursor(&self) -> Cursor {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_positions() {
-        for text in ["", "1", "1 delta", "1 delta ", "2 delta x", "1 other x", "https://x"] {
+        for text in ["", "1", "1 delta", "1 delta ", "1 delta x", "1 other x", "https://x"] {
             assert_eq!(Position::from_cursor(&Cursor(text.to_owned())), None, "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! A message as Microsoft Graph tells it, read into the contract's words.
 
-use cms_engine::{Flags, RemoteId};
+use cms_engine::{Flags, MessageId, RemoteId};
 use serde_json::Value;
 
 use super::properties::Properties;
@@ -8,7 +8,7 @@ use super::time::parse_time;
 use crate::contract::{FolderId, Seen};
 
 /// What is asked for of each message. Read-state changes are reported by delta only if `isRead` is among it.
-pub(crate) const SELECT: &str = "id,isRead,flag,isDraft,receivedDateTime,parentFolderId,changeKey";
+pub(crate) const SELECT: &str = "id,isRead,flag,isDraft,receivedDateTime,parentFolderId,changeKey,internetMessageId";
 
 /// Where a message was told, which decides what it means that something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,17 @@ pub(crate) enum Told {
 pub(crate) enum Entry {
     Message(Seen),
     Removed(RemoteId),
+    /// A message that somebody is still making.
+    Unfinished,
 }
 
 /// Reads an entry of a page; one without an id can't be spoken of.
 pub(crate) fn read_entry(item: &Value) -> Option<Entry> {
     if item.get("@removed").is_some() {
         return Some(Entry::Removed(id_of(item)?));
+    }
+    if item["internetMessageId"].as_str().is_some_and(MessageId::is_unfinished) {
+        return Some(Entry::Unfinished);
     }
     read_message(item, Told::InPage).map(Entry::Message)
 }
@@ -160,6 +165,13 @@ mod tests {
         assert!(matches!(entry, Some(Entry::Removed(id)) if id.as_str() == "A"));
         assert!(read_entry(&json!({"@removed": {"reason": "deleted"}})).is_none());
         assert!(read_entry(&json!({"id": 7, "isRead": true})).is_none());
+    }
+
+    #[test]
+    fn what_is_not_whole_is_no_message_yet() {
+        let item = |id: &str| json!({"id": "A", "isDraft": true, "internetMessageId": id});
+        assert!(matches!(read_entry(&item("<1@unfinished.maildir.invalid>")), Some(Entry::Unfinished)));
+        assert!(matches!(read_entry(&item("<1@maildir.invalid>")), Some(Entry::Message(_))));
     }
 
     pub(crate) fn any_json() -> impl Strategy<Value = Value> {

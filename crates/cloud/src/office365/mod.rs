@@ -6,6 +6,7 @@
 
 mod account;
 mod apply;
+mod attachments;
 mod batch;
 mod changes;
 mod cursor;
@@ -14,11 +15,13 @@ mod fetch;
 mod fetch_together;
 mod folder_tree;
 mod folders;
+mod large;
 mod look_up;
 mod message;
 mod notifications;
 mod polls;
 mod properties;
+mod split;
 mod time;
 mod upload;
 mod webhooks;

@@ -4,7 +4,7 @@
 //! it is moved from there. `importMime`, in the beta version only and not for personal accounts, makes any other message,
 //! where the administrator has granted `Mail-Advanced.ReadWrite`. Both keep what a message says and build its bytes anew.
 
-use std::io::{Read, Write as _};
+use std::io::{self, Read as _};
 use std::sync::atomic::Ordering;
 
 use base64::engine::general_purpose::STANDARD;
@@ -17,17 +17,18 @@ use serde_json::Value;
 
 use super::Account;
 use super::account::IMMUTABLE;
+use super::large::{Asked, LONGEST_DRAFT_BYTES};
 use super::message::{SELECT, Told, read_message};
 use super::properties::EXPAND;
-use crate::contract::{CloudError, Created, Fidelity, FolderId, FolderRole, NewMessage, Outcome, Seen, Uploads};
+use crate::contract::{
+    CloudError, Created, Fidelity, FolderId, FolderRole, NewContent, NewMessage, Outcome, Seen, Uploads,
+};
 use crate::exchange;
-use crate::http::{Call, Failure, Retries, ServiceError};
+use crate::http::{Call, Failure, ServiceError};
+use crate::mime::Readable;
 
-/// A request is no longer than this (Outlook MIME limits), and its body is base64: three bytes become four.
-const LONGEST_REQUEST_BYTES: usize = 4 << 20;
 /// So much of a request isn't the message.
 const OVERHEAD_BYTES: usize = 16 << 10;
-const LONGEST_MESSAGE_BYTES: usize = (LONGEST_REQUEST_BYTES - OVERHEAD_BYTES) / 4 * 3;
 
 /// How many messages of one Message-ID are looked at.
 const MOST_FOUND: u32 = 50;
@@ -35,7 +36,19 @@ const MOST_FOUND: u32 = 50;
 impl Account {
     pub(super) fn uploads(&self) -> Uploads {
         let others = if self.cannot_import.load(Ordering::Relaxed) { Fidelity::Refused } else { Fidelity::Lossy };
-        Uploads { drafts: Fidelity::Lossy, others, longest_bytes: LONGEST_MESSAGE_BYTES as u64 }
+        let at_once = self.longest_at_once() as u64;
+        Uploads {
+            drafts: Fidelity::Lossy,
+            others,
+            longest_draft_bytes: LONGEST_DRAFT_BYTES,
+            longest_other_bytes: at_once,
+            longest_at_once_bytes: at_once,
+        }
+    }
+
+    /// The longest message that goes in one request: in base64 three bytes become four.
+    pub(super) fn longest_at_once(&self) -> usize {
+        self.longest_request_bytes.saturating_sub(OVERHEAD_BYTES) / 4 * 3
     }
 
     pub(super) async fn role_of(&self, folder: &FolderId) -> Result<FolderRole, CloudError> {
@@ -53,9 +66,11 @@ impl Account {
         if !new.draft && self.cannot_import.load(Ordering::Relaxed) {
             return Created::Refused(not_granted());
         }
-        let body = match encode(new.mime) {
-            Ok(body) => body,
-            Err(error) => return Created::Refused(error),
+        let body = match encode(new.content.mime, self.longest_at_once()) {
+            Ok(Some(body)) => body,
+            Ok(None) if new.draft => return self.create_large(new.content).await,
+            Ok(None) => return Created::Refused(too_long(self.longest_at_once())),
+            Err(error) => return Created::Later(CloudError::Sink(error)),
         };
         let (url, line) = if new.draft {
             (self.url(&["messages"], ""), self.line("POST", "messages"))
@@ -64,20 +79,12 @@ impl Account {
             (url, self.line("POST", "mailFolders/{id}/importMime"))
         };
         let call = Call::text(Method::POST, url, body).prefer(IMMUTABLE);
-        let mut retries = Retries::new(&self.http);
-        let failure = loop {
-            let answer = self.http.json_once(&call).await;
-            exchange::note(|| call.sent.exchange(None, Some(&line)));
-            let (failure, token) = match answer {
-                Ok((body, _)) => return made(&body),
-                Err(failed) => failed,
-            };
-            if !is_certainly_unmade(&failure) {
-                return Created::Unknown(self.error(failure));
-            }
-            if let Err(failure) = retries.after(failure, token.as_ref()).await {
-                break failure;
-            }
+        let asked = self.ask_once(&call).await;
+        exchange::note(|| call.sent.exchange(None, Some(&line)));
+        let failure = match asked {
+            Asked::Done(body) => return made(&body),
+            Asked::Unknown(error) => return Created::Unknown(error),
+            Asked::Not(failure) => failure,
         };
         if let (false, Failure::Status(error)) = (new.draft, &failure)
             && lacks_import(error)
@@ -111,11 +118,12 @@ impl Account {
         &self,
         id: &RemoteId,
         revision: Option<&str>,
-        mime: &mut (dyn Read + Send),
+        content: NewContent<'_>,
     ) -> Outcome {
-        let body = match encode(mime) {
-            Ok(body) => body,
-            Err(error) => return Outcome::Refused(error),
+        let body = match encode(content.mime, self.longest_at_once()) {
+            Ok(Some(body)) => body,
+            Ok(None) => return self.replace_by_large(id, revision, content).await,
+            Err(error) => return Outcome::Later(CloudError::Sink(error)),
         };
         let url = self.url(&["messages", id.as_str(), "$value"], "");
         let mut call = Call::text(Method::PUT, url, body).prefer(IMMUTABLE);
@@ -134,7 +142,7 @@ impl Account {
 }
 
 /// What the service says of a message that it has just made.
-fn made(body: &Value) -> Created {
+pub(super) fn made(body: &Value) -> Created {
     match read_message(body, Told::AfterChange) {
         // Nothing has been set on it yet.
         Some(seen) if seen.folder.is_some() && seen.received.is_some() => Created::Made(seen),
@@ -142,27 +150,20 @@ fn made(body: &Value) -> Created {
     }
 }
 
-/// Reads a message as base64. No more than the service takes is ever held.
-fn encode(mime: &mut (dyn Read + Send)) -> Result<Bytes, CloudError> {
+/// Reads a message as base64, or nothing if it is longer than that. No more is ever held.
+fn encode(mime: &dyn Readable, longest: usize) -> io::Result<Option<Bytes>> {
     let mut encoder = EncoderWriter::new(Vec::new(), &STANDARD);
-    let mut piece = vec![0; 64 << 10];
-    let mut length = 0;
-    loop {
-        let count = mime.read(&mut piece).map_err(CloudError::Sink)?;
-        length += count;
-        if length > LONGEST_MESSAGE_BYTES {
-            return Err(too_long());
-        }
-        if count == 0 {
-            return encoder.finish().map(Bytes::from).map_err(CloudError::Sink);
-        }
-        encoder.write_all(piece.get(..count).unwrap_or_default()).map_err(CloudError::Sink)?;
+    let mut message = mime.open()?;
+    let length = io::copy(&mut message.by_ref().take(longest as u64 + 1), &mut encoder)?;
+    if length > longest as u64 {
+        return Ok(None);
     }
+    encoder.finish().map(|encoded| Some(encoded.into()))
 }
 
 /// Whether a failure says that nothing was made. The network's don't, and neither do those of a service that failed: a
 /// gateway gives up on a request that goes on behind it (davmail#269).
-fn is_certainly_unmade(failure: &Failure) -> bool {
+pub(super) fn is_certainly_unmade(failure: &Failure) -> bool {
     match failure {
         Failure::Auth(_) => true,
         Failure::Status(error) => (400..500).contains(&error.status) && error.status != 408,
@@ -193,19 +194,17 @@ fn not_granted() -> CloudError {
     }
 }
 
-fn too_long() -> CloudError {
+fn too_long(longest: usize) -> CloudError {
     CloudError::Refused {
         status: 413,
         code: "RequestEntityTooLarge".to_owned(),
-        message: format!("a message of more than {LONGEST_MESSAGE_BYTES} bytes isn't taken"),
+        message: format!("a message of more than {longest} bytes isn't taken"),
         request_id: String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use base64::Engine as _;
 
     use super::*;
@@ -225,11 +224,9 @@ mod tests {
 
     #[test]
     fn a_message_is_encoded_up_to_the_limit_and_no_further() {
-        let encoded = encode(&mut &b"Subject: x\r\n\r\n"[..]).unwrap();
-        assert_eq!(encoded, STANDARD.encode(b"Subject: x\r\n\r\n"));
-        let longest = encode(&mut io::repeat(b'x').take(LONGEST_MESSAGE_BYTES as u64)).unwrap();
-        assert!(longest.len() + OVERHEAD_BYTES <= LONGEST_REQUEST_BYTES);
-        // A stream without an end is given up.
-        assert!(matches!(encode(&mut io::repeat(b'x')), Err(CloudError::Refused { status: 413, .. })));
+        let message = &b"Subject: x\r\n\r\n"[..];
+        let encoded = encode(&message, message.len()).unwrap().unwrap();
+        assert_eq!(encoded, STANDARD.encode(message));
+        assert!(encode(&message, message.len() - 1).unwrap().is_none());
     }
 }

@@ -1,11 +1,10 @@
 //! New messages and new versions of drafts, and what is known of them when an answer is lost.
 
-use std::io::Read;
-
 use cms_cloud::contract::{
-    CloudAccount, CloudError, Created, Fidelity, FolderId, FolderRole, NewMessage, Outcome, Seen,
+    CloudAccount, CloudError, Created, Fidelity, FolderId, FolderRole, NewContent, NewMessage, Outcome, Seen,
 };
-use cms_engine::{Flags, RemoteId};
+use cms_cloud::mime::Readable;
+use cms_engine::{Flags, MessageId, RemoteId};
 use simcloud::{Action, Fault, Knobs};
 
 use crate::support::{World, impatient_world, world, world_with};
@@ -14,7 +13,20 @@ const MIME: &[u8] = b"From: a@domain.com\r\nSubject: x\r\nMessage-ID: <it's@here
 
 async fn create(world: &World, folder: &str, draft: bool, mime: &[u8]) -> Created {
     let folder = FolderId(world.cloud().folder_id("", folder).unwrap());
-    world.account.create(NewMessage { folder: &folder, draft, mime: &mut &*mime }).await
+    world.account.create(NewMessage { folder: &folder, draft, content: content(&mime, &ids()) }).await
+}
+
+/// The Message-ID of [`MIME`], and one for as long as it isn't whole.
+fn ids() -> [MessageId; 2] {
+    [MessageId::new("<it's@here>"), MessageId::new("<1@unfinished.maildir.invalid>")]
+}
+
+fn content<'a>(mime: &'a dyn Readable, [message_id, unfinished]: &'a [MessageId; 2]) -> NewContent<'a> {
+    NewContent { mime, message_id, unfinished }
+}
+
+async fn replace(world: &World, id: &RemoteId, revision: Option<&str>, mime: &[u8]) -> Outcome {
+    world.account.replace(id, revision, content(&mime, &ids())).await
 }
 
 #[track_caller]
@@ -133,7 +145,7 @@ async fn a_drafts_content_is_replaced_and_that_may_be_repeated() {
     let seen = made(create(&world, "drafts", true, MIME).await);
     world.cloud().inject(Fault::once("put-value", Action::ResetAfter));
     let other = b"Subject: other\r\n\r\n";
-    let outcome = world.account.replace(&seen.id, None, &mut &other[..]).await;
+    let outcome = replace(&world, &seen.id, None, other).await;
     let Outcome::Done { now: Some(now), .. } = outcome else { panic!("{outcome:?}") };
     assert_ne!(now.revision, seen.revision);
     assert_eq!(bytes(&world, &seen.id), other);
@@ -145,7 +157,7 @@ async fn f19_a_draft_that_was_edited_there_meanwhile_is_not_written_over() {
     let world = world(0).await;
     let seen = made(create(&world, "drafts", true, MIME).await);
     world.cloud().edit_draft("", seen.id.as_str(), b"Subject: there\r\n\r\n").unwrap();
-    let outcome = world.account.replace(&seen.id, seen.revision.as_deref(), &mut &MIME[..]).await;
+    let outcome = replace(&world, &seen.id, seen.revision.as_deref(), MIME).await;
     assert!(matches!(outcome, Outcome::Outdated), "{outcome:?}");
     assert_eq!(bytes(&world, &seen.id), b"Subject: there\r\n\r\n");
 }
@@ -155,22 +167,24 @@ async fn what_was_sent_meanwhile_is_no_draft_any_more() {
     let world = world(0).await;
     let seen = made(create(&world, "drafts", true, MIME).await);
     world.cloud().send_draft("", seen.id.as_str()).unwrap();
-    let outcome = world.account.replace(&seen.id, None, &mut &MIME[..]).await;
+    let outcome = replace(&world, &seen.id, None, MIME).await;
     assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_refused_without_a_request_and_one_at_it_is_taken() {
     let world = world(0).await;
-    let longest = world.account.capabilities().uploads.longest_bytes;
-    let folder = FolderId(world.cloud().folder_id("", "drafts").unwrap());
-    let head = b"Subject: long\r\n\r\n";
-    let mut longer = head.chain(std::io::repeat(b'x').take(8 << 20));
-    let created = world.account.create(NewMessage { folder: &folder, draft: true, mime: &mut longer }).await;
-    assert!(matches!(created, Created::Refused(CloudError::Refused { status: 413, .. })), "{created:?}");
-    assert_eq!(requests(&world, "create"), 0);
-    let mut at_limit = head.chain(std::io::repeat(b'x').take(longest - head.len() as u64));
-    made(world.account.create(NewMessage { folder: &folder, draft: true, mime: &mut at_limit }).await);
+    let uploads = world.account.capabilities().uploads;
+    let long = |bytes: u64| {
+        let head = "Subject: long\r\n\r\n";
+        format!("{head}{}", "x".repeat(usize::try_from(bytes).unwrap() - head.len())).into_bytes()
+    };
+    for draft in [true, false] {
+        let created = create(&world, "drafts", draft, &long(uploads.longest_at_once_bytes + 1)).await;
+        assert!(matches!(created, Created::Refused(CloudError::Refused { status: 413, .. })), "{created:?}");
+    }
+    assert_eq!((requests(&world, "create"), requests(&world, "import")), (0, 0));
+    made(create(&world, "drafts", true, &long(uploads.longest_at_once_bytes)).await);
     world.assert_well_behaved();
 }
 

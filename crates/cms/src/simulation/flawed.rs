@@ -1,15 +1,14 @@
 //! An account with a mistake in it, to see that the simulation finds mistakes of its kind.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use cms_cloud::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
-    FolderId, FolderRole, MimeSink, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
+    FolderId, FolderRole, MimeSink, NewContent, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
 };
-use cms_engine::RemoteId;
+use cms_engine::{MessageId, RemoteId};
 
 use super::Flaw;
 
@@ -107,8 +106,12 @@ impl CloudAccount for Flawed {
         self.account.find(message_id).await
     }
 
-    async fn replace(&self, id: &RemoteId, revision: Option<&str>, mime: &mut (dyn Read + Send)) -> Outcome {
-        self.account.replace(&first_id(id), revision, mime).await
+    async fn replace(&self, id: &RemoteId, revision: Option<&str>, content: NewContent<'_>) -> Outcome {
+        self.account.replace(&first_id(id), revision, content).await
+    }
+
+    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError> {
+        self.account.remove_unfinished(unfinished).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

@@ -21,6 +21,7 @@ mod showing;
 mod taking_back;
 pub(super) mod trees;
 mod unanswered;
+mod unfinished;
 mod unlisted;
 pub(crate) mod uploading;
 mod verifying;
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_cloud::contract::CloudAccount;
+use cms_cloud::contract::{CloudAccount, Outcome};
 use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -57,6 +58,7 @@ use crate::sync::driver::planning::Filing;
 use crate::sync::driver::pushing::Pushing;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::AllUnanswered;
+use crate::sync::driver::unfinished::AllUnfinished;
 use crate::sync::flips::Flips;
 use crate::sync::journal::Reason;
 use crate::sync::local::LocalSide;
@@ -145,6 +147,7 @@ pub(crate) struct Driver {
     ask_after: HashSet<RemoteId>,
     own_writes: HashMap<RemoteId, Instant>,
     unanswered: AllUnanswered,
+    unfinished: AllUnfinished,
     setbacks: Setbacks,
     gone_by_id: GoneById,
     filing: Filing,
@@ -415,6 +418,11 @@ impl Driver {
             Event::Role { mailbox, role } => self.told_role(mailbox, role),
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
             Event::Uploaded(end) => self.uploaded(end),
+            Event::Updated { op, outcome, exchange, unfinished } => {
+                self.end_unfinished(&unfinished, matches!(outcome, Outcome::Done { .. }));
+                self.applied(vec![(op, outcome, exchange)]);
+            }
+            Event::RemovedUnfinished { unfinished, result } => self.removed_unfinished(&unfinished, result),
             Event::TriedOut(heard) => self.tried_out(heard),
             Event::Woken { source, wake } => self.woken(source, wake),
             Event::Watched(Ok(batch)) => self.hear(batch),
@@ -504,7 +512,7 @@ impl Driver {
             && self.postponed.is_empty()
             && self.bring_back_at().is_none()
             && self.vanish_settles_at.is_none()
-            && (self.watching || self.read_again_at.is_none())
+            && (self.watching || self.read_again_at.is_none() && self.unfinished.due().is_none())
             // Nothing is uploaded before every mailbox was looked at.
             && (self.trees.leave_out() || self.mailboxes.iter().any(|mailbox| mailbox.left_out.is_some()) || !self.has_unripe())
             && !self.world.is_touched()
@@ -517,7 +525,7 @@ impl Driver {
         while self.changing > 0 {
             tokio::select! {
                 biased;
-                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched(_) | Event::Uploaded(_)) { self.handle(event) },
+                Some(event) = self.events.1.recv() => if matches!(event, Event::Applied { .. } | Event::Fetched(_) | Event::Uploaded(_) | Event::Updated { .. }) { self.handle(event) },
                 () = sleep_until(deadline) => break,
             }
         }

@@ -1,30 +1,26 @@
 //! To make a message in the cloud, and only once.
 
-use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use cms_cloud::contract::{
-    CloudAccount, CloudChange, CloudError, CloudOp, Created, FolderId, MimeSink, NewMessage, Outcome, Seen,
+    CloudAccount, CloudChange, CloudError, CloudOp, Created, FolderId, NewContent, NewMessage, Outcome, Seen,
 };
 use cms_cloud::recorded;
-use cms_engine::{ContentHash, Flags, RemoteId};
-use cms_store::Store;
+use cms_engine::{Flags, RemoteId};
 use tokio::sync::mpsc::Sender;
 use tracing::info;
 
 use crate::sync::driver::uploading::Underway;
 use crate::sync::message_text::says_the_same;
+use crate::sync::original::{LookedAt, Original};
 use crate::sync::tasks::{Event, UploadEnd};
 
 /// What making a message in the cloud needs to know.
 pub(crate) struct Making {
     pub(crate) account: Arc<dyn CloudAccount>,
-    pub(crate) store: Arc<Store>,
     pub(crate) folder: FolderId,
-    pub(crate) hash: ContentHash,
+    pub(crate) original: Original,
     pub(crate) draft: bool,
-    /// What goes before the message's own header.
-    pub(crate) prefix: String,
     /// Messages of the same Message-ID, one of which may have been made of this file already.
     pub(crate) candidates: Vec<Seen>,
     /// What else has that Message-ID.
@@ -39,7 +35,7 @@ impl Making {
                 info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
                 (Created::Made(seen), Vec::new())
             }
-            Ok(None) => recorded(self.create()).await,
+            Ok(None) => recorded(self.create(&underway)).await,
             Err(error) => (Created::Later(error), Vec::new()),
         };
         let exchange = exchanges.pop();
@@ -68,10 +64,9 @@ impl Making {
     }
 
     async fn is_made_of_it(&self, message: &Seen) -> Result<bool, CloudError> {
-        let mut there = InMemory(Vec::new());
+        let mut there = LookedAt::new(&self.original.store).map_err(CloudError::Sink)?;
         self.account.fetch(&message.id, &mut there).await?;
-        let here = std::fs::read(self.store.path_of(&self.hash)).map_err(CloudError::Sink)?;
-        Ok(says_the_same(&there.0, &here))
+        says_the_same(&there, &self.original.store.path_of(&self.original.hash)).map_err(CloudError::Sink)
     }
 
     /// The message that was made and isn't found any more, if it has another id now: the service gives new ones now and then.
@@ -90,13 +85,10 @@ impl Making {
         Ok(None)
     }
 
-    async fn create(&self) -> Created {
-        let mime = match self.store.outgoing(&self.hash) {
-            Ok(mime) => mime,
-            Err(error) => return Created::Later(CloudError::Sink(error)),
-        };
-        let mut mime = self.prefix.as_bytes().chain(mime);
-        self.account.create(NewMessage { folder: &self.folder, draft: self.draft, mime: &mut mime }).await
+    async fn create(&self, underway: &Underway) -> Created {
+        let Underway { message_id, unfinished, .. } = underway;
+        let content = NewContent { mime: &self.original, message_id, unfinished };
+        self.account.create(NewMessage { folder: &self.folder, draft: self.draft, content }).await
     }
 
     /// Moves a message to where it belongs. One that can't be moved now is found again by the next attempt.
@@ -135,20 +127,5 @@ impl Making {
         let flags = before.flags.with(told.known_flags, told.flags);
         let known_flags = before.known_flags | told.known_flags;
         Seen { id, folder: Some(self.folder.clone()), flags, known_flags, received, revision, size: None }
-    }
-}
-
-/// A message that is looked at once and not kept.
-struct InMemory(Vec<u8>);
-
-impl MimeSink for InMemory {
-    fn restart(&mut self) -> io::Result<()> {
-        self.0.clear();
-        Ok(())
-    }
-
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(chunk);
-        Ok(())
     }
 }

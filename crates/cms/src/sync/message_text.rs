@@ -4,14 +4,13 @@
 //! takes as it is.
 
 use std::fmt;
+use std::io::{self, Read as _};
 
+use cms_cloud::mime::{Part, Readable, contents, parts};
 use cms_engine::MessageId;
 
 /// No Message-ID is longer: that is as long as a line may be (RFC 5322, section 2.1.1).
 const LONGEST_MESSAGE_ID: usize = 998;
-
-/// Parts within parts are looked into so far.
-const DEEPEST: u8 = 20;
 
 /// The Message-ID in a header.
 pub(crate) fn message_id(header: &[u8]) -> Option<MessageId> {
@@ -25,17 +24,14 @@ pub(crate) fn takes_another_field(header: &[u8]) -> bool {
     !header.starts_with(b"From ") && !header.starts_with(b">From ")
 }
 
-/// Whether two messages say the same: the same subject, and the same text in their parts.
-pub(crate) fn says_the_same(one: &[u8], other: &[u8]) -> bool {
-    let ((one_header, _), (other_header, _)) = (split(one), split(other));
-    let subject = |header| {
-        let subject = fields(header).find(|field| field.is("Subject")).map(|field| field.unfolded());
-        subject.unwrap_or_default().trim_ascii().to_vec()
-    };
-    let (one_subject, other_subject) = (subject(one_header), subject(other_header));
+/// Whether two messages say the same: the same subject, and the same in their parts. Costs no memory for what they hold.
+pub(crate) fn says_the_same(one: &dyn Readable, other: &dyn Readable) -> io::Result<bool> {
+    let (one_parts, other_parts) = (parts(one.open()?)?, parts(other.open()?)?);
+    let subject = |parts: &[Part]| parts.first().and_then(|message| message.field("Subject")).unwrap_or_default();
+    let (one_subject, other_subject) = (subject(&one_parts), subject(&other_parts));
     // One and the same text can be encoded in many ways (RFC 2047).
     let encoded = [&one_subject, &other_subject].iter().any(|text| text.windows(2).any(|two| two == b"=?"));
-    (encoded || one_subject == other_subject) && text_of(one) == text_of(other)
+    Ok((encoded || one_subject == other_subject) && text_of(one, &one_parts)? == text_of(other, &other_parts)?)
 }
 
 /// How a cloud's form of a message differs from the original.
@@ -61,10 +57,12 @@ enum Body {
 
 impl Difference {
     /// Compares an original with what a cloud made of it.
-    pub(crate) fn between(original: &[u8], stored: &[u8]) -> Self {
-        let ((original_header, original_body), (stored_header, stored_body)) = (split(original), split(stored));
+    pub(crate) fn between(original: &dyn Readable, stored: &dyn Readable) -> io::Result<Self> {
+        let (original_parts, stored_parts) = (parts(original.open()?)?, parts(stored.open()?)?);
+        let header = |parts: &[Part]| parts.first().map(|message| message.header.clone()).unwrap_or_default();
+        let (original_header, stored_header) = (header(&original_parts), header(&stored_parts));
         let (before, after): (Vec<Field<'_>>, Vec<Field<'_>>) =
-            (fields(original_header).collect(), fields(stored_header).collect());
+            (fields(&original_header).collect(), fields(&stored_header).collect());
         let mut difference = Self::default();
         let values = |all: &[Field<'_>], name: &str| -> Vec<Vec<u8>> {
             all.iter().filter(|field| field.is(name)).map(Field::words).collect()
@@ -84,11 +82,11 @@ impl Difference {
             }
         }
         difference.body = match () {
-            () if original_body == stored_body => Body::Same,
-            () if text_of(original) == text_of(stored) => Body::Encoded,
+            () if body_of(original, &original_parts)? == body_of(stored, &stored_parts)? => Body::Same,
+            () if text_of(original, &original_parts)? == text_of(stored, &stored_parts)? => Body::Encoded,
             () => Body::Other,
         };
-        difference
+        Ok(difference)
     }
 
     /// Whether nothing was lost or changed.
@@ -168,125 +166,41 @@ fn line_end(text: &[u8], from: usize) -> Option<usize> {
     Some(rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| from + at + 1))
 }
 
-/// The header and the body.
-fn split(message: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 0;
-    while let Some(end) = line_end(message, at) {
-        if message.get(at..end).unwrap_or_default().trim_ascii().is_empty() {
-            return (message.get(..at).unwrap_or_default(), message.get(end..).unwrap_or_default());
-        }
-        at = end;
-    }
-    (message, &[])
-}
-
-/// What the parts of a message say, whatever their encodings and boundaries: a hash of all that isn't white space.
-fn text_of(message: &[u8]) -> [u8; 32] {
+/// A hash of all that follows the header.
+fn body_of(message: &dyn Readable, parts: &[Part]) -> io::Result<[u8; 32]> {
+    let mut bytes = message.open()?;
+    let from = parts.first().map_or(0, |message| message.body.start);
+    io::copy(&mut bytes.by_ref().take(from), &mut io::sink())?;
     let mut hasher = blake3::Hasher::new();
-    add_text(message, &mut hasher, DEEPEST);
-    *hasher.finalize().as_bytes()
+    hasher.update_reader(bytes)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
-fn add_text(part: &[u8], hasher: &mut blake3::Hasher, deepest: u8) {
-    let (header, body) = split(part);
-    let value = |name: &str| fields(header).find(|field| field.is(name)).map(|field| field.unfolded());
-    let kind = value("Content-Type").unwrap_or_default();
-    let boundary = boundary(&kind).filter(|_| deepest > 0);
-    if let Some(boundary) = boundary {
-        for part in parts(body, &boundary) {
-            add_text(part, hasher, deepest - 1);
-        }
-        return;
-    }
-    let encoding = value("Content-Transfer-Encoding").unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    let decoded = match encoding.as_slice() {
-        b"base64" => base64_decoded(body),
-        b"quoted-printable" => quoted_printable_decoded(body),
-        _ => body.to_vec(),
-    };
-    let text: Vec<u8> = decoded.into_iter().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    hasher.update(&text).update(b"\n");
-}
-
-/// The boundary of a multipart's parts (RFC 2046, section 5.1.1).
-fn boundary(kind: &[u8]) -> Option<Vec<u8>> {
-    let lower = kind.to_ascii_lowercase();
-    if !lower.trim_ascii_start().starts_with(b"multipart/") {
-        return None;
-    }
-    let at = lower.windows(9).position(|window| window == b"boundary=")?;
-    let value = kind.get(at + 9..)?;
-    let value = match value.strip_prefix(b"\"") {
-        Some(quoted) => quoted.split(|byte| *byte == b'"').next()?,
-        None => value.split(|byte| *byte == b';' || byte.is_ascii_whitespace()).next()?,
-    };
-    (!value.is_empty()).then(|| value.to_vec())
-}
-
-/// The parts between lines that begin with `--` and the boundary.
-fn parts<'b>(body: &'b [u8], boundary: &[u8]) -> Vec<&'b [u8]> {
-    let mut parts = Vec::new();
-    let (mut at, mut begun) = (0, None);
-    while let Some(end) = line_end(body, at) {
-        let line = body.get(at..end).unwrap_or_default();
-        if let Some(rest) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary)) {
-            if let Some(from) = begun.replace(end) {
-                parts.push(body.get(from..at).unwrap_or_default());
+/// What the parts of a message say, whatever their encodings, boundaries and order: a hash of all that isn't white space. A
+/// service that attaches files one by one puts them behind the others.
+fn text_of(message: &dyn Readable, parts: &[Part]) -> io::Result<[u8; 32]> {
+    let mut texts = Vec::new();
+    contents(message.open()?, parts, |_, content| {
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = vec![0; 64 << 10];
+        let mut is_empty = true;
+        loop {
+            let count = content.read(&mut piece)?;
+            if count == 0 {
+                break;
             }
-            if rest.starts_with(b"--") {
-                return parts;
-            }
+            let mut text = piece.get(..count).unwrap_or_default().to_vec();
+            text.retain(|byte| !byte.is_ascii_whitespace());
+            is_empty &= text.is_empty();
+            hasher.update(&text);
         }
-        at = end;
-    }
-    parts.extend(begun.and_then(|from| body.get(from..)));
-    parts
-}
-
-fn base64_decoded(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in body {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(six);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            // Eight bits are what is left after the shift and the mask.
-            out.push(u8::try_from(bits >> count & 0xff).unwrap_or_default());
+        if !is_empty {
+            texts.push(*hasher.finalize().as_bytes());
         }
-    }
-    out
-}
-
-fn quoted_printable_decoded(body: &[u8]) -> Vec<u8> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let mut out = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'=' {
-            out.push(*first);
-            continue;
-        }
-        match after {
-            [b'\n', more @ ..] | [b'\r', b'\n', more @ ..] => rest = more,
-            [high, low, more @ ..] if digit(high).is_some() && digit(low).is_some() => {
-                let byte = digit(high).unwrap_or_default() << 4 | digit(low).unwrap_or_default();
-                out.push(u8::try_from(byte).unwrap_or_default());
-                rest = more;
-            }
-            _ => out.push(b'='),
-        }
-    }
-    out
+        io::Result::Ok(())
+    })?;
+    texts.sort_unstable();
+    Ok(*blake3::hash(texts.as_flattened()).as_bytes())
 }
 
 #[cfg(test)]
@@ -314,7 +228,7 @@ mod tests {
 
     #[test]
     fn f15_what_the_cloud_made_of_a_message_is_told() {
-        let between = |stored: &str| Difference::between(PLAIN.as_bytes(), stored.as_bytes());
+        let between = |stored: &str| Difference::between(&PLAIN.as_bytes(), &stored.as_bytes()).unwrap();
         let added = between(&format!("Received: by x\n\tat y\n{PLAIN}"));
         assert!(added.keeps_everything());
         assert_eq!(added.to_string(), "header fields added: Received");
@@ -340,10 +254,18 @@ mod tests {
             )
         };
         let one = multipart("abc", "8bit", "hello there");
-        assert!(says_the_same(one.as_bytes(), multipart("_x_", "base64", "aGVsbG8g\ndGhlcmU=").as_bytes()));
-        assert!(!says_the_same(one.as_bytes(), multipart("_x_", "8bit", "hello here").as_bytes()));
-        assert!(!says_the_same(one.as_bytes(), one.replace("Subject: s", "Subject: t").as_bytes()));
-        assert!(says_the_same(b"Subject: \xfc\n\nx\n", b"Subject: =?iso-8859-1?q?=FC?=\n\nx\n"));
+        let same = |one: &[u8], other: &[u8]| says_the_same(&one, &other).unwrap();
+        assert!(same(one.as_bytes(), multipart("_x_", "base64", "aGVsbG8g\ndGhlcmU=").as_bytes()));
+        assert!(!same(one.as_bytes(), multipart("_x_", "8bit", "hello here").as_bytes()));
+        assert!(!same(one.as_bytes(), one.replace("Subject: s", "Subject: t").as_bytes()));
+        assert!(same(b"Subject: \xfc\n\nx\n", b"Subject: =?iso-8859-1?q?=FC?=\n\nx\n"));
+        // Attached one by one, the parts stand in another order, and one may be empty.
+        let parts = |parts: [&str; 3]| {
+            let [one, two, three] = parts.map(|part| format!("--b\n\n{part}\n"));
+            format!("Subject: s\nContent-Type: multipart/mixed; boundary=b\n\n{one}{two}{three}--b--\n")
+        };
+        assert!(same(parts(["a", "b", "c"]).as_bytes(), parts(["a", "c", "b"]).as_bytes()));
+        assert!(!same(parts(["a", "b", "b"]).as_bytes(), parts(["a", "a", "b"]).as_bytes()));
     }
 
     proptest! {
@@ -355,9 +277,10 @@ mod tests {
             let multipart = [b"Content-Type: multipart/x; boundary=a\n\n--a\n", &one[..], b"\n--a--"].concat();
             for message in [&one, &other, &multipart] {
                 let _ = message_id(message);
-                prop_assert!(says_the_same(message, message));
-                prop_assert!(Difference::between(message, message).keeps_everything());
-                let _ = Difference::between(message, &other).to_string();
+                let message = &message[..];
+                prop_assert!(says_the_same(&message, &message).unwrap());
+                prop_assert!(Difference::between(&message, &message).unwrap().keeps_everything());
+                let _ = Difference::between(&message, &&other[..]).unwrap().to_string();
             }
         }
     }

@@ -15,6 +15,7 @@ mod journal;
 mod local;
 mod making;
 mod message_text;
+mod original;
 mod queue;
 mod report;
 mod routing;

@@ -1,14 +1,13 @@
 //! What goes on beside the loop: each task talks to one account, holds nothing, and ends in events.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use cms_cloud::contract::{
     Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder, FolderId,
-    FolderRole, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
+    FolderRole, NewContent, Next, Notifications, Outcome, Page, Seen, Wake, Whereabouts,
 };
 use cms_cloud::{Exchange, in_background, recorded};
-use cms_engine::{ContentHash, HashMap, MailboxId, MaildirId, Op, RemoteId};
+use cms_engine::{HashMap, MailboxId, MaildirId, MessageId, Op, RemoteId};
 use cms_maildir::{Hearing, MaildirError, WatchEvent, Watcher};
 use cms_store::Store;
 use tokio::sync::mpsc::Sender;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use crate::control::Asked;
 use crate::problem::with_causes;
 use crate::sync::journal::Wish;
+use crate::sync::original::Original;
 use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
@@ -74,6 +74,10 @@ pub(crate) enum Event {
     UploadLookedFor { underway: Underway, found: Result<Vec<Seen>, CloudError> },
     /// An upload ended.
     Uploaded(UploadEnd),
+    /// An update of a draft ended.
+    Updated { op: Op, outcome: Outcome, exchange: Option<Exchange>, unfinished: MessageId },
+    /// What an attempt to make a message has left was removed, or not.
+    RemovedUnfinished { unfinished: MessageId, result: Result<(), CloudError> },
     /// How much is heard of what happens in the Maildirs.
     TriedOut(Vec<(MaildirId, Hearing)>),
     /// The account's service told something by itself; `source` is which.
@@ -205,22 +209,29 @@ pub(crate) struct UploadEnd {
     pub(crate) exchange: Option<Exchange>,
 }
 
+/// A new version of a draft.
+pub(crate) struct Update {
+    pub(crate) op: Op,
+    pub(crate) original: Original,
+    pub(crate) message_id: MessageId,
+    pub(crate) unfinished: MessageId,
+    /// The revision that the draft must still be at.
+    pub(crate) revision: Option<Box<str>>,
+}
+
 /// Gives a draft another content.
-pub(crate) async fn update_draft(
-    account: Arc<dyn CloudAccount>,
-    store: Arc<Store>,
-    op: Op,
-    hash: ContentHash,
-    prefix: String,
-    revision: Option<Box<str>>,
-    events: Sender<Event>,
-) {
+pub(crate) async fn update_draft(account: Arc<dyn CloudAccount>, update: Update, events: Sender<Event>) {
+    let Update { op, original, message_id, unfinished, revision } = update;
     let id = if let Op::UpdateDraft { base, .. } = &op { base.remote.clone() } else { return };
-    let (outcome, mut exchanges) = match store.outgoing(&hash) {
-        Ok(mime) => recorded(account.replace(&id, revision.as_deref(), &mut prefix.as_bytes().chain(mime))).await,
-        Err(error) => (Outcome::Later(CloudError::Sink(error)), Vec::new()),
-    };
-    let _ = events.send(Event::Applied { results: vec![(op, outcome, exchanges.pop())] }).await;
+    let content = NewContent { mime: &original, message_id: &message_id, unfinished: &unfinished };
+    let (outcome, mut exchanges) = recorded(account.replace(&id, revision.as_deref(), content)).await;
+    let _ = events.send(Event::Updated { op, outcome, exchange: exchanges.pop(), unfinished }).await;
+}
+
+/// Removes what a broken-off attempt to make a message has left.
+pub(crate) async fn remove_unfinished(account: Arc<dyn CloudAccount>, unfinished: MessageId, events: Sender<Event>) {
+    let result = account.remove_unfinished(&unfinished).await;
+    let _ = events.send(Event::RemovedUnfinished { unfinished, result }).await;
 }
 
 /// A change that is to be made in the cloud.

@@ -11,16 +11,13 @@ use cms_engine::{
 use cms_store::Store;
 use tokio::time::Instant;
 
-use crate::sync::message_text;
+use crate::sync::message_text::{self, Difference};
 
 /// Answers kept at the most.
 const KNOWN_MAX: usize = 10_000;
 
 /// By how much the cloud's clock may be ahead, in seconds.
 const CLOCKS_APART: i64 = 300;
-
-/// A message that is larger isn't compared with another one.
-const LONGEST_COMPARED: u64 = 16 * 1024 * 1024;
 
 /// The planner's view of what can be uploaded.
 pub(crate) struct Uploading {
@@ -177,13 +174,9 @@ impl Uploading {
         Ok(Address { message_id, prefix })
     }
 
-    /// Both contents, if they are small enough to be compared.
-    pub(crate) fn contents(&self, one: &ContentHash, other: &ContentHash) -> Option<(Vec<u8>, Vec<u8>)> {
-        let read = |hash: &ContentHash| {
-            let size = self.noting(std::fs::metadata(self.store.path_of(hash)))?.len();
-            (size <= LONGEST_COMPARED).then(|| self.noting(std::fs::read(self.store.path_of(hash)))).flatten()
-        };
-        Some((read(one)?, read(other)?))
+    /// How what the cloud made of a content differs from it, if both can be read.
+    pub(crate) fn difference(&self, here: &ContentHash, there: &ContentHash) -> Option<Difference> {
+        self.noting(Difference::between(&self.store.path_of(here), &self.store.path_of(there)))
     }
 
     /// Notes if something couldn't be read. What the store doesn't have, nobody wanted to upload.
@@ -228,8 +221,8 @@ impl Uploads for Uploading {
         if let Some(known) = self.made_of.borrow().get(&question) {
             return *known;
         }
-        let Some((there, here)) = self.contents(in_the_cloud, here) else { return false };
-        let same = message_text::says_the_same(&there, &here);
+        let (there, here) = (self.store.path_of(in_the_cloud), self.store.path_of(here));
+        let Some(same) = self.noting(message_text::says_the_same(&there, &here)) else { return false };
         remember(&mut self.made_of.borrow_mut(), question, same);
         same
     }

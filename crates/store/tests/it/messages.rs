@@ -133,7 +133,7 @@ fn f25_a_message_goes_out_with_the_line_ends_of_the_wire() {
     let mut sent = Vec::new();
     fixture.store.outgoing(&hash).unwrap().read_to_end(&mut sent).unwrap();
     assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(&message).replace('\n', "\r\n"));
-    assert_eq!(fixture.store.size_of(&hash).unwrap(), message.len() as u64);
+    assert_eq!(fixture.store.wire_size_of(&hash).unwrap(), sent.len() as u64);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl Driver {
         self.forget_unanswered(now);
         self.report_local_only(REPORT_AFTER);
         self.look_at_unripe(now);
+        self.remove_unfinished(now);
         self.run_hook(now);
         if self.world.is_touched() && self.plan_at.is_none() {
             self.plan_at = Some(now);
@@ -116,6 +117,7 @@ impl Driver {
             retry,
             self.next_upload(),
             self.paused_roles_until,
+            self.unfinished.due(),
             self.pushing.due(),
             self.next_poll(),
         ];

@@ -25,6 +25,7 @@ use crate::sync::driver::holding::Holding;
 use crate::sync::driver::planning::Filing;
 use crate::sync::driver::trees::Trees;
 use crate::sync::driver::unanswered::AllUnanswered;
+use crate::sync::driver::unfinished::AllUnfinished;
 use crate::sync::driver::{DeleteTarget, Driver, Mailbox, pushing};
 use crate::sync::flips::Flips;
 use crate::sync::local::{LocalError, LocalSide, mark_key};
@@ -59,8 +60,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
     let mut age = Age::open(&database, &setup.surroundings).map_err(SyncError::Store)?;
     let local = open_maildirs(&setup, &store, &database, &mut world, &maildirs)?;
     let maildir_ids: Vec<MaildirId> = maildirs.iter().map(|(id, _)| *id).collect();
-    let routing = routing(&setup, &store, &maildir_ids, &mailboxes, homes);
-    rehome(&mut world, &routing, &maildir_ids);
+    let routing = routing((&setup, &store), &maildir_ids, &mailboxes, homes, &mut world);
 
     let unanswered = AllUnanswered::load(&setup, &database, &mut world, &maildir_ids)?;
     write_down_maildirs(&mut world, &mut database);
@@ -73,6 +73,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         world,
         local,
         routing,
+        unfinished: AllUnfinished::load(&database)?,
         database,
         state_dir: setup.state_dir,
         listening: None,
@@ -181,16 +182,18 @@ fn open_store(state_dir: &Path, lock: &Lock) -> Result<Store, StoreError> {
 }
 
 fn routing(
-    setup: &Setup,
-    store: &Store,
+    (setup, store): (&Setup, &Store),
     maildirs: &[MaildirId],
     mailboxes: &[Mailbox],
     homes: HashMap<MailboxId, Option<MaildirId>>,
+    world: &mut World,
 ) -> Routing {
     // The configuration routes to those that it names, which come first.
     let routed = maildirs.iter().take(setup.maildirs.len()).copied().collect();
     let mailboxes = mailboxes.iter().map(|mailbox| mailbox.id).collect();
-    Routing::new(setup.route.clone(), Arc::new(store.clone()), mailboxes, routed, homes)
+    let routing = Routing::new(setup.route.clone(), Arc::new(store.clone()), mailboxes, routed, homes);
+    rehome(world, &routing, maildirs);
+    routing
 }
 
 fn load_what_is_sound(setup: &Setup) -> Result<Loaded, SyncError> {

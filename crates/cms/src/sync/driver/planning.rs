@@ -189,9 +189,9 @@ impl Driver {
                     self.ask(None, vec![base.remote.clone()]);
                     self.world.keep_in_scope(&op);
                 }
-                op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op),
+                op @ Op::UpdateDraft { .. } if self.is_heard(&op) => self.begin_update(op)?,
                 op @ Op::UpdateDraft { .. } => self.world.keep_in_scope(&op),
-                op @ Op::Upload { .. } => self.begin_upload(op),
+                op @ Op::Upload { .. } => self.begin_upload(op)?,
                 op if steps < LOCAL_STEPS => {
                     steps += usize::from(!matches!(op, Op::Record { .. } | Op::Forget { .. }));
                     if !self.act_here(&op) {

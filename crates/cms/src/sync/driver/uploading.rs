@@ -17,10 +17,11 @@ use tracing::{debug, info, warn};
 use crate::configuration::Upload;
 use crate::problem::with_causes;
 use crate::progress::bytes;
+use crate::sync::SyncError;
 use crate::sync::driver::{Driver, PAIRING_WINDOW, backoff};
 use crate::sync::making::Making;
-use crate::sync::message_text::Difference;
-use crate::sync::tasks::{self, UploadEnd};
+use crate::sync::original::Original;
+use crate::sync::tasks::{self, Update, UploadEnd};
 use crate::sync::uploads::Address;
 
 /// How long a file must have been there before it is uploaded whose content another message has too: such a file may be one
@@ -30,7 +31,7 @@ const COPY_WINDOW: Duration = Duration::from_secs(30);
 /// How long until an upload is tried again of which nobody knows whether it was made. The service may still be at it.
 const UNKNOWN_WAIT: Duration = Duration::from_secs(10);
 
-/// Uploads under way at a time. Each is held in memory as a whole.
+/// Uploads under way at a time. Of each as much is held in memory as goes in one request.
 const UPLOADS: usize = 2;
 
 /// What an upload under way is of, and under which Message-ID it is known.
@@ -39,6 +40,8 @@ pub(crate) struct Underway {
     pub(crate) op: Op,
     pub(crate) file: FileKey,
     pub(crate) message_id: MessageId,
+    /// The one that it has until it is whole.
+    pub(crate) unfinished: MessageId,
     /// What goes before the message's own header.
     pub(crate) prefix: String,
 }
@@ -201,35 +204,47 @@ impl Driver {
     }
 
     /// Begins an upload by looking for what an earlier one may have made.
-    pub(super) fn begin_upload(&mut self, op: Op) {
-        let Op::Upload { file, hash, mailbox, .. } = &op else { return };
-        let (file, hash, mailbox) = (file.clone(), *hash, *mailbox);
+    pub(super) fn begin_upload(&mut self, op: Op) -> Result<(), SyncError> {
+        let Op::Upload { file, hash, mailbox, draft, .. } = &op else { return Ok(()) };
+        let (file, hash, mailbox, draft) = (file.clone(), *hash, *mailbox, *draft);
         // A file of a content that goes up already may be the same under another name. If it is a second one, what the first
         // one has made must be known before it is looked for.
         if self.uploading.len() >= UPLOADS || self.uploading.values().any(|its| *its == hash) {
             self.unripe.insert(file);
-            return;
+            return Ok(());
         }
         // What was delivered for nothing isn't what anybody has written.
         let is_leftover = self.world.leftovers.contains_key(&file);
-        if is_leftover || !self.is_sendable(&file, &hash, mailbox) {
+        let size = if is_leftover { None } else { self.sendable_size(&file, &hash, mailbox, draft) };
+        let Some(size) = size else {
             if !self.uploads.is_given_up(&file) {
-                self.uploads.wait_until(&file, Instant::now() + backoff(0));
-                self.unripe.insert(file);
+                self.let_wait(&file);
             }
-            return;
-        }
-        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
+            return Ok(());
+        };
+        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return Ok(()) };
+        let account = self.accounts[account].clone();
         let Some(Address { message_id, prefix }) = self.address(&hash, &file) else {
-            self.uploads.wait_until(&file, Instant::now() + backoff(0));
-            self.unripe.insert(file);
-            return;
+            self.let_wait(&file);
+            return Ok(());
+        };
+        let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
+        let Some(unfinished) = self.begin_unfinished(mailbox, &hash, &file, at_once)? else {
+            self.let_wait(&file);
+            return Ok(());
         };
         self.world.begin_file(&file);
         self.uploading.insert(file.clone(), hash);
         self.changing += 1;
-        let account = self.accounts[account].clone();
-        self.tasks.spawn(tasks::find_upload(account, Underway { op, file, message_id, prefix }, self.events.0.clone()));
+        let underway = Underway { op, file, message_id, unfinished, prefix };
+        self.tasks.spawn(tasks::find_upload(account, underway, self.events.0.clone()));
+        Ok(())
+    }
+
+    /// Tries an upload again after a while.
+    fn let_wait(&mut self, file: &FileKey) {
+        self.uploads.wait_until(file, Instant::now() + backoff(0));
+        self.unripe.insert(file.clone());
     }
 
     /// What a content is known by in the cloud, unless that can't be found out now.
@@ -243,36 +258,38 @@ impl Driver {
         None
     }
 
-    /// Makes sure that a file can be sent as the plan means it. One that can't ever be is told and left.
-    fn is_sendable(&mut self, file: &FileKey, hash: &ContentHash, mailbox: MailboxId) -> bool {
+    /// Makes sure that a file can be sent as the plan means it, and says how many bytes it has with CRLF line ends. One that
+    /// can't ever be sent is told and left.
+    fn sendable_size(&mut self, file: &FileKey, hash: &ContentHash, mailbox: MailboxId, draft: bool) -> Option<u64> {
         if let Err(error) = self.local.keep_file(&mut self.world, &self.store, file) {
             debug!(file = %file.base_name, %error, "A file that is to be uploaded isn't what it was; looking again");
             self.rescan(self.watching.then_some(Absence::Settling));
-            return false;
+            return None;
         }
-        let longest = self
-            .mailbox(mailbox)
-            .map_or(0, |mailbox| self.accounts[mailbox.account].capabilities().uploads.longest_bytes);
-        let Ok(size) = self.store.size_of(hash) else { return false };
+        let can = self.accounts[self.mailbox(mailbox)?.account].capabilities().uploads;
+        let longest = if draft { can.longest_draft_bytes } else { can.longest_other_bytes };
+        let size = self.store.wire_size_of(hash).ok()?;
         if size > longest {
             self.refuse_upload(
                 file,
                 &format!("it has {}, and no message of more than {} is taken", bytes(size), bytes(longest)),
             );
-            return false;
+            return None;
         }
-        true
+        Some(size)
     }
 
     /// An answer to the question whether an upload was made already.
     pub(super) fn found_upload(&mut self, underway: Underway, found: Result<Vec<Seen>, CloudError>) {
         let Op::Upload { hash, mailbox, draft, .. } = &underway.op else { return };
         let Some(folder) = self.mailbox(*mailbox).and_then(|mailbox| mailbox.folder.clone()) else {
+            self.end_unfinished(&underway.unfinished, true);
             return self.upload_later(&underway.file, backoff(0));
         };
         let found = match found {
             Ok(found) => found,
             Err(error) => {
+                self.end_unfinished(&underway.unfinished, true);
                 self.upload_later(&underway.file, backoff(0));
                 return self.fail_if_passing(error);
             }
@@ -286,11 +303,9 @@ impl Driver {
         let Some(account) = self.mailbox(*mailbox).map(|mailbox| mailbox.account) else { return };
         let making = Making {
             account: self.accounts[account].clone(),
-            store: self.store.clone(),
             folder,
-            hash: *hash,
+            original: Original { store: self.store.clone(), hash: *hash, prefix: underway.prefix.clone() },
             draft: *draft,
-            prefix: underway.prefix.clone(),
             candidates,
             others: others.into_iter().map(|other| other.id).collect(),
         };
@@ -300,8 +315,9 @@ impl Driver {
     /// What became of an upload.
     pub(super) fn uploaded(&mut self, end: UploadEnd) {
         let UploadEnd { underway, created, moved, exchange } = end;
-        let Underway { op, file, .. } = underway;
+        let Underway { op, file, unfinished, .. } = underway;
         let Op::Upload { hash, .. } = &op else { return };
+        self.end_unfinished(&unfinished, matches!(created, Created::Made(_)));
         match created {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
@@ -318,7 +334,7 @@ impl Driver {
                 );
                 self.uploads.doubt(*hash);
                 self.upload_later(&file, UNKNOWN_WAIT);
-                self.fail(crate::sync::SyncError::Cloud(error));
+                self.fail(SyncError::Cloud(error));
             }
             // What an earlier attempt may have made went while it was looked at. It is looked for anew.
             Created::Later(CloudError::Gone) => self.upload_later(&file, backoff(0)),
@@ -391,24 +407,34 @@ impl Driver {
     }
 
     /// Gives a draft in the cloud the content that its file has.
-    pub(super) fn begin_update(&mut self, op: Op) {
-        let Op::UpdateDraft { base, revision, .. } = &op else { return };
-        let (id, file, hash) = (base.remote.clone(), base.file.clone(), base.hash);
-        let Some(mailbox) = self.world.cloud.messages.get(&id).map(|message| message.mailbox) else { return };
-        if !self.is_sendable(&file, &hash, mailbox) {
-            return self.postpone(&op, backoff(0));
-        }
-        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return };
-        let Some(Address { prefix, .. }) = self.address(&hash, &file) else {
-            return self.postpone(&op, backoff(0));
+    pub(super) fn begin_update(&mut self, op: Op) -> Result<(), SyncError> {
+        let Op::UpdateDraft { base, revision, .. } = &op else { return Ok(()) };
+        let (id, file, hash, revision) = (base.remote.clone(), base.file.clone(), base.hash, revision.clone());
+        let Some(mailbox) = self.world.cloud.messages.get(&id).map(|message| message.mailbox) else { return Ok(()) };
+        let Some(size) = self.sendable_size(&file, &hash, mailbox, true) else {
+            self.postpone(&op, backoff(0));
+            return Ok(());
         };
-        let (account, store, revision) = (self.accounts[account].clone(), self.store.clone(), revision.clone());
+        let Some(account) = self.mailbox(mailbox).map(|mailbox| mailbox.account) else { return Ok(()) };
+        let account = self.accounts[account].clone();
+        let Some(Address { prefix, message_id }) = self.address(&hash, &file) else {
+            self.postpone(&op, backoff(0));
+            return Ok(());
+        };
+        let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
+        let Some(unfinished) = self.begin_unfinished(mailbox, &hash, &file, at_once)? else {
+            self.postpone(&op, backoff(0));
+            return Ok(());
+        };
         let reason = self.reason(&op);
         self.reasons.insert(id.clone(), reason);
         self.world.begin_change(&id, &op);
         self.writing.insert(id);
         self.changing += 1;
-        self.tasks.spawn(tasks::update_draft(account, store, op, hash, prefix, revision, self.events.0.clone()));
+        let original = Original { store: self.store.clone(), hash, prefix };
+        let update = Update { op, original, message_id, unfinished, revision };
+        self.tasks.spawn(tasks::update_draft(account, update, self.events.0.clone()));
+        Ok(())
     }
 
     /// Tells once, when an upload is read back, what the cloud made of it.
@@ -422,10 +448,9 @@ impl Driver {
             }
             CloudBytes::Other(_) | CloudBytes::Same | CloudBytes::Unread => return,
         };
-        let Some((here, there)) = self.uploads.contents(&after.hash, &there) else {
+        let Some(difference) = self.uploads.difference(&after.hash, &there) else {
             return info!(file = %name, "The cloud has built it anew; the original stays here");
         };
-        let difference = Difference::between(&here, &there);
         if difference.keeps_everything() {
             info!(file = %name, "The cloud has it with more than is here ({difference})");
         } else {

@@ -1,0 +1,131 @@
+//! Drafts that take several requests. What a broken-off attempt leaves in the cloud is removed, by the next run if this one is
+//! killed: it is written down before anything is asked for.
+
+use std::time::Duration;
+
+use cms_cloud::contract::CloudError;
+use cms_engine::{ContentHash, FileKey, MailboxId, MessageId};
+use cms_store::{Change, Database};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::sync::driver::Driver;
+use crate::sync::{SyncError, tasks};
+
+/// Where in the database they are written down.
+const KEY: &str = "unfinished";
+
+/// How long until what couldn't be removed is removed again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// The attempts to make something in several requests of which it isn't known that nothing is left.
+#[derive(Default)]
+pub(super) struct AllUnfinished {
+    all: Vec<Unfinished>,
+    /// How many were begun in this run.
+    attempts: u64,
+    /// When what is left is removed.
+    due: Option<Instant>,
+}
+
+struct Unfinished {
+    mailbox: MailboxId,
+    message_id: MessageId,
+    /// Whether it is being made, or removed.
+    under_way: bool,
+}
+
+impl AllUnfinished {
+    /// What the last run left. What can't be read was written by nobody we know.
+    pub(super) fn load(database: &Database) -> Result<Self, SyncError> {
+        let text = database.meta(KEY).map_err(SyncError::Store)?.unwrap_or_default();
+        let noted: Vec<(u32, String)> = serde_json::from_str(&text).unwrap_or_default();
+        let all: Vec<Unfinished> = noted
+            .into_iter()
+            .map(|(mailbox, id)| Unfinished {
+                mailbox: MailboxId(mailbox),
+                message_id: MessageId::new(id),
+                under_way: false,
+            })
+            .collect();
+        let due = (!all.is_empty()).then(Instant::now);
+        Ok(Self { all, attempts: 0, due })
+    }
+
+    fn noted(&self) -> Change {
+        let noted: Vec<(u32, &str)> = self.all.iter().map(|one| (one.mailbox.0, one.message_id.as_str())).collect();
+        let value = if noted.is_empty() { String::new() } else { serde_json::json!(noted).to_string() };
+        Change::SetMeta { key: KEY.to_owned(), value }
+    }
+
+    /// When something is to be removed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl Driver {
+    /// What a message is known by until it is whole; nothing if it can't be written down now that it is begun.
+    pub(super) fn begin_unfinished(
+        &mut self,
+        mailbox: MailboxId,
+        content: &ContentHash,
+        file: &FileKey,
+        at_once: bool,
+    ) -> Result<Option<MessageId>, SyncError> {
+        self.unfinished.attempts += 1;
+        let message_id = MessageId::for_unfinished(content, file, self.now(), self.unfinished.attempts);
+        if at_once {
+            return Ok(Some(message_id));
+        }
+        self.unfinished.all.push(Unfinished { mailbox, message_id: message_id.clone(), under_way: true });
+        let noted = self.unfinished.noted();
+        self.world.note(noted);
+        self.write_down()?;
+        if self.world.has_changes() {
+            self.end_unfinished(&message_id, true);
+            return Ok(None);
+        }
+        Ok(Some(message_id))
+    }
+
+    /// Forgets what has become whole, or was never begun. Of anything else what is left is removed.
+    pub(super) fn end_unfinished(&mut self, message_id: &MessageId, nothing_is_left: bool) {
+        let Some(place) = self.unfinished.all.iter().position(|one| one.message_id == *message_id) else { return };
+        if nothing_is_left {
+            self.unfinished.all.swap_remove(place);
+            let noted = self.unfinished.noted();
+            self.world.note(noted);
+        } else {
+            self.unfinished.all[place].under_way = false;
+            self.unfinished.due = Some(Instant::now());
+        }
+    }
+
+    /// Removes what attempts have left, once it is time for that.
+    pub(super) fn remove_unfinished(&mut self, now: Instant) {
+        if self.unfinished.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.unfinished.due = None;
+        for one in self.unfinished.all.iter_mut().filter(|one| !one.under_way) {
+            // What is left in a mailbox that isn't configured any more stays noted.
+            let Some(mailbox) = self.mailboxes.iter().find(|mailbox| mailbox.id == one.mailbox) else { continue };
+            one.under_way = true;
+            self.asking += 1;
+            let (account, message_id) = (self.accounts[mailbox.account].clone(), one.message_id.clone());
+            self.tasks.spawn(tasks::remove_unfinished(account, message_id, self.events.0.clone()));
+        }
+    }
+
+    pub(super) fn removed_unfinished(&mut self, message_id: &MessageId, result: Result<(), CloudError>) {
+        self.asking -= 1;
+        let Err(error) = result else { return self.end_unfinished(message_id, true) };
+        debug!(%error, "What a broken-off upload has left in the cloud couldn't be removed yet");
+        if let Some(one) = self.unfinished.all.iter_mut().find(|one| one.message_id == *message_id) {
+            one.under_way = false;
+        }
+        // A single run leaves it to the next one.
+        self.unfinished.due = self.watching.then(|| Instant::now() + AGAIN_AFTER);
+    }
+}
