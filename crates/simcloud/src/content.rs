@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::attachments::{Attachment, Composed};
 use crate::clock;
 use crate::mime_generator::Generator;
 
@@ -18,6 +19,8 @@ pub(crate) enum Source {
     File(Arc<Path>),
     /// Here, as they are served.
     Stored(Bytes),
+    /// Here, as MIME and files that are attached to it.
+    Composed(Arc<Composed>),
 }
 
 impl Source {
@@ -27,6 +30,7 @@ impl Source {
             Self::Generated(index) => Ok(generator.mime(*index).into()),
             Self::File(path) => Ok(to_crlf(&std::fs::read(path)?).into()),
             Self::Stored(bytes) => Ok(bytes.clone()),
+            Self::Composed(composed) => Ok(composed.wire()),
         }
     }
 
@@ -35,6 +39,7 @@ impl Source {
         match self {
             Self::Generated(index) => Ok(generator.head(*index).into()),
             Self::File(_) | Self::Stored(_) => self.wire(generator),
+            Self::Composed(composed) => Ok(composed.text().clone()),
         }
     }
 
@@ -44,13 +49,29 @@ impl Source {
             Self::Generated(index) => Some(generator.mime(*index).len() as u64),
             Self::File(path) => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
             Self::Stored(bytes) => Some(bytes.len() as u64),
+            Self::Composed(composed) => Some(composed.size() as u64),
         }
     }
 
     /// What a listing tells; the preview only `with_body`.
     pub(crate) fn summary(&self, generator: &Generator, with_body: bool) -> Summary {
-        let bytes = if with_body { self.wire(generator) } else { self.head(generator) };
-        bytes.map(|bytes| Summary::read(&bytes)).unwrap_or_default()
+        // A listing shows the beginning of the text, which comes before the files.
+        let all = with_body && !matches!(self, Self::Composed(_));
+        let bytes = if all { self.wire(generator) } else { self.head(generator) };
+        let mut summary = bytes.map(|bytes| Summary::read(&bytes)).unwrap_or_default();
+        if let Self::Composed(composed) = self {
+            summary.has_attachments |= composed.has_attachments();
+        }
+        summary
+    }
+
+    /// The same with one more file attached to it.
+    pub(crate) fn with_attachment(&self, generator: &Generator, attachment: Attachment) -> io::Result<Self> {
+        let composed = match self {
+            Self::Composed(composed) => composed.with(attachment),
+            other => Composed::new(other.wire(generator)?).with(attachment),
+        };
+        Ok(Self::Composed(Arc::new(composed)))
     }
 }
 
@@ -125,8 +146,31 @@ impl Summary {
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+/// Where a text first stands in another one.
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A message's header fields and what follows them, beginning with the empty line.
+pub(crate) fn split_head(bytes: &[u8]) -> (&[u8], &[u8]) {
+    if bytes.starts_with(b"\r\n") {
+        return (&[], bytes);
+    }
+    find(bytes, b"\r\n\r\n").map_or((bytes, b"\r\n"), |at| bytes.split_at(at + 2))
+}
+
+/// The fields of a header, each with all its lines and their ends.
+pub(crate) fn fields(head: &[u8]) -> Vec<&[u8]> {
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for line in split_lines(head) {
+        if starts.is_empty() || !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().skip(1).copied().chain([head.len()]);
+    starts.iter().zip(ends).filter_map(|(start, end)| head.get(*start..end)).collect()
 }
 
 /// Names and addresses of a header, roughly; a comma inside quotes doesn't part two of them.
@@ -184,13 +228,7 @@ pub(crate) fn rebuild(bytes: &[u8], round: u64) -> Vec<u8> {
 pub(crate) fn take_in(bytes: &[u8]) -> Vec<u8> {
     let head_end = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
     let (head, rest) = bytes.split_at(head_end);
-    let mut fields: Vec<Vec<u8>> = Vec::new();
-    for line in split_lines(head) {
-        match fields.last_mut() {
-            Some(field) if line.starts_with(b" ") || line.starts_with(b"\t") => field.extend_from_slice(line),
-            _ => fields.push(line.to_vec()),
-        }
-    }
+    let mut fields = fields(head);
     let is = |field: &[u8], name: &str| {
         field.get(..name.len() + 1).is_some_and(|start| start.eq_ignore_ascii_case(format!("{name}:").as_bytes()))
     };

@@ -8,7 +8,7 @@ use crate::knobs::Knobs;
 use crate::mailbox::{AccountMode, Mailbox};
 use crate::odata::Query;
 use crate::reply::Answer;
-use crate::{delta, folder_tree, folders, me, messages, odata, writes};
+use crate::{attachments, delta, folder_tree, folders, me, messages, odata, writes};
 
 /// One request, alone or out of a batch.
 pub(crate) struct Call {
@@ -117,6 +117,11 @@ pub(crate) enum Route {
         id: String,
         name: String,
     },
+    /// The files of a message.
+    Attachments {
+        folder: Option<String>,
+        id: String,
+    },
     /// Any message from MIME, in the beta version.
     Import {
         folder: String,
@@ -155,6 +160,7 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         ["mailfolders", _, "messages", "delta" | "microsoft.graph.delta"] => Route::Delta { folder: some(1) },
         ["mailfolders", _, "messages", _] => Route::Message { folder: some(1), id: key(3) },
         ["mailfolders", _, "messages", _, "$value"] => Route::Value { folder: some(1), id: key(3) },
+        ["mailfolders", _, "messages", _, "attachments"] => Route::Attachments { folder: some(1), id: key(3) },
         ["mailfolders", _, "messages", _, name] => {
             Route::Action { folder: some(1), id: key(3), name: (*name).to_owned() }
         }
@@ -162,6 +168,7 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         ["messages", "delta" | "microsoft.graph.delta"] => Route::Delta { folder: None },
         ["messages", _] => Route::Message { folder: None, id: key(1) },
         ["messages", _, "$value"] => Route::Value { folder: None, id: key(1) },
+        ["messages", _, "attachments"] => Route::Attachments { folder: None, id: key(1) },
         ["messages", _, name] => Route::Action { folder: None, id: key(1), name: (*name).to_owned() },
         _ => Route::Unknown,
     }
@@ -190,10 +197,11 @@ pub(crate) fn kind(method: &str, route: &Route) -> &'static str {
             "permanentdelete" => "delete",
             _ => "other",
         },
+        (Route::Attachments { .. }, "POST") => "attach",
         (Route::Import { .. }, _) => "import",
         (Route::Translate, _) => "translate",
         (Route::Batch, _) => "batch",
-        (Route::Foreign | Route::Unknown, _) => "other",
+        (Route::Attachments { .. } | Route::Foreign | Route::Unknown, _) => "other",
     }
 }
 
@@ -295,6 +303,7 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
             "permanentdelete" => writes::delete(desk, call, folder.as_deref(), id, true),
             _ => Err(unknown_resource(desk)),
         },
+        (Route::Attachments { folder, id }, "POST") => attachments::add(desk, call, folder.as_deref(), id),
         (Route::Foreign, _) => {
             Err(Answer::error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."))
         }

@@ -80,6 +80,18 @@ impl Ids {
         URL_SAFE.encode(bytes)
     }
 
+    /// The id of the attachment of an item that has this number in the mailbox.
+    pub(crate) fn attachment(&self, key: u32, number: u32) -> String {
+        let mut bytes = [0_u8; 121];
+        self.stamp(&mut bytes);
+        bytes[40] = 0x46;
+        bytes[68..84].copy_from_slice(&self.guid);
+        bytes[105..109].copy_from_slice(&key.to_be_bytes());
+        bytes[110] = 1;
+        bytes[113..117].copy_from_slice(&number.to_be_bytes());
+        URL_SAFE.encode(bytes)
+    }
+
     /// The head that classic and folder ids share: a type and the mailbox's GUID as text.
     fn stamp(&self, bytes: &mut [u8]) {
         bytes[..4].copy_from_slice(&[0, 3, 0x24, 0]);

@@ -178,6 +178,8 @@ pub(crate) struct Mailbox {
     pub(crate) made_unseen: BTreeMap<String, BTreeSet<[u8; 32]>>,
     /// How many of the last changes to a message were ignored, by its key.
     pub(crate) ignored: BTreeMap<u32, u32>,
+    /// How many ids were given to attachments.
+    pub(crate) attached: u32,
 }
 
 impl Mailbox {
@@ -201,6 +203,7 @@ impl Mailbox {
             news: watch::Sender::new(0),
             made_unseen: BTreeMap::new(),
             ignored: BTreeMap::new(),
+            attached: 0,
         };
         for known in &well_known::ALL {
             let key = mailbox.push_folder(well_known::ROOT, String::new(), known.hidden);

@@ -19,13 +19,13 @@ use crate::reply::Answer;
 use crate::well_known;
 
 /// The largest request that is taken.
-const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
+pub(crate) const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
 
 fn body(call: &Call) -> Result<Value, Answer> {
     serde_json::from_slice(&call.body).map_err(|error| unreadable(&error.to_string()))
 }
 
-fn unreadable(why: &str) -> Answer {
+pub(crate) fn unreadable(why: &str) -> Answer {
     Answer::error(400, "UnableToDeserializePostBody", &format!("were unable to deserialize: {why}"))
 }
 
