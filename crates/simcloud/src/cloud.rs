@@ -27,6 +27,7 @@ use crate::mime_generator::Generator;
 use crate::notifications::Subscriptions;
 use crate::population;
 use crate::reply::ReplyBody;
+use crate::secrets::Secrets;
 use crate::server::Options;
 use crate::state::{self, MailboxState, MessageState, StateQuery};
 use crate::throttle::Throttle;
@@ -148,6 +149,7 @@ pub(crate) struct Inner {
     pub(crate) google: Google,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) webhooks: Webhooks,
+    pub(crate) upload_secrets: Mutex<Secrets>,
     generated: AtomicU32,
 }
 
@@ -242,6 +244,7 @@ impl Cloud {
             google: Google::new(options.google_clients),
             subscriptions: Subscriptions::default(),
             webhooks: Webhooks::default(),
+            upload_secrets: Mutex::default(),
             generated: AtomicU32::new(next),
         })))
     }

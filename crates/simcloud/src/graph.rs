@@ -33,6 +33,8 @@ pub(crate) struct Visitor {
     pub(crate) user: String,
     /// Whether their token is good for others' mailboxes.
     pub(crate) shared: bool,
+    /// The application that they use.
+    pub(crate) client: String,
 }
 
 impl Visitor {
@@ -122,6 +124,11 @@ pub(crate) enum Route {
         folder: Option<String>,
         id: String,
     },
+    /// A session in which a large file is attached to a message.
+    UploadSession {
+        folder: Option<String>,
+        id: String,
+    },
     /// Any message from MIME, in the beta version.
     Import {
         folder: String,
@@ -161,6 +168,14 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         ["mailfolders", _, "messages", _] => Route::Message { folder: some(1), id: key(3) },
         ["mailfolders", _, "messages", _, "$value"] => Route::Value { folder: some(1), id: key(3) },
         ["mailfolders", _, "messages", _, "attachments"] => Route::Attachments { folder: some(1), id: key(3) },
+        [
+            "mailfolders",
+            _,
+            "messages",
+            _,
+            "attachments",
+            "createuploadsession" | "microsoft.graph.createuploadsession",
+        ] => Route::UploadSession { folder: some(1), id: key(3) },
         ["mailfolders", _, "messages", _, name] => {
             Route::Action { folder: some(1), id: key(3), name: (*name).to_owned() }
         }
@@ -169,6 +184,9 @@ pub(crate) fn route(path: &str, user: &str) -> Route {
         ["messages", _] => Route::Message { folder: None, id: key(1) },
         ["messages", _, "$value"] => Route::Value { folder: None, id: key(1) },
         ["messages", _, "attachments"] => Route::Attachments { folder: None, id: key(1) },
+        ["messages", _, "attachments", "createuploadsession" | "microsoft.graph.createuploadsession"] => {
+            Route::UploadSession { folder: None, id: key(1) }
+        }
         ["messages", _, name] => Route::Action { folder: None, id: key(1), name: (*name).to_owned() },
         _ => Route::Unknown,
     }
@@ -198,6 +216,7 @@ pub(crate) fn kind(method: &str, route: &Route) -> &'static str {
             _ => "other",
         },
         (Route::Attachments { .. }, "POST") => "attach",
+        (Route::UploadSession { .. }, _) => "upload-session",
         (Route::Import { .. }, _) => "import",
         (Route::Translate, _) => "translate",
         (Route::Batch, _) => "batch",
@@ -304,6 +323,7 @@ fn dispatch(desk: &mut Desk<'_>, call: &Call) -> Result<Answer, Answer> {
             _ => Err(unknown_resource(desk)),
         },
         (Route::Attachments { folder, id }, "POST") => attachments::add(desk, call, folder.as_deref(), id),
+        (Route::UploadSession { folder, id }, "POST") => attachments::begin_upload(desk, call, folder.as_deref(), id),
         (Route::Foreign, _) => {
             Err(Answer::error(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."))
         }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin;
+use crate::attachments;
 use crate::batch::{self, Batch};
 use crate::cloud::{Cloud, Inner};
 use crate::counters::RequestRecord;
@@ -122,11 +123,11 @@ async fn connection(stream: TcpStream, _peer: SocketAddr, cloud: Cloud) {
 
 /// A request's header, taken apart once.
 pub(crate) struct Arrival {
-    at: Instant,
+    pub(crate) at: Instant,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) path: String,
-    query: String,
+    pub(crate) query: String,
     headers: Vec<(String, String)>,
     pub(crate) base: String,
 }
@@ -184,6 +185,9 @@ pub(crate) async fn respond<B: RequestBody>(
     let (kind, outcome) = match arrival.path.get(..5) {
         _ if webhooks::is_here(&arrival.path) => webhooks::request(inner, &knobs, &arrival, request, &mut user).await,
         Some("/v1.0" | "/beta") => graph_request(inner, &knobs, &arrival, request, (&mut user, &mut items)).await,
+        _ if attachments::is_upload(&arrival.path) => {
+            attachments::upload(inner, &knobs, &arrival, request, &mut user).await
+        }
         Some("/api/") => notifications::request(inner, &knobs, &arrival, request, &mut user).await,
         _ => sign_in_request(inner, &knobs, &arrival, request).await,
     };
@@ -277,9 +281,9 @@ async fn graph_request<B: RequestBody>(
         Err(why) => (Holder::default(), Some(why.answer(&arrival.base))),
     };
     user.clone_from(&holder.user);
-    let visitor = Visitor { user: holder.user, shared: holder.shared };
+    let visitor = Visitor { user: holder.user, shared: holder.shared, client: holder.client_id };
     // The limits are a mailbox's, whoever asks for it.
-    let mut account = (holder.client_id, visitor.mailbox_at(inner, path));
+    let mut account = (visitor.client.clone(), visitor.mailbox_at(inner, path));
     let route = graph::route(path, &account.1.to_ascii_lowercase());
     let beta = arrival.path.starts_with("/beta");
     let route = if matches!(route, Route::Import { .. }) && !beta { Route::Unknown } else { route };
@@ -370,7 +374,7 @@ async fn graph_request<B: RequestBody>(
 }
 
 /// 429 for something that the client did.
-fn refuse(inner: &Inner, knobs: &Knobs, account: &Account, refusal: Refusal) -> Answer {
+pub(crate) fn refuse(inner: &Inner, knobs: &Knobs, account: &Account, refusal: Refusal) -> Answer {
     inner.tally.violation(refusal.sentence);
     inner.tally.count(|counters| counters.throttled_by_client += 1);
     let (answer, pause) = retry_after(Answer::throttled(refusal.limit), refusal.seconds, knobs.retry_after_style);

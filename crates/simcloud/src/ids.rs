@@ -92,6 +92,14 @@ impl Ids {
         URL_SAFE.encode(bytes)
     }
 
+    /// The id of the upload session that has this number in the mailbox.
+    pub(crate) fn upload_session(&self, number: u32) -> String {
+        let mut bytes = [0_u8; 26];
+        bytes[2..18].copy_from_slice(&self.guid);
+        bytes[20..24].copy_from_slice(&number.to_be_bytes());
+        URL_SAFE.encode(bytes)
+    }
+
     /// The head that classic and folder ids share: a type and the mailbox's GUID as text.
     fn stamp(&self, bytes: &mut [u8]) {
         bytes[..4].copy_from_slice(&[0, 3, 0x24, 0]);

@@ -41,6 +41,8 @@ pub struct Knobs {
     pub upload_bytes: u64,
     /// Length of the window for uploads.
     pub upload_window_seconds: u64,
+    /// Life of a session in which a large file is attached.
+    pub upload_session_seconds: u64,
     /// Life of an access token.
     pub access_token_seconds: u64,
     /// Life of an authorization code.
@@ -147,6 +149,7 @@ impl Default for Knobs {
             window_seconds: 600,
             upload_bytes: 150 * 1024 * 1024,
             upload_window_seconds: 300,
+            upload_session_seconds: 86_400,
             access_token_seconds: 3599,
             authorization_code_seconds: 600,
             spa_refresh_seconds: 86_400,

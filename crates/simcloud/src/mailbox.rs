@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::attachments::UploadSession;
 use crate::content::Source;
 use crate::delta::Chains;
 use crate::ids::{BadId, Ids, ItemId};
@@ -178,8 +179,10 @@ pub(crate) struct Mailbox {
     pub(crate) made_unseen: BTreeMap<String, BTreeSet<[u8; 32]>>,
     /// How many of the last changes to a message were ignored, by its key.
     pub(crate) ignored: BTreeMap<u32, u32>,
-    /// How many ids were given to attachments.
+    /// How many ids were given to attachments and upload sessions.
     pub(crate) attached: u32,
+    /// Files that are being attached, by the sessions' ids.
+    pub(crate) upload_sessions: BTreeMap<String, UploadSession>,
 }
 
 impl Mailbox {
@@ -204,6 +207,7 @@ impl Mailbox {
             made_unseen: BTreeMap::new(),
             ignored: BTreeMap::new(),
             attached: 0,
+            upload_sessions: BTreeMap::new(),
         };
         for known in &well_known::ALL {
             let key = mailbox.push_folder(well_known::ROOT, String::new(), known.hidden);

@@ -50,6 +50,26 @@ struct Gate {
     items: HashMap<String, Instant>,
 }
 
+impl Gate {
+    /// Refuses what comes while the client was told to pause.
+    fn check_pause(&mut self, now: Instant, knobs: &Knobs) -> Result<(), Refusal> {
+        let Some((told, until)) = self.pause else { return Ok(()) };
+        let grace = Duration::from_millis(knobs.retry_after_grace_ms);
+        if now < until && now >= told + grace {
+            let early = (until - now).as_secs_f64();
+            return Err(Refusal {
+                limit: "MailboxConcurrency",
+                seconds: ceiling(until - now),
+                sentence: format!("called {early:.2} s before Retry-After was over"),
+            });
+        }
+        if now >= until {
+            self.pause = None;
+        }
+        Ok(())
+    }
+}
+
 /// Why a request isn't served.
 pub(crate) struct Refusal {
     /// The limit, as the service names it.
@@ -109,20 +129,7 @@ impl Throttle {
         let mut gates = self.gates();
         let gate = gates.entry(account.clone()).or_default();
         let sum = gate.requests.add(second, requests, knobs.window_seconds);
-        if let Some((told, until)) = gate.pause {
-            let grace = Duration::from_millis(knobs.retry_after_grace_ms);
-            if now < until && now >= told + grace {
-                let early = (until - now).as_secs_f64();
-                return Err(Refusal {
-                    limit: "MailboxConcurrency",
-                    seconds: ceiling(until - now),
-                    sentence: format!("called {early:.2} s before Retry-After was over"),
-                });
-            }
-            if now >= until {
-                gate.pause = None;
-            }
-        }
+        gate.check_pause(now, knobs)?;
         if sum > knobs.window_requests {
             return Err(Refusal {
                 limit: "MailboxRequests",
@@ -179,6 +186,11 @@ impl Throttle {
             });
         }
         Ok(())
+    }
+
+    /// Refuses something that comes while the client was told to pause; it counts for no limit.
+    pub(crate) fn keep_pause(&self, account: &Account, knobs: &Knobs) -> Result<(), Refusal> {
+        self.gates().get_mut(account).map_or(Ok(()), |gate| gate.check_pause(Instant::now(), knobs))
     }
 
     /// Counts uploaded bytes.

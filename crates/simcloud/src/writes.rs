@@ -211,6 +211,7 @@ pub(crate) fn delete(
     let message = find(desk.mailbox, desk.knobs, folder, id)?;
     check_match(call, message)?;
     let key = message.key;
+    desk.mailbox.upload_sessions.retain(|_, session| session.draft != key);
     let done =
         if for_good { desk.mailbox.purge(key) } else { desk.mailbox.relocate(key, well_known::RECOVERABLE, true) };
     done.map(|()| Answer::empty(204)).ok_or_else(Answer::not_found)

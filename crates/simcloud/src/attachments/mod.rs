@@ -1,7 +1,11 @@
-//! Files that are attached to drafts: small ones with one request.
+//! Files that are attached to drafts: small ones with one request, large ones in an upload session.
 
 mod composed;
 mod part;
+mod session;
+mod upload;
+
+use std::sync::PoisonError;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +23,8 @@ use crate::reply::Answer;
 use crate::writes::{LARGEST_REQUEST, unreadable};
 
 pub(crate) use composed::{Attachment, Composed, Description};
+pub(crate) use session::UploadSession;
+pub(crate) use upload::{is_here as is_upload, request as upload};
 
 /// The type that an attachment must say it has.
 const FILE: &str = "#microsoft.graph.fileAttachment";
@@ -69,6 +75,82 @@ pub(crate) fn add(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: &s
         desk.mailbox.ids.guid_text(),
         message.replace('=', "%3D")
     ));
+    Ok(Answer::value(201, &told))
+}
+
+/// The smallest and the largest file that a session is for, in bytes: 3 MB and 150 MB, as the documents say without saying
+/// which megabytes.
+const SMALLEST_UPLOAD: u64 = 3_000_000;
+const LARGEST_UPLOAD: u64 = 150 * 1024 * 1024;
+
+/// What a request for a session says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionWish {
+    #[serde(rename = "AttachmentItem")]
+    item: AttachmentItem,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AttachmentItem {
+    attachment_type: String,
+    name: String,
+    size: u64,
+    content_type: Option<String>,
+    is_inline: Option<bool>,
+    content_id: Option<String>,
+}
+
+/// `POST /me/messages/{id}/attachments/createUploadSession`: a file is announced that comes in pieces.
+pub(crate) fn begin_upload(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: &str) -> Result<Answer, Answer> {
+    only(desk, call, &[])?;
+    let SessionWish { item } = read(desk, call)?;
+    if item.attachment_type != "file" {
+        return Err(refused(desk, "only files are attached in sessions"));
+    }
+    let description = describe(desk, item.name, item.content_type, item.is_inline, item.content_id)?;
+    let draft = draft(desk, folder, id)?;
+    let (draft, message) = (draft.key, desk.mailbox.id_of(draft, call.immutable()));
+    if item.size < SMALLEST_UPLOAD {
+        return Err(Answer::error(
+            400,
+            "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize",
+            "Attachment size should be greater than the minimum size of 3 MB.",
+        ));
+    }
+    let size = usize::try_from(item.size).ok().filter(|_| item.size <= LARGEST_UPLOAD).ok_or_else(|| {
+        Answer::error(400, "ErrorMessageSizeExceeded", "The message exceeds the maximum supported size.")
+    })?;
+    let now = clock::now();
+    let life = i64::try_from(desk.knobs.upload_session_seconds).unwrap_or(i64::MAX);
+    let token = {
+        let mut secrets = desk.inner.upload_secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.make("eyJhbGciOiJSUzI1NiIsImtpZCI6")
+    };
+    desk.mailbox.attached += 1;
+    let session = UploadSession {
+        id: desk.mailbox.ids.upload_session(desk.mailbox.attached),
+        token,
+        draft,
+        message,
+        user: call.user.clone(),
+        account: (call.holder.client.clone(), call.user.clone()),
+        description,
+        size,
+        expires: now.saturating_add(life),
+        pieces: Vec::new(),
+        received: 0,
+    };
+    let told = json!({
+        "@odata.context": format!("{}/v1.0/$metadata#microsoft.graph.uploadSession", call.base),
+        "uploadUrl": session.url(&call.base),
+        "expirationDateTime": session.expiration(),
+        "nextExpectedRanges": session.expected(),
+    });
+    let sessions = &mut desk.mailbox.upload_sessions;
+    sessions.retain(|_, session| session.expires > now);
+    sessions.insert(session.id.clone(), session);
     Ok(Answer::value(201, &told))
 }
 

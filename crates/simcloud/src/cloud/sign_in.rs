@@ -1,5 +1,6 @@
 //! What administrators and people do to signing in.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{AdminError, Cloud, lock};
@@ -107,11 +108,12 @@ impl Cloud {
         self.0.entra.decline_device(user_code).map_err(|error| refused(error, user_code))
     }
 
-    /// Every secret that the sign-in services issued or received so far: access and refresh tokens, authorization and
-    /// device codes, and the code verifiers that clients showed.
+    /// Every secret that was issued or received so far: access and refresh tokens, authorization and device codes, the code
+    /// verifiers that clients showed, and the tokens in the addresses of upload sessions.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets = self.0.entra.secrets();
         secrets.extend(self.0.google.secrets());
+        secrets.extend(self.0.upload_secrets.lock().unwrap_or_else(PoisonError::into_inner).all());
         secrets
     }
 

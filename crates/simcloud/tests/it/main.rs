@@ -21,4 +21,5 @@ mod sign_in;
 mod sign_in_page;
 mod strictness;
 mod throttling;
+mod uploads;
 mod webhooks;
