@@ -65,6 +65,33 @@ impl Source {
         summary
     }
 
+    /// The same with another Message-ID.
+    pub(crate) fn with_message_id(&self, generator: &Generator, id: &str) -> io::Result<Self> {
+        Ok(match self {
+            Self::Composed(composed) => {
+                Self::Composed(Arc::new(composed.with_text(with_message_id(composed.text(), id).into())))
+            }
+            other => Self::Stored(with_message_id(&other.wire(generator)?, id).into()),
+        })
+    }
+
+    /// A hash of all but the header.
+    pub(crate) fn hash_without_head(&self, generator: &Generator) -> io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        if let Self::Composed(composed) = self {
+            hasher.update(split_head(composed.text()).1);
+            for one in composed.attachments() {
+                hasher.update(one.description.name.as_bytes());
+                for piece in &one.pieces {
+                    hasher.update(piece);
+                }
+            }
+        } else {
+            hasher.update(split_head(&self.wire(generator)?).1);
+        }
+        Ok(hasher.finalize())
+    }
+
     /// The same with one more file attached to it.
     pub(crate) fn with_attachment(&self, generator: &Generator, attachment: Attachment) -> io::Result<Self> {
         let composed = match self {
@@ -151,6 +178,19 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
+/// Whether a header field begins so, in any case.
+pub(crate) fn begins(field: &[u8], start: &str) -> bool {
+    field.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes()))
+}
+
+/// Writes a line with its end, which it may lack.
+pub(crate) fn push_line(out: &mut Vec<u8>, line: &[u8]) {
+    out.extend_from_slice(line);
+    if !line.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// A message's header fields and what follows them, beginning with the empty line.
 pub(crate) fn split_head(bytes: &[u8]) -> (&[u8], &[u8]) {
     if bytes.starts_with(b"\r\n") {
@@ -229,26 +269,40 @@ pub(crate) fn take_in(bytes: &[u8]) -> Vec<u8> {
     let head_end = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
     let (head, rest) = bytes.split_at(head_end);
     let mut fields = fields(head);
-    let is = |field: &[u8], name: &str| {
-        field.get(..name.len() + 1).is_some_and(|start| start.eq_ignore_ascii_case(format!("{name}:").as_bytes()))
-    };
     let now = clock::now();
     fields.retain(|field| {
-        !["Received", "Return-Path", "DKIM-Signature", "Date", "Status", "X-Status"].iter().any(|name| is(field, name))
+        !["Received:", "Return-Path:", "DKIM-Signature:", "Date:", "Status:", "X-Status:"]
+            .iter()
+            .any(|name| begins(field, name))
     });
     let mut out = format!("Date: {}\r\n", clock::format_mail(now)).into_bytes();
     for field in &fields {
-        out.extend_from_slice(field);
-        if !field.ends_with(b"\r\n") {
-            out.extend_from_slice(b"\r\n");
-        }
+        push_line(&mut out, field);
     }
-    if !fields.iter().any(|field| is(field, "Message-ID")) {
+    if !fields.iter().any(|field| begins(field, "Message-ID:")) {
         let own = blake3::hash(bytes).to_hex();
         out.extend_from_slice(format!("Message-ID: <{}@PROD.OUTLOOK.COM>\r\n", &own[..24]).as_bytes());
     }
     out.extend_from_slice(b"X-MS-Has-Attach:\r\nX-MS-Exchange-Organization-SCL: -1");
     out.extend_from_slice(if rest.is_empty() { b"\r\n\r\n" } else { rest });
+    out
+}
+
+/// The same message with another Message-ID.
+fn with_message_id(bytes: &[u8], id: &str) -> Vec<u8> {
+    let (head, body) = split_head(bytes);
+    let (old, others): (Vec<&[u8]>, Vec<&[u8]>) =
+        fields(head).into_iter().partition(|field| begins(field, "Message-ID:"));
+    let mut out = Vec::with_capacity(bytes.len() + id.len() + 16);
+    let at = old.first().and_then(|old| fields(head).iter().position(|field| field == old)).unwrap_or(others.len());
+    for field in &others[..at] {
+        push_line(&mut out, field);
+    }
+    push_line(&mut out, format!("Message-ID: {id}").as_bytes());
+    for field in &others[at..] {
+        push_line(&mut out, field);
+    }
+    out.extend_from_slice(body);
     out
 }
 
@@ -296,6 +350,18 @@ mod tests {
         assert!(text.contains("Subject: s\r\nMessage-ID: <a@b>\r\nX-MS") && text.ends_with("\r\n\r\nbody\r\n"));
         assert!(!text.contains("by y") && !text.contains("old"));
         assert!(String::from_utf8(take_in(b"Subject: s\r\n\r\n")).unwrap().contains("OUTLOOK.COM>\r\n"));
+    }
+
+    #[test]
+    fn another_message_id_stands_where_the_old_one_did() {
+        let with = |text: &str| String::from_utf8(with_message_id(text.as_bytes(), "<new@x>")).unwrap();
+        assert_eq!(
+            with("A: b\r\nmessage-id:\r\n <old@x>\r\nC: d\r\nMessage-ID: <two@x>\r\n\r\nMessage-ID: <old@x>\r\n"),
+            "A: b\r\nMessage-ID: <new@x>\r\nC: d\r\n\r\nMessage-ID: <old@x>\r\n"
+        );
+        assert_eq!(with("A: b\r\n\r\nbody"), "A: b\r\nMessage-ID: <new@x>\r\n\r\nbody");
+        assert_eq!(with("\r\nbody"), "Message-ID: <new@x>\r\n\r\nbody");
+        assert_eq!(with("A: b"), "A: b\r\nMessage-ID: <new@x>\r\n\r\n");
     }
 
     #[test]

@@ -175,7 +175,8 @@ pub(crate) struct Mailbox {
     pub(crate) sequence: u64,
     /// Tells that number to whoever waits for events.
     pub(crate) news: watch::Sender<u64>,
-    /// What clients have made and that nobody has looked for since, by Message-ID: hashes of what they sent.
+    /// What clients have made and that nobody has looked for since, by Message-ID: hashes of what they
+    /// sent, and of drafts that got their Message-ID later, of what was there by then.
     pub(crate) made_unseen: BTreeMap<String, BTreeSet<[u8; 32]>>,
     /// How many of the last changes to a message were ignored, by its key.
     pub(crate) ignored: BTreeMap<u32, u32>,

@@ -48,6 +48,7 @@ struct Changes {
     flag: Option<FlagStatus>,
     categories: Option<Vec<String>>,
     properties: BTreeMap<String, Option<String>>,
+    message_id: Option<String>,
     /// Something that is accepted and not simulated, such as importance.
     other: bool,
 }
@@ -69,6 +70,11 @@ impl Changes {
                 }
                 "importance" | "inferenceClassification" => changes.other = true,
                 "singleValueExtendedProperties" => changes.read_properties(desk, value)?,
+                "internetMessageId" if is_draft => {
+                    let id =
+                        value.as_str().filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()));
+                    changes.message_id = Some(id.ok_or_else(|| unreadable("internetMessageId"))?.to_owned());
+                }
                 "subject" | "body" | "toRecipients" | "ccRecipients" | "bccRecipients" | "from" | "sender"
                 | "replyTo" | "internetMessageId" => {
                     if !is_draft && desk.knobs.refuse_sensitive {
@@ -147,12 +153,23 @@ pub(crate) fn patch(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: 
     if ignored {
         desk.mailbox.ignored.insert(key, in_a_row + 1);
     }
-    let more =
-        changes.flag.is_some() || changes.categories.is_some() || !changes.properties.is_empty() || changes.other;
+    let more = changes.flag.is_some()
+        || changes.categories.is_some()
+        || !changes.properties.is_empty()
+        || changes.message_id.is_some()
+        || changes.other;
     let toggled = changes.is_read.is_some_and(|read| read != was_read);
     if !ignored && (more || toggled) {
         let touched = if more { Touched::More } else { Touched::Read };
+        let source = match &changes.message_id {
+            Some(id) => Some(renamed(desk, key, id)?),
+            None => None,
+        };
         desk.mailbox.change(key, touched, |message| {
+            if let (Some(source), Some(id)) = (source, changes.message_id) {
+                message.source = source;
+                message.internet_id = Some(id.into());
+            }
             message.is_read = changes.is_read.unwrap_or(message.is_read);
             message.flag = changes.flag.unwrap_or(message.flag);
             if let Some(categories) = changes.categories {
@@ -167,6 +184,19 @@ pub(crate) fn patch(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: 
         });
     }
     single(desk, call, key, 200, &shape)
+}
+
+/// A draft's text with another Message-ID. Under that, too, it counts as made.
+fn renamed(desk: &mut Desk<'_>, key: u32, id: &str) -> Result<Source, Answer> {
+    let message = desk.mailbox.message(key).ok_or_else(Answer::not_found)?;
+    let corrupt = |error| Answer::error(500, "ErrorCorruptData", &format!("The item is corrupt: {error}"));
+    let generator = &desk.inner.generator;
+    let source = message.source.with_message_id(generator, id).map_err(corrupt)?;
+    if message.internet_id.as_deref() != Some(id) {
+        let made = message.source.hash_without_head(generator).map_err(corrupt)?;
+        note_made_as(desk, id, *made.as_bytes());
+    }
+    Ok(source)
 }
 
 fn destination(desk: &Desk<'_>, call: &Call) -> Result<u32, Answer> {
@@ -257,10 +287,13 @@ pub(crate) fn import(desk: &mut Desk<'_>, call: &Call, folder: &str) -> Result<A
 
 /// Notes that a client makes a message. Who makes it again must have looked for it first: the answer may have been lost.
 fn note_made(desk: &mut Desk<'_>, call: &Call, message: &Message) {
-    let sent = *blake3::hash(&call.body).as_bytes();
-    if let Some(id) = &message.internet_id
-        && !desk.mailbox.made_unseen.entry(id.to_string()).or_default().insert(sent)
-    {
+    if let Some(id) = &message.internet_id {
+        note_made_as(desk, id, *blake3::hash(&call.body).as_bytes());
+    }
+}
+
+fn note_made_as(desk: &mut Desk<'_>, id: &str, hash: [u8; 32]) {
+    if !desk.mailbox.made_unseen.entry(id.to_owned()).or_default().insert(hash) {
         desk.tally.violation("create: a message was made again by somebody who hadn't looked for the first one");
     }
 }

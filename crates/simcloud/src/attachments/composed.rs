@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::part;
-use crate::content::{Summary, fields, find, split_head};
+use crate::content::{Summary, begins, fields, find, push_line, split_head};
 
 /// How many bytes a line of 76 characters of base64 holds.
 const LINE: usize = 57;
@@ -64,6 +64,16 @@ impl Composed {
     /// The MIME without the files.
     pub(crate) fn text(&self) -> &Bytes {
         &self.text
+    }
+
+    /// The same files with other MIME.
+    pub(crate) fn with_text(&self, text: Bytes) -> Self {
+        Self { text, attachments: self.attachments.clone() }
+    }
+
+    /// The files, in the order in which they were attached.
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.iter().map(Arc::as_ref)
     }
 
     /// Whether there are files that aren't shown within the text.
@@ -122,16 +132,13 @@ impl<'a> Frame<'a> {
     fn around(text: &'a [u8]) -> Self {
         let boundary = format!("_004_{}_", &blake3::hash(text).to_hex()[..24]);
         let (head, body) = split_head(text);
-        let is = |field: &[u8], name: &str| {
-            field.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-        };
         let (own, of_message): (Vec<&[u8]>, Vec<&[u8]>) =
-            fields(head).into_iter().partition(|field| is(field, "Content-"));
+            fields(head).into_iter().partition(|field| begins(field, "Content-"));
         let mut before = Vec::with_capacity(text.len() + 200);
         for field in &of_message {
             push_line(&mut before, field);
         }
-        if !of_message.iter().any(|field| is(field, "MIME-Version:")) {
+        if !of_message.iter().any(|field| begins(field, "MIME-Version:")) {
             before.extend_from_slice(b"MIME-Version: 1.0\r\n");
         }
         before.extend_from_slice(
@@ -143,13 +150,6 @@ impl<'a> Frame<'a> {
         push_line(&mut before, body);
         let after = format!("--{boundary}--\r\n").into_bytes().into();
         Self { before: before.into(), boundary, after }
-    }
-}
-
-fn push_line(out: &mut Vec<u8>, line: &[u8]) {
-    out.extend_from_slice(line);
-    if !line.ends_with(b"\r\n") {
-        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -103,6 +103,62 @@ async fn a_file_changes_its_draft() {
 }
 
 #[tokio::test]
+async fn a_draft_can_get_another_message_id() {
+    let it = Fixture::calm(0).await;
+    let id = draft(&it, "Message-ID: <temporary@x>\r\nSubject: s\r\n\r\nhi\r\n").await;
+    let (_, link, _) = it.round(&DELTA.replace("inbox", "drafts"), 10).await;
+    let found = async |message_id: &str| {
+        let answer =
+            it.get(&format!("/me/messages?$select=id&$filter=internetMessageId eq '{message_id}'")).await.json();
+        answer["value"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("<temporary@x>").await, [id.as_str()]);
+    let before = it.get(&format!("/me/messages/{id}")).await.json();
+    let answer = it.patch(&id, &json!({"internetMessageId": "<final@x>"})).await;
+    assert_eq!((answer.status, &answer.json()["internetMessageId"]), (200, &json!("<final@x>")));
+    assert_ne!(answer.json()["changeKey"], before["changeKey"]);
+    assert_eq!((found("<final@x>").await, found("<temporary@x>").await), (vec![id.clone()], vec![]));
+    assert_eq!(value(&it, &id).await, "Message-ID: <final@x>\r\nSubject: s\r\n\r\nhi\r\n");
+    let (items, _, _) = it.round(&link, 10).await;
+    assert_eq!(items.iter().map(|one| one["id"].as_str().unwrap()).collect::<Vec<_>>(), [&id]);
+    attach(&it, &id, &file("a", b"abc")).await;
+    assert_eq!(it.patch(&id, &json!({"internetMessageId": "<other@x>"})).await.status, 200);
+    let mime = value(&it, &id).await;
+    assert!(mime.starts_with("Message-ID: <other@x>\r\nSubject: s\r\n") && mime.contains("\r\nYWJj\r\n--"), "{mime}");
+    for bad in [json!(""), json!(1), Value::Null, json!("<a@b>\r\nBcc: c@d")] {
+        assert_eq!(it.patch(&id, &json!({"internetMessageId": bad})).await.code(), "UnableToDeserializePostBody");
+    }
+    assert_eq!(it.cloud.counters().violation_count, 0);
+    let received = it.cloud.add_message("", NewMessage::mime("inbox", "Message-ID: <x@y>\n\n")).unwrap();
+    for (id, body) in [(&received, json!({"internetMessageId": "<z@y>"})), (&id, json!({"subject": "t"}))] {
+        assert_eq!(it.patch(id, &body).await.code(), "ErrorInvalidPropertySet");
+    }
+    assert_eq!(it.cloud.counters().violation_count, 2);
+    assert_eq!(found("<x@y>").await, [received]);
+}
+
+#[tokio::test]
+async fn who_makes_a_renamed_draft_again_must_have_looked_for_it() {
+    let it = Fixture::calm(0).await;
+    let violations = || it.cloud.counters().violation_count;
+    let make = async |number: u32, bytes: &[u8]| {
+        let id = draft(&it, &format!("Message-ID: <temporary-{number}@x>\r\n\r\nhi\r\n")).await;
+        attach(&it, &id, &file("a", bytes)).await;
+        assert_eq!(it.patch(&id, &json!({"internetMessageId": "<final@x>"})).await.status, 200);
+        id
+    };
+    let first = make(1, b"one").await;
+    assert_eq!(it.patch(&first, &json!({"internetMessageId": "<final@x>"})).await.status, 200);
+    make(2, b"two").await;
+    assert_eq!(violations(), 0, "neither is the same as another one");
+    make(3, b"one").await;
+    assert_eq!(violations(), 1);
+    it.get("/me/messages?$filter=internetMessageId eq '<final@x>'").await;
+    make(4, b"one").await;
+    assert_eq!(violations(), 1);
+}
+
+#[tokio::test]
 async fn a_draft_is_found_by_every_path() {
     let users = vec!["user@domain.com".to_owned(), "other@domain.com".to_owned()];
     let it = Fixture::new(Options { users, knobs: Knobs::calm(), ..Options::default() }).await;
