@@ -211,6 +211,10 @@ impl SyncedTree {
             Op::UpdateDraft { row, base, .. } => {
                 let mut base = base.clone();
                 base.revision.clone_from(&answer.revision);
+                if let Some(id) = &answer.id {
+                    base.remote = id.clone();
+                    base.received = answer.received.unwrap_or(base.received);
+                }
                 self.put(*row, base);
                 Some(*row)
             }

@@ -118,12 +118,16 @@ impl AccessTokens for Token {
 }
 
 fn client(how: How) -> (Arc<Wire>, Arc<Http>, Url) {
+    client_with(how, 1 << 30)
+}
+
+fn client_with(how: How, upload_bytes: usize) -> (Arc<Wire>, Arc<Http>, Url) {
     let wire = Arc::new(Wire { how, began: Instant::now(), log: Mutex::default() });
     let options = HttpOptions {
         policy: RetryPolicy::default(),
         parallel: 4,
         budget: (BUDGET, WINDOW),
-        upload_budget: (1 << 30, Duration::from_secs(300)),
+        upload_budget: (upload_bytes, Duration::from_secs(300)),
         reserve: RESERVE,
         random: Arc::new(|| 0.5),
         transport: wire.clone(),
@@ -237,4 +241,17 @@ async fn f10_the_place_of_a_request_that_went_unanswered_is_not_taken_at_once() 
     };
     let (failed, begun) = tokio::join!(hang, comes_after);
     assert_eq!(begun.saturating_sub(failed), RetryPolicy::default().first_delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_uploaded_in_a_while_than_the_service_takes() {
+    let (wire, http, url) = client_with(How::Refused, 1000);
+    let upload = Call::text(Method::POST, url, vec![b'x'; 400].into());
+    let begun = Instant::now();
+    for _ in 0..5 {
+        http.json(&upload).await.unwrap();
+    }
+    // Two fit into five minutes.
+    assert!((600..620).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(wire.log.lock().unwrap().left.len(), 5);
 }

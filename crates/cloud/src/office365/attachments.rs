@@ -4,7 +4,6 @@
 //! microsoft-graph, section 5.2).
 
 use std::io::Read;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,9 +26,6 @@ const SHORTEST_RANGE_BYTES: usize = 320 << 10;
 
 /// How many sessions are begun for one attachment.
 const SESSIONS: u32 = 4;
-/// How long it may take until a draft that was just made is known wherever it is asked for.
-const KNOWN_AFTER: Duration = Duration::from_secs(1);
-
 /// Why an attachment wasn't uploaded.
 enum Trouble {
     /// The session leads nowhere. The draft hasn't got the attachment.
@@ -58,7 +54,8 @@ impl Account {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Stale(error)) if sessions < SESSIONS => {
                     tracing::debug!(%error, "an attachment is uploaded anew");
-                    tokio::time::sleep(KNOWN_AFTER * sessions).await;
+                    // A draft that was just made isn't known everywhere at once.
+                    tokio::time::sleep(self.http.policy().first_delay * sessions).await;
                     sessions += 1;
                 }
                 Err(Trouble::Stale(error)) => return Err(CloudError::Unreachable(Box::new(error))),

@@ -20,8 +20,9 @@ use crate::contract::{CloudChange, CloudError, CloudOp, Created, NewContent, Out
 use crate::exchange;
 use crate::http::{Call, Failure, Retries};
 
-/// The longest draft. An attachment may have 150 MB, and in base64, with line ends, four bytes are three and a few more.
-pub(super) const LONGEST_DRAFT_BYTES: u64 = (150 << 20) / 57 * 78;
+/// The longest draft. Its attachments may have 150 MB, of which base64 with line ends makes 78 bytes for each 57; and there is
+/// what goes at once.
+pub(super) const LONGEST_DRAFT_BYTES: u64 = (150 << 20) / 57 * 78 + (4 << 20);
 
 /// A draft that has everything but its Message-ID.
 struct Assembled {

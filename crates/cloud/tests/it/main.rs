@@ -7,6 +7,7 @@ mod claims;
 mod fetch;
 mod folders;
 mod hung;
+mod large;
 mod notifications;
 mod over_tls;
 mod polls;

@@ -326,6 +326,9 @@ impl Driver {
                     // Its bytes are read back once.
                     message.hash = None;
                     message.revision = now.and_then(|seen| seen.revision.clone()).map(Into::into).or(message.revision);
+                    if new.is_some() {
+                        message.received = now.and_then(|seen| seen.received).unwrap_or(message.received);
+                    }
                     self.world.put_cloud(id.clone(), message);
                 }
             }
@@ -346,7 +349,8 @@ impl Driver {
         }
         let revision = now.and_then(|seen| seen.revision.clone()).map(Into::into);
         let flags: Option<Flags> = self.world.cloud.messages.get(id).map(|message| message.flags);
-        self.world.confirm(op, &Answer { id: new.clone(), flags, revision, ..Answer::default() }, reason);
+        let received = now.and_then(|seen| seen.received);
+        self.world.confirm(op, &Answer { id: new.clone(), flags, received, revision }, reason);
         if new.is_some() {
             self.world.drop_cloud(id);
         }

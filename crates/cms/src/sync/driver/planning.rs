@@ -10,7 +10,7 @@ use cms_engine::{
 use cms_store::Wanted;
 use tokio::time::Instant;
 
-use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS, Mailbox};
+use crate::sync::driver::{DeleteTarget, Driver, LOCAL_STEPS, Mailbox, PAIRING_WINDOW};
 use crate::sync::journal::Reason;
 use crate::sync::{Start, SyncError};
 
@@ -171,6 +171,8 @@ impl Driver {
                     // It is looked at again once everything can be read.
                     self.world.keep_in_scope(&op);
                 }
+                // It has its Message-ID already, and the answer to the last of the requests that make it hasn't come.
+                Op::Deliver { row: None, ref base } if self.is_being_made(base) => self.postpone(&op, PAIRING_WINDOW),
                 // The file that a mail program has filed of a message that it has just sent is about to be heard of.
                 Op::Deliver { row: None, ref base } if self.may_be_filed_here(base) => {
                     self.wait_for_file(&op, base.mailbox);
@@ -314,6 +316,11 @@ impl Driver {
         let is_made_there = matches!(self.uploads.takes(base.mailbox).role, Role::Drafts | Role::Unknown);
         let are_taken = self.mailboxes.iter().any(|mailbox| self.uploads.takes(mailbox.id).drafts);
         is_draft(base) && is_made_there && are_taken && self.uploads.may_be_unheard_of(base.received)
+    }
+
+    /// Whether a draft is one that takes several requests, and isn't known to be whole yet.
+    fn is_being_made(&self, base: &Row) -> bool {
+        is_draft(base) && self.uploads.message_id(&base.hash).is_some_and(|id| self.unfinished.becomes(&id))
     }
 
     fn is_of_draft(&self, op: &Op) -> bool {

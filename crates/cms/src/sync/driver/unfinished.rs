@@ -31,6 +31,8 @@ pub(super) struct AllUnfinished {
 struct Unfinished {
     mailbox: MailboxId,
     message_id: MessageId,
+    /// The Message-ID that it is to have; nothing of what the last run left.
+    becomes: Option<MessageId>,
     /// Whether it is being made, or removed.
     under_way: bool,
 }
@@ -45,6 +47,7 @@ impl AllUnfinished {
             .map(|(mailbox, id)| Unfinished {
                 mailbox: MailboxId(mailbox),
                 message_id: MessageId::new(id),
+                becomes: None,
                 under_way: false,
             })
             .collect();
@@ -58,6 +61,11 @@ impl AllUnfinished {
         Change::SetMeta { key: KEY.to_owned(), value }
     }
 
+    /// Whether a message of that Message-ID is being made.
+    pub(super) fn becomes(&self, message_id: &MessageId) -> bool {
+        self.all.iter().any(|one| one.under_way && one.becomes.as_ref() == Some(message_id))
+    }
+
     /// When something is to be removed.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
@@ -69,7 +77,7 @@ impl Driver {
     pub(super) fn begin_unfinished(
         &mut self,
         mailbox: MailboxId,
-        content: &ContentHash,
+        (content, becomes): (&ContentHash, &MessageId),
         file: &FileKey,
         at_once: bool,
     ) -> Result<Option<MessageId>, SyncError> {
@@ -78,7 +86,8 @@ impl Driver {
         if at_once {
             return Ok(Some(message_id));
         }
-        self.unfinished.all.push(Unfinished { mailbox, message_id: message_id.clone(), under_way: true });
+        let becomes = Some(becomes.clone());
+        self.unfinished.all.push(Unfinished { mailbox, message_id: message_id.clone(), becomes, under_way: true });
         let noted = self.unfinished.noted();
         self.world.note(noted);
         self.write_down()?;

@@ -229,7 +229,7 @@ impl Driver {
             return Ok(());
         };
         let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
-        let Some(unfinished) = self.begin_unfinished(mailbox, &hash, &file, at_once)? else {
+        let Some(unfinished) = self.begin_unfinished(mailbox, (&hash, &message_id), &file, at_once)? else {
             self.let_wait(&file);
             return Ok(());
         };
@@ -422,7 +422,7 @@ impl Driver {
             return Ok(());
         };
         let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
-        let Some(unfinished) = self.begin_unfinished(mailbox, &hash, &file, at_once)? else {
+        let Some(unfinished) = self.begin_unfinished(mailbox, (&hash, &message_id), &file, at_once)? else {
             self.postpone(&op, backoff(0));
             return Ok(());
         };
