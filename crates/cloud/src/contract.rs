@@ -92,9 +92,12 @@ pub trait CloudAccount: Send + Sync {
     /// The draft may have another id afterwards.
     async fn replace(&self, id: &RemoteId, revision: Option<&str>, content: NewContent<'_>) -> Outcome;
 
-    /// Removes what an attempt to make a message has left that took several requests and was broken off
-    /// ([`NewContent::unfinished`]). Until then nobody sees it here, and everybody who looks at the mailbox by other means does.
-    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError>;
+    /// Removes what an attempt to make a message has left that took several requests and was broken off. It is found by
+    /// [`NewContent::unfinished`]; whether somebody has written on it is for the caller to find out.
+    async fn remove_unfinished(&self, left: &Seen) -> Result<(), CloudError>;
+
+    /// Makes such a one a message like any other, of that Message-ID.
+    async fn keep_unfinished(&self, left: &Seen, message_id: &MessageId) -> Result<(), CloudError>;
 
     /// The folder that a deleted message ends up in, or nothing where it ends up nowhere.
     ///
@@ -257,8 +260,9 @@ pub struct NewContent<'a> {
     /// Its Message-ID.
     pub message_id: &'a MessageId,
     /// The Message-ID that it has in the cloud until it is whole, where it takes several requests. It must be one of
-    /// [`MessageId::for_unfinished`] that was never used before, and whoever doesn't hear that the message was made must see to
-    /// it that [`CloudAccount::remove_unfinished`] is asked for it.
+    /// [`MessageId::for_unfinished`] that was never used before. Whoever doesn't hear that the message was made must look for
+    /// what is left of it ([`CloudAccount::find`]): nobody sees that here, and everybody who looks at the mailbox by other means
+    /// does.
     pub unfinished: &'a MessageId,
 }
 

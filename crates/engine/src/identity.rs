@@ -153,7 +153,12 @@ impl MessageId {
         Self::new(format!("<{}{UNFINISHED}", &hasher.finalize().to_hex()[..32]))
     }
 
-    /// Whether a Message-ID is such a one.
+    /// The one for a message that was never made whole, and isn't to be removed either.
+    pub fn for_fragment(unfinished: &Self) -> Self {
+        Self::new(unfinished.as_str().replace(UNFINISHED, "@maildir.invalid>"))
+    }
+
+    /// Whether a Message-ID is that of a message that isn't whole.
     pub fn is_unfinished(message_id: &str) -> bool {
         message_id.trim().ends_with(UNFINISHED)
     }
@@ -187,6 +192,7 @@ mod tests {
         let id = |attempt| MessageId::for_unfinished(&ContentHash::of(b"x"), &file, UnixSeconds(7), attempt);
         assert_ne!(id(1), id(2));
         assert!(MessageId::is_unfinished(id(1).as_str()));
+        assert!(!MessageId::is_unfinished(MessageId::for_fragment(&id(1)).as_str()));
         assert!(!MessageId::is_unfinished(MessageId::for_upload(&ContentHash::of(b"x")).as_str()));
     }
 

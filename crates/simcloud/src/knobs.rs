@@ -43,6 +43,8 @@ pub struct Knobs {
     pub upload_window_seconds: u64,
     /// Life of a session in which a large file is attached.
     pub upload_session_seconds: u64,
+    /// The smallest file that such a session is for, in bytes.
+    pub upload_session_from: u64,
     /// Life of an access token.
     pub access_token_seconds: u64,
     /// Life of an authorization code.
@@ -150,6 +152,7 @@ impl Default for Knobs {
             upload_bytes: 150 * 1024 * 1024,
             upload_window_seconds: 300,
             upload_session_seconds: 86_400,
+            upload_session_from: 3_000_000,
             access_token_seconds: 3599,
             authorization_code_seconds: 600,
             spa_refresh_seconds: 86_400,

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::fetch_together::Downloads;
 use super::polls::Polls;
+use super::upload::OVERHEAD_BYTES;
 use crate::contract::{
     Capabilities, Changes, CloudAccount, CloudChange, CloudError, CloudOp, Created, Cursor, DeleteAction, Folder,
     FolderId, FolderRole, MimeSink, NewContent, NewMessage, Outcome, Seen, Tree, TreeNews, Wanted, Whereabouts,
@@ -90,6 +91,13 @@ impl Options {
             }),
             random: Arc::new(rand::random::<f64>),
         }
+    }
+}
+
+impl Options {
+    /// Has requests be so short that no longer message than that goes in one.
+    pub fn longest_at_once(&mut self, bytes: usize) {
+        self.longest_request_bytes = bytes.div_ceil(3) * 4 + OVERHEAD_BYTES;
     }
 }
 
@@ -316,8 +324,12 @@ impl CloudAccount for Account {
         self.replace_content(id, revision, content).await
     }
 
-    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError> {
-        self.remove_left_unfinished(unfinished).await
+    async fn remove_unfinished(&self, left: &Seen) -> Result<(), CloudError> {
+        self.remove_left(left).await
+    }
+
+    async fn keep_unfinished(&self, left: &Seen, message_id: &MessageId) -> Result<(), CloudError> {
+        self.keep_left(left, message_id).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

@@ -16,7 +16,7 @@ use super::batch::Linked;
 use super::message::{Told, read_message};
 use super::split::Split;
 use super::upload::{is_certainly_unmade, made};
-use crate::contract::{CloudChange, CloudError, CloudOp, Created, NewContent, Outcome};
+use crate::contract::{CloudChange, CloudError, CloudOp, Created, NewContent, Outcome, Seen};
 use crate::exchange;
 use crate::http::{Call, Failure, Retries};
 
@@ -24,10 +24,20 @@ use crate::http::{Call, Failure, Retries};
 /// what goes at once.
 pub(super) const LONGEST_DRAFT_BYTES: u64 = (150 << 20) / 57 * 78 + (4 << 20);
 
+const UNNAMED: &str = "a draft can't be given its Message-ID";
+
+/// How often it is tried to make the last change.
+const TRIES: usize = 5;
+
+/// What somebody else would change who writes on a draft. Attachments aren't among it.
+const WRITTEN: [&str; 5] = ["subject", "body", "toRecipients", "ccRecipients", "bccRecipients"];
+
 /// A draft that has everything but its Message-ID.
 struct Assembled {
     id: RemoteId,
     folder: Option<String>,
+    /// What was written in it when it was made.
+    written: Value,
 }
 
 /// What became of a request that must not be made twice.
@@ -46,7 +56,7 @@ impl Account {
             Err(error @ CloudError::Refused { .. }) => return Created::Refused(error),
             Err(error) => return Created::Later(error),
         };
-        match self.finish(&draft.id, json!({ "internetMessageId": content.message_id.as_str() })).await {
+        match self.finish(&draft, &json!({ "internetMessageId": content.message_id.as_str() })).await {
             Asked::Done(body) => made(&body),
             Asked::Unknown(error) => Created::Unknown(error),
             Asked::Not(failure) => match self.error(failure) {
@@ -80,14 +90,18 @@ impl Account {
         if old["isDraft"].as_bool() != Some(true) {
             return Outcome::Refused(no_draft());
         }
-        if let Err(failure) = self.delete(id).await {
-            return self.outcome(failure);
+        match self.delete(id, old["changeKey"].as_str()).await {
+            Ok(()) => {}
+            Err(Failure::Status(error)) if error.status == 412 => return Outcome::Outdated,
+            // An attempt whose answer was lost has done it, or somebody else: what was written here outlives that.
+            Err(Failure::Status(error)) if error.item_is_gone() => {}
+            Err(failure) => return self.outcome(failure),
         }
         let mut last = json!({ "internetMessageId": content.message_id.as_str(), "isRead": old["isRead"] });
         if let Some(status) = old["flag"]["flagStatus"].as_str() {
             last["flag"] = json!({ "flagStatus": status });
         }
-        let body = match self.finish(&draft.id, last).await {
+        let body = match self.finish(&draft, &last).await {
             Asked::Done(body) => body,
             Asked::Unknown(error) => return Outcome::Later(error),
             Asked::Not(failure) => return Outcome::Later(self.error(failure)),
@@ -111,14 +125,26 @@ impl Account {
     }
 
     /// Removes what is left of an attempt. It can be had back for as long as the mailbox keeps what was deleted.
-    pub(super) async fn remove_left_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError> {
-        for left in self.find_message(unfinished.as_str()).await? {
-            match self.delete(&left.id).await.map_err(|failure| self.item_error(failure)) {
-                Ok(()) | Err(CloudError::Gone) => {}
+    pub(super) async fn remove_left(&self, left: &Seen) -> Result<(), CloudError> {
+        match self.delete(&left.id, left.revision.as_deref()).await.map_err(|failure| self.item_error(failure)) {
+            Ok(()) | Err(CloudError::Gone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what is left of an attempt a message like any other.
+    pub(super) async fn keep_left(&self, left: &Seen, message_id: &MessageId) -> Result<(), CloudError> {
+        let last = json!({ "internetMessageId": message_id.as_str() });
+        let call = Call::json(Method::PATCH, self.url(&["messages", left.id.as_str()], ""), &last).prefer(IMMUTABLE);
+        for _ in 0..TRIES {
+            match self.http.json(&call).await.map_err(|failure| self.item_error(failure)) {
+                Ok(body) if is_as(&body, &last) => return Ok(()),
+                Err(CloudError::Gone) => return Ok(()),
+                Ok(_) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Err(CloudError::Unexpected(UNNAMED.to_owned()))
     }
 
     /// Makes a draft of everything that a message holds, under the Message-ID of one that isn't whole.
@@ -141,20 +167,41 @@ impl Account {
             tracing::debug!(bytes = attachment.size, "adding an attachment to a draft");
             self.attach(&seen.id, attachment, content.mime, longest).await?;
         }
-        Ok(Assembled { id: seen.id, folder: seen.folder.map(|folder| folder.0) })
+        Ok(Assembled { id: seen.id, folder: seen.folder.map(|folder| folder.0), written: written(&body) })
     }
 
-    /// Says of a draft that it is whole.
-    async fn finish(&self, id: &RemoteId, last: Value) -> Asked {
-        let call = Call::json(Method::PATCH, self.url(&["messages", id.as_str()], ""), &last).prefer(IMMUTABLE);
-        let asked = self.ask_once(&call).await;
-        let line = self.line("PATCH", "messages/{id}, after POST messages and its attachments");
-        exchange::note(|| call.sent.exchange(Some(id), Some(&line)));
-        asked
+    /// Says of a draft that it is whole, unless somebody else has written on it meanwhile: that isn't ours any more.
+    async fn finish(&self, draft: &Assembled, last: &Value) -> Asked {
+        let query = format!("$select=id,changeKey,{}", WRITTEN.join(","));
+        let question = Call::get(self.url(&["messages", draft.id.as_str()], &query)).prefer(IMMUTABLE);
+        let mut call =
+            Call::json(Method::PATCH, self.url(&["messages", draft.id.as_str()], ""), last).prefer(IMMUTABLE);
+        for _ in 0..TRIES {
+            let now = match self.http.json(&question).await {
+                Ok(now) => now,
+                Err(failure) => return Asked::Not(failure),
+            };
+            if written(&now) != draft.written {
+                return Asked::Not(Failure::Senseless("somebody has written on a draft that isn't whole".to_owned()));
+            }
+            call.if_match = now["changeKey"].as_str().map(|revision| format!("W/\"{revision}\""));
+            let asked = self.ask_once(&call).await;
+            let line = self.line("PATCH", "messages/{id}, after POST messages and its attachments");
+            exchange::note(|| call.sent.exchange(Some(&draft.id), Some(&line)));
+            match asked {
+                // It may say that it has, and not have done it.
+                Asked::Done(body) if !is_as(&body, last) => {}
+                Asked::Not(Failure::Status(error)) if error.status == 412 => {}
+                asked => return asked,
+            }
+        }
+        Asked::Not(Failure::Senseless(UNNAMED.to_owned()))
     }
 
-    async fn delete(&self, id: &RemoteId) -> Result<(), Failure> {
-        let call = Call { method: Method::DELETE, ..Call::get(self.url(&["messages", id.as_str()], "")) };
+    /// Deletes a message, if it still is at that revision as far as the service cares.
+    async fn delete(&self, id: &RemoteId, revision: Option<&str>) -> Result<(), Failure> {
+        let mut call = Call { method: Method::DELETE, ..Call::get(self.url(&["messages", id.as_str()], "")) };
+        call.if_match = revision.map(|revision| format!("W/\"{revision}\""));
         self.http.json(&call).await.map(drop)
     }
 
@@ -184,4 +231,16 @@ fn no_draft() -> CloudError {
         message: "it isn't a draft any more".to_owned(),
         request_id: String::new(),
     }
+}
+
+/// What is written in a message.
+fn written(message: &Value) -> Value {
+    WRITTEN.iter().map(|name| message[*name].clone()).collect()
+}
+
+/// Whether an answer tells of a message that it is as was asked for.
+fn is_as(answer: &Value, asked: &Value) -> bool {
+    let flag = |value: &Value| value["flag"]["flagStatus"].clone();
+    ["internetMessageId", "isRead"].iter().all(|name| asked[*name].is_null() || answer[*name] == asked[*name])
+        && (flag(asked).is_null() || flag(answer) == flag(asked))
 }

@@ -28,7 +28,7 @@ use crate::http::{Call, Failure, ServiceError};
 use crate::mime::Readable;
 
 /// So much of a request isn't the message.
-const OVERHEAD_BYTES: usize = 16 << 10;
+pub(super) const OVERHEAD_BYTES: usize = 16 << 10;
 
 /// How many messages of one Message-ID are looked at.
 const MOST_FOUND: u32 = 50;

@@ -1,6 +1,7 @@
 //! Drafts that no single request takes.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -69,6 +70,12 @@ async fn replace(world: &World, id: &RemoteId, revision: Option<&str>, draft: &D
     world.account.replace(id, revision, content).await
 }
 
+async fn remove_unfinished(world: &World) {
+    for left in world.account.find(UNFINISHED).await.unwrap() {
+        world.account.remove_unfinished(&left).await.unwrap();
+    }
+}
+
 #[track_caller]
 fn made(created: Created) -> Seen {
     match created {
@@ -132,8 +139,8 @@ async fn f15_a_draft_goes_up_in_parts_and_is_whole_at_last() {
     assert!(seen.received.is_some() && seen.revision.is_some());
     assert_whole(&world, &seen.id, &draft);
     // Two of the three don't fit: the ideal is two sessions and two and one range of under 4 MB.
-    let kinds = ["create", "attach", "upload-session", "upload-range", "patch", "move"];
-    assert_eq!(kinds.map(|kind| requests(&world, kind)), [1, 0, 2, 4, 1, 0]);
+    let kinds = ["create", "attach", "upload-session", "upload-range", "message", "patch", "move"];
+    assert_eq!(kinds.map(|kind| requests(&world, kind)), [1, 0, 2, 4, 1, 1, 0]);
     assert_eq!(listed(&world).await, std::slice::from_ref(&seen.id));
     assert_eq!(world.account.find("<its@own>").await.unwrap().len(), 1);
     world.assert_well_behaved();
@@ -173,7 +180,7 @@ async fn f19_whatever_fails_there_is_one_draft_at_last_and_it_is_whole() {
                 Created::Made(seen) => seen,
                 Created::Later(_) | Created::Unknown(_) | Created::Refused(CloudError::Refused { status: 404, .. }) => {
                     assert!(listed(&world).await.len() <= 1, "{context}: what isn't whole is no message");
-                    world.account.remove_unfinished(&MessageId::new(UNFINISHED)).await.unwrap();
+                    remove_unfinished(&world).await;
                     match &world.account.find("<its@own>").await.unwrap()[..] {
                         [] => made(create(&world, &draft).await),
                         [seen] => seen.clone(),
@@ -203,10 +210,10 @@ async fn what_is_refused_half_way_is_passed_over_and_can_be_removed() {
     let created = create(&world, &Draft::large("large")).await;
     assert!(matches!(created, Created::Refused(CloudError::Refused { status: 403, .. })), "{created:?}");
     assert_eq!((drafts(&world), listed(&world).await), (1, Vec::new()));
-    world.account.remove_unfinished(&MessageId::new(UNFINISHED)).await.unwrap();
+    remove_unfinished(&world).await;
     assert_eq!(drafts(&world), 0);
     // There is nothing to do any more.
-    world.account.remove_unfinished(&MessageId::new(UNFINISHED)).await.unwrap();
+    remove_unfinished(&world).await;
     world.assert_well_behaved();
 }
 
@@ -241,12 +248,37 @@ async fn f19_what_was_written_or_sent_there_meanwhile_is_not_replaced_by_a_large
     world.cloud().edit_draft("", first.id.as_str(), edited).unwrap();
     let outcome = replace(&world, &first.id, first.revision.as_deref(), &Draft::large("large")).await;
     assert!(matches!(outcome, Outcome::Outdated), "{outcome:?}");
-    world.account.remove_unfinished(&MessageId::new(UNFINISHED)).await.unwrap();
+    remove_unfinished(&world).await;
     world.cloud().send_draft("", first.id.as_str()).unwrap();
     let outcome = replace(&world, &first.id, None, &Draft::large("other")).await;
     assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
     assert_eq!(world.cloud().mime("", first.id.as_str()).unwrap(), &edited[..]);
-    world.account.remove_unfinished(&MessageId::new(UNFINISHED)).await.unwrap();
+    remove_unfinished(&world).await;
     assert_eq!(drafts(&world), 0);
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn f19_what_somebody_writes_on_a_draft_that_is_not_whole_is_not_taken_for_ours() {
+    let world = impatient_world(0, 10).await;
+    let edited = b"Subject: theirs\r\nMessage-ID: <1@unfinished.maildir.invalid>\r\n\r\n";
+    // It is written on while its second attachment is on its way.
+    world.cloud().inject(Fault { skip: 1, ..Fault::once("upload-session", Action::HangAfter) });
+    let draft = Draft::large("large");
+    let write = async {
+        while world.cloud().counters().faults_injected == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let id = world.account.find(UNFINISHED).await.unwrap().remove(0).id;
+        world.cloud().edit_draft("", id.as_str(), edited).unwrap();
+    };
+    let (created, ()) = tokio::join!(create(&world, &draft), write);
+    assert!(matches!(created, Created::Later(_)), "{created:?}");
+    let [left] = &world.account.find(UNFINISHED).await.unwrap()[..] else { panic!("it is gone") };
+    world.account.keep_unfinished(left, &MessageId::new("<kept@here>")).await.unwrap();
+    assert_eq!(listed(&world).await, std::slice::from_ref(&left.id));
+    // Who looked at it before that doesn't remove it.
+    assert!(world.account.remove_unfinished(left).await.is_err());
+    assert_eq!(drafts(&world), 1);
     world.assert_well_behaved();
 }

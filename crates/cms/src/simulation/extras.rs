@@ -26,6 +26,8 @@ pub(super) struct Extras {
     pub(super) narrow: bool,
     /// Changes of flags are taken and not made, now and then.
     pub(super) forgetful: bool,
+    /// A request takes so little that some drafts go up in several.
+    pub(super) large: bool,
     /// Some mailboxes keep what is deleted there, and whether old mail is brought changes with each start.
     pub(super) scope: bool,
 }
@@ -46,10 +48,15 @@ const EVERY_NARROW: u64 = 3;
 /// Of so many seeds the cloud of one is forgetful, whatever else it has.
 const EVERY_FORGETFUL: u64 = 7;
 
+/// Of so many seeds with drafts one has large ones.
+const EVERY_LARGE: u64 = 4;
+
 impl Extras {
     pub(super) fn of(seed: u64) -> Self {
         let is_last_of = |every: u64| seed % every == every - 1;
-        Self { narrow: is_last_of(EVERY_NARROW), forgetful: is_last_of(EVERY_FORGETFUL), ..Self::others(seed) }
+        let others = Self::others(seed);
+        let large = others.uploads == Some(Upload::Drafts) && is_last_of(EVERY_LARGE);
+        Self { narrow: is_last_of(EVERY_NARROW), forgetful: is_last_of(EVERY_FORGETFUL), large, ..others }
     }
 
     fn others(seed: u64) -> Self {

@@ -110,8 +110,12 @@ impl CloudAccount for Flawed {
         self.account.replace(&first_id(id), revision, content).await
     }
 
-    async fn remove_unfinished(&self, unfinished: &MessageId) -> Result<(), CloudError> {
-        self.account.remove_unfinished(unfinished).await
+    async fn remove_unfinished(&self, left: &Seen) -> Result<(), CloudError> {
+        self.account.remove_unfinished(left).await
+    }
+
+    async fn keep_unfinished(&self, left: &Seen, message_id: &MessageId) -> Result<(), CloudError> {
+        self.account.keep_unfinished(left, message_id).await
     }
 
     async fn delete_target(&self, action: DeleteAction) -> Result<Option<FolderId>, CloudError> {

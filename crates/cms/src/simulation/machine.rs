@@ -41,6 +41,9 @@ const BEGINNING: i64 = 1_790_100_000;
 /// The day of the beginning. Most mail was received the day before.
 const NEW_MAIL: Since = Since::Day(BEGINNING / 86_400);
 
+/// The longest message that goes in one request, in bytes, in worlds with drafts that take several.
+const LONGEST_AT_ONCE: usize = 1200;
+
 /// How long both sides may take to be the same again, once everybody holds still.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
@@ -114,12 +117,13 @@ impl Machine {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         simcloud::pin_clock(BEGINNING);
         let noisy = random.random_bool(0.6);
-        let knobs =
-            Knobs { gzip: false, advanced_granted: true, ..if noisy { Knobs::default() } else { Knobs::calm() } };
+        let extras = Extras::of(seed);
+        let knobs = if noisy { Knobs::default() } else { Knobs::calm() };
+        let upload_session_from = if extras.large { LONGEST_AT_ONCE as u64 } else { knobs.upload_session_from };
+        let knobs = Knobs { gzip: false, advanced_granted: true, upload_session_from, ..knobs };
         let cloud = simcloud::in_process(simcloud::Options { seed, knobs, ..simcloud::Options::default() })
             .map_err(|_| failed("cloud"))?;
         let mut folders = vec!["Inbox", "Archive", "Work"];
-        let extras = Extras::of(seed);
         let most = random.random_range(1..=3);
         folders.truncate(if extras.folders { 3 } else { most });
         let trash = random.random_bool(0.25).then_some(folders.len());
@@ -156,6 +160,9 @@ impl Machine {
         options.page_size = random.random_range(2..20);
         if extras.narrow {
             options.parallel = 1;
+        }
+        if extras.large {
+            options.longest_at_once(LONGEST_AT_ONCE);
         }
         let account = office365::Account::new(options, Arc::new(SignedIn(cloud.clone())));
         let mut account: Arc<dyn CloudAccount> = Arc::new(account.map_err(|_| failed("account"))?);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cms_engine::{ContentHash, Flags};
 use cms_maildir::{FileName, Place};
 use rand::seq::IndexedRandom as _;
@@ -36,7 +38,25 @@ impl People {
         let date = if self.dice(2) == 0 { "Date: Tue, 22 Sep 2026 10:00:00 +0000\n" } else { "" };
         // What is held is known by its subject.
         let subject = if self.extras.folders { format!("draft {serial}") } else { "draft".to_owned() };
-        format!("From: Ann <ann@example.org>\n{date}Subject: {subject}\n{message_id}\n{body}{serial}\n").into_bytes()
+        let header = format!("From: Ann <ann@example.org>\n{date}Subject: {subject}\n{message_id}");
+        if self.extras.large && self.dice(2) == 0 {
+            return self.with_attachment(&header, &format!("{body}{serial}\n"));
+        }
+        format!("{header}\n{body}{serial}\n").into_bytes()
+    }
+
+    /// A text with a file, as the simulated cloud writes it, too.
+    fn with_attachment(&mut self, header: &str, body: &str) -> Vec<u8> {
+        let file: Vec<u8> = (0..self.dice(750)).flat_map(u32::to_be_bytes).collect();
+        let lines: String = file.chunks(57).map(|line| STANDARD.encode(line) + "\n").collect();
+        format!(
+            "{header}MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"=-b\"\n\n\
+             --=-b\nContent-Type: text/plain\n\n{body}\n\
+             --=-b\nContent-Type: application/x-file;\n\tname=\"a.bin\"\n\
+             Content-Disposition: attachment;\n\tfilename=\"a.bin\"\n\
+             Content-Transfer-Encoding: base64\n\n{lines}--=-b--\n"
+        )
+        .into_bytes()
     }
 
     pub(super) fn new_message_id(&mut self) -> String {

@@ -27,11 +27,31 @@ pub(crate) fn takes_another_field(header: &[u8]) -> bool {
 /// Whether two messages say the same: the same subject, and the same in their parts. Costs no memory for what they hold.
 pub(crate) fn says_the_same(one: &dyn Readable, other: &dyn Readable) -> io::Result<bool> {
     let (one_parts, other_parts) = (parts(one.open()?)?, parts(other.open()?)?);
+    Ok(have_the_same_subject(&one_parts, &other_parts) && text_of(one, &one_parts)? == text_of(other, &other_parts)?)
+}
+
+fn have_the_same_subject(one: &[Part], other: &[Part]) -> bool {
     let subject = |parts: &[Part]| parts.first().and_then(|message| message.field("Subject")).unwrap_or_default();
-    let (one_subject, other_subject) = (subject(&one_parts), subject(&other_parts));
+    let (one, other) = (subject(one), subject(other));
     // One and the same text can be encoded in many ways (RFC 2047).
-    let encoded = [&one_subject, &other_subject].iter().any(|text| text.windows(2).any(|two| two == b"=?"));
-    Ok((encoded || one_subject == other_subject) && text_of(one, &one_parts)? == text_of(other, &other_parts)?)
+    let is_encoded = [&one, &other].iter().any(|text| text.windows(2).any(|two| two == b"=?"));
+    is_encoded || one == other
+}
+
+/// Whether a message says nothing that the whole one doesn't: it is what is there of it so far.
+pub(crate) fn is_part_of(message: &dyn Readable, whole: &dyn Readable) -> io::Result<bool> {
+    let (some_parts, all_parts) = (parts(message.open()?)?, parts(whole.open()?)?);
+    if !have_the_same_subject(&some_parts, &all_parts) {
+        return Ok(false);
+    }
+    let mut all = texts_of(whole, &all_parts)?;
+    for text in texts_of(message, &some_parts)? {
+        match all.binary_search(&text) {
+            Ok(at) => drop(all.remove(at)),
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// How a cloud's form of a message differs from the original.
@@ -179,6 +199,12 @@ fn body_of(message: &dyn Readable, parts: &[Part]) -> io::Result<[u8; 32]> {
 /// What the parts of a message say, whatever their encodings, boundaries and order: a hash of all that isn't white space. A
 /// service that attaches files one by one puts them behind the others.
 fn text_of(message: &dyn Readable, parts: &[Part]) -> io::Result<[u8; 32]> {
+    let texts = texts_of(message, parts)?;
+    Ok(*blake3::hash(texts.as_flattened()).as_bytes())
+}
+
+/// The same of each part that says something, in an order of their own.
+fn texts_of(message: &dyn Readable, parts: &[Part]) -> io::Result<Vec<[u8; 32]>> {
     let mut texts = Vec::new();
     contents(message.open()?, parts, |_, content| {
         let mut hasher = blake3::Hasher::new();
@@ -200,7 +226,7 @@ fn text_of(message: &dyn Readable, parts: &[Part]) -> io::Result<[u8; 32]> {
         io::Result::Ok(())
     })?;
     texts.sort_unstable();
-    Ok(*blake3::hash(texts.as_flattened()).as_bytes())
+    Ok(texts)
 }
 
 #[cfg(test)]
@@ -266,6 +292,12 @@ mod tests {
         };
         assert!(same(parts(["a", "b", "c"]).as_bytes(), parts(["a", "c", "b"]).as_bytes()));
         assert!(!same(parts(["a", "b", "b"]).as_bytes(), parts(["a", "a", "b"]).as_bytes()));
+        let is_part = |one: &[u8], other: &[u8]| is_part_of(&one, &other).unwrap();
+        assert!(is_part(parts(["a", "c", ""]).as_bytes(), parts(["a", "b", "c"]).as_bytes()));
+        assert!(!is_part(parts(["a", "d", ""]).as_bytes(), parts(["a", "b", "c"]).as_bytes()));
+        assert!(!is_part(parts(["a", "a", ""]).as_bytes(), parts(["a", "b", "c"]).as_bytes()));
+        let other = parts(["a", "c", ""]).replace("Subject: s", "Subject: t");
+        assert!(!is_part(other.as_bytes(), parts(["a", "b", "c"]).as_bytes()));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! What goes on beside the loop: each task talks to one account, holds nothing, and ends in events.
 
+use std::io;
 use std::sync::Arc;
 
 use cms_cloud::contract::{
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 use crate::control::Asked;
 use crate::problem::with_causes;
 use crate::sync::journal::Wish;
-use crate::sync::original::Original;
+use crate::sync::message_text::is_part_of;
+use crate::sync::original::{LookedAt, Original};
 use crate::sync::undo::Step;
 use crate::sync::verification::{Contents, Expected, Listing, read_contents};
 
@@ -228,10 +230,41 @@ pub(crate) async fn update_draft(account: Arc<dyn CloudAccount>, update: Update,
     let _ = events.send(Event::Updated { op, outcome, exchange: exchanges.pop(), unfinished }).await;
 }
 
-/// Removes what a broken-off attempt to make a message has left.
-pub(crate) async fn remove_unfinished(account: Arc<dyn CloudAccount>, unfinished: MessageId, events: Sender<Event>) {
-    let result = account.remove_unfinished(&unfinished).await;
+/// Removes what a broken-off attempt to make a message has left, unless somebody has written on it.
+pub(crate) async fn remove_unfinished(
+    account: Arc<dyn CloudAccount>,
+    unfinished: MessageId,
+    original: Original,
+    events: Sender<Event>,
+) {
+    let result = remove_what_is_left(account.as_ref(), &unfinished, &original).await;
     let _ = events.send(Event::RemovedUnfinished { unfinished, result }).await;
+}
+
+async fn remove_what_is_left(
+    account: &dyn CloudAccount,
+    unfinished: &MessageId,
+    original: &Original,
+) -> Result<(), CloudError> {
+    for left in account.find(unfinished.as_str()).await? {
+        let mut there = LookedAt::new(&original.store).map_err(CloudError::Sink)?;
+        let is_ours = match account.fetch(&left.id, &mut there).await {
+            // Of an original that isn't here any more nothing can be told.
+            Ok(_) => is_part_of(&there, original).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(false),
+                _ => Err(CloudError::Sink(error)),
+            })?,
+            Err(CloudError::Gone) => continue,
+            Err(CloudError::Unconvertible { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if is_ours {
+            account.remove_unfinished(&left).await?;
+        } else {
+            account.keep_unfinished(&left, &MessageId::for_fragment(unfinished)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A change that is to be made in the cloud.

@@ -78,9 +78,7 @@ pub(crate) fn add(desk: &mut Desk<'_>, call: &Call, folder: Option<&str>, id: &s
     Ok(Answer::value(201, &told))
 }
 
-/// The smallest and the largest file that a session is for, in bytes: 3 MB and 150 MB, as the documents say without saying
-/// which megabytes.
-const SMALLEST_UPLOAD: u64 = 3_000_000;
+/// The largest file that a session is for, in bytes: 150 MB, as the documents say without saying which megabytes.
 const LARGEST_UPLOAD: u64 = 150 * 1024 * 1024;
 
 /// What a request for a session says.
@@ -112,7 +110,7 @@ pub(crate) fn begin_upload(desk: &mut Desk<'_>, call: &Call, folder: Option<&str
     let description = describe(desk, item.name, item.content_type, item.is_inline, item.content_id)?;
     let draft = draft(desk, folder, id)?;
     let (draft, message) = (draft.key, desk.mailbox.id_of(draft, call.immutable()));
-    if item.size < SMALLEST_UPLOAD {
+    if item.size < desk.knobs.upload_session_from {
         return Err(Answer::error(
             400,
             "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize",

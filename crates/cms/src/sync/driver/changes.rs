@@ -326,8 +326,9 @@ impl Driver {
                     // Its bytes are read back once.
                     message.hash = None;
                     message.revision = now.and_then(|seen| seen.revision.clone()).map(Into::into).or(message.revision);
-                    if new.is_some() {
-                        message.received = now.and_then(|seen| seen.received).unwrap_or(message.received);
+                    if let (Some(_), Some(now)) = (&new, now) {
+                        message.received = now.received.unwrap_or(message.received);
+                        message.flags = message.flags.with(now.known_flags, now.flags);
                     }
                     self.world.put_cloud(id.clone(), message);
                 }

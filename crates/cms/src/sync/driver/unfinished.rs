@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::sync::driver::Driver;
+use crate::sync::original::Original;
 use crate::sync::{SyncError, tasks};
 
 /// Where in the database they are written down.
@@ -30,6 +31,7 @@ pub(super) struct AllUnfinished {
 
 struct Unfinished {
     mailbox: MailboxId,
+    content: ContentHash,
     message_id: MessageId,
     /// The Message-ID that it is to have; nothing of what the last run left.
     becomes: Option<MessageId>,
@@ -41,22 +43,19 @@ impl AllUnfinished {
     /// What the last run left. What can't be read was written by nobody we know.
     pub(super) fn load(database: &Database) -> Result<Self, SyncError> {
         let text = database.meta(KEY).map_err(SyncError::Store)?.unwrap_or_default();
-        let noted: Vec<(u32, String)> = serde_json::from_str(&text).unwrap_or_default();
-        let all: Vec<Unfinished> = noted
-            .into_iter()
-            .map(|(mailbox, id)| Unfinished {
-                mailbox: MailboxId(mailbox),
-                message_id: MessageId::new(id),
-                becomes: None,
-                under_way: false,
-            })
-            .collect();
+        let noted: Vec<(u32, String, String)> = serde_json::from_str(&text).unwrap_or_default();
+        let unfinished = |(mailbox, content, id): (u32, String, String)| {
+            let (mailbox, content) = (MailboxId(mailbox), ContentHash::from_hex(&content)?);
+            Some(Unfinished { mailbox, content, message_id: MessageId::new(id), becomes: None, under_way: false })
+        };
+        let all: Vec<Unfinished> = noted.into_iter().filter_map(unfinished).collect();
         let due = (!all.is_empty()).then(Instant::now);
         Ok(Self { all, attempts: 0, due })
     }
 
     fn noted(&self) -> Change {
-        let noted: Vec<(u32, &str)> = self.all.iter().map(|one| (one.mailbox.0, one.message_id.as_str())).collect();
+        let noted = self.all.iter().map(|one| (one.mailbox.0, one.content.to_string(), one.message_id.as_str()));
+        let noted: Vec<(u32, String, &str)> = noted.collect();
         let value = if noted.is_empty() { String::new() } else { serde_json::json!(noted).to_string() };
         Change::SetMeta { key: KEY.to_owned(), value }
     }
@@ -87,7 +86,13 @@ impl Driver {
             return Ok(Some(message_id));
         }
         let becomes = Some(becomes.clone());
-        self.unfinished.all.push(Unfinished { mailbox, message_id: message_id.clone(), becomes, under_way: true });
+        self.unfinished.all.push(Unfinished {
+            mailbox,
+            content: *content,
+            message_id: message_id.clone(),
+            becomes,
+            under_way: true,
+        });
         let noted = self.unfinished.noted();
         self.world.note(noted);
         self.write_down()?;
@@ -123,7 +128,8 @@ impl Driver {
             one.under_way = true;
             self.asking += 1;
             let (account, message_id) = (self.accounts[mailbox.account].clone(), one.message_id.clone());
-            self.tasks.spawn(tasks::remove_unfinished(account, message_id, self.events.0.clone()));
+            let original = Original { store: self.store.clone(), hash: one.content, prefix: String::new() };
+            self.tasks.spawn(tasks::remove_unfinished(account, message_id, original, self.events.0.clone()));
         }
     }
 
