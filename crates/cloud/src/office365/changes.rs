@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use cms_engine::UnixSeconds;
 use serde_json::Value;
 use url::Url;
 
@@ -117,7 +118,7 @@ impl Account {
             }
             Link::End => return Err(CloudError::Unexpected("a page of changes doesn't say how to go on".to_owned())),
         };
-        Ok(Changes::Page(read_page(&page.items, next)))
+        Ok(Changes::Page(read_page(&page.items, next, (self.now)())))
     }
 
     fn list_url(&self, folder: &FolderId) -> Url {
@@ -137,7 +138,7 @@ impl Account {
                 Next::Complete { cursor: Position::NewList(why).to_cursor(), whole: true }
             }
         };
-        Ok(Changes::Page(read_page(&page.items, next)))
+        Ok(Changes::Page(read_page(&page.items, next, (self.now)())))
     }
 
     /// Asks for one page, and for a smaller one when the service can't make it.
@@ -209,10 +210,10 @@ fn parse_page(mut body: Value, tracked: bool) -> Result<RawPage, String> {
     }
 }
 
-fn read_page(items: &[Value], next: Next) -> Page {
+fn read_page(items: &[Value], next: Next, now: UnixSeconds) -> Page {
     let mut page = Page { upserts: Vec::new(), removals: Vec::new(), next };
     for item in items {
-        match read_entry(item) {
+        match read_entry(item, now) {
             Some(Entry::Message(seen)) => page.upserts.push(seen),
             Some(Entry::Removed(id)) => page.removals.push(id),
             Some(Entry::Unfinished) => {}
@@ -227,6 +228,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    const NOW: UnixSeconds = UnixSeconds(1_790_000_000);
 
     #[test]
     fn f21_an_empty_page_with_a_way_on_is_a_page() {
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn f21_entries_without_an_id_do_not_spoil_the_page() {
         let next = Next::More(Cursor("c".to_owned()));
-        let page = read_page(&[json!({}), json!({"id": "A"}), json!(3), json!({"id": "B", "@removed": {}})], next);
+        let page = read_page(&[json!({}), json!({"id": "A"}), json!(3), json!({"id": "B", "@removed": {}})], next, NOW);
         assert_eq!((page.upserts.len(), page.removals.len()), (1, 1));
     }
 
@@ -302,7 +305,7 @@ mod tests {
             }
             let page = parse_page(json!({"value": items, "@odata.deltaLink": "d"}), true).unwrap();
             let with_id = page.items.iter().filter(|item| item["id"].as_str().is_some_and(|id| !id.is_empty())).count();
-            let read = read_page(&page.items, Next::More(Cursor("c".to_owned())));
+            let read = read_page(&page.items, Next::More(Cursor("c".to_owned())), NOW);
             prop_assert!(read.upserts.len() + read.removals.len() >= with_id, "none that has an id is passed over");
         }
     }

@@ -1,6 +1,6 @@
 //! A message as Microsoft Graph tells it, read into the contract's words.
 
-use cms_engine::{Flags, MessageId, RemoteId};
+use cms_engine::{Flags, MessageId, RemoteId, UnixSeconds};
 use serde_json::Value;
 
 use super::properties::Properties;
@@ -30,15 +30,20 @@ pub(crate) enum Entry {
     Unfinished,
 }
 
+/// For how long somebody may be at making a message, in seconds. Afterwards it is nobody's, and is there to be seen.
+const MADE_WITHIN: i64 = 86_400;
+
 /// Reads an entry of a page; one without an id can't be spoken of.
-pub(crate) fn read_entry(item: &Value) -> Option<Entry> {
+pub(crate) fn read_entry(item: &Value, now: UnixSeconds) -> Option<Entry> {
     if item.get("@removed").is_some() {
         return Some(Entry::Removed(id_of(item)?));
     }
-    if item["internetMessageId"].as_str().is_some_and(MessageId::is_unfinished) {
+    let seen = read_message(item, Told::InPage)?;
+    let is_old = seen.received.is_some_and(|received| received.0 < now.0 - MADE_WITHIN);
+    if !is_old && item["internetMessageId"].as_str().is_some_and(MessageId::is_unfinished) {
         return Some(Entry::Unfinished);
     }
-    read_message(item, Told::InPage).map(Entry::Message)
+    Some(Entry::Message(seen))
 }
 
 /// Reads a message; one without an id can't be spoken of.
@@ -99,7 +104,6 @@ fn id_of(item: &Value) -> Option<RemoteId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cms_engine::UnixSeconds;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -161,17 +165,21 @@ mod tests {
 
     #[test]
     fn a_removal_needs_no_more_than_an_id() {
-        let entry = read_entry(&json!({"id": "A", "@removed": {"reason": "deleted"}}));
+        let read = |item: Value| read_entry(&item, UnixSeconds::default());
+        let entry = read(json!({"id": "A", "@removed": {"reason": "deleted"}}));
         assert!(matches!(entry, Some(Entry::Removed(id)) if id.as_str() == "A"));
-        assert!(read_entry(&json!({"@removed": {"reason": "deleted"}})).is_none());
-        assert!(read_entry(&json!({"id": 7, "isRead": true})).is_none());
+        assert!(read(json!({"@removed": {"reason": "deleted"}})).is_none());
+        assert!(read(json!({"id": 7, "isRead": true})).is_none());
     }
 
     #[test]
     fn what_is_not_whole_is_no_message_yet() {
-        let item = |id: &str| json!({"id": "A", "isDraft": true, "internetMessageId": id});
-        assert!(matches!(read_entry(&item("<1@unfinished.maildir.invalid>")), Some(Entry::Unfinished)));
-        assert!(matches!(read_entry(&item("<1@maildir.invalid>")), Some(Entry::Message(_))));
+        let item = |id: &str| json!({"id": "A", "isDraft": true, "internetMessageId": id, "receivedDateTime": "2026-01-31T12:00:00Z"});
+        let read = |id: &str, hours: i64| read_entry(&item(id), UnixSeconds(1_769_860_800 + hours * 3600));
+        assert!(matches!(read("<1@unfinished.maildir.invalid>", 23), Some(Entry::Unfinished)));
+        assert!(matches!(read("<1@maildir.invalid>", 0), Some(Entry::Message(_))));
+        // Whoever began it has forgotten it.
+        assert!(matches!(read("<1@unfinished.maildir.invalid>", 25), Some(Entry::Message(_))));
     }
 
     pub(crate) fn any_json() -> impl Strategy<Value = Value> {
@@ -211,7 +219,7 @@ mod tests {
                     prop_assert!(seen.known_flags.contains(seen.flags));
                 }
             }
-            read_entry(&item);
+            read_entry(&item, UnixSeconds::default());
         }
     }
 }

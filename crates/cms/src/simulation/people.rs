@@ -4,6 +4,8 @@ mod here;
 mod there;
 mod unfinished;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use cms_engine::{ContentHash, Flags};
@@ -60,6 +62,8 @@ pub(super) struct People {
     /// Whether the program has written down which Maildirs there are.
     pub(super) is_known: bool,
     pub(super) rest: Vec<Rest>,
+    /// Messages of the cloud that a lost state has left half made.
+    left: RefCell<BTreeSet<String>>,
     serial: u64,
 }
 
@@ -94,6 +98,7 @@ impl People {
             watched: false,
             is_known: false,
             rest: Vec::new(),
+            left: RefCell::default(),
             serial: 0,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cms_engine::{ContentHash, Flags};
+use cms_engine::{ContentHash, Flags, MessageId};
 use rand::seq::IndexedRandom as _;
-use simcloud::{Deletion, FlagChange, FlagStatus, NewMessage};
+use simcloud::{Deletion, FlagChange, FlagStatus, MessageState, NewMessage};
 
 use crate::simulation::ledger::{Item, Message, Spot};
 use crate::simulation::people::{ELSEWHERE, People, Rest};
@@ -180,6 +180,9 @@ impl People {
         let Ok(state) = self.cloud.state("") else { return BTreeMap::new() };
         let mut found = BTreeMap::new();
         for message in state.messages() {
+            if self.is_left_of_a_lost_state(message) {
+                continue;
+            }
             let spot = self.spot_of(&message.folder);
             let Some(raw) = ContentHash::from_hex(&message.blake3_lf) else { continue };
             let hash = if self.extras.uploads.is_some() {
@@ -200,5 +203,15 @@ impl People {
             }
         }
         found
+    }
+
+    /// Whether it is what an attempt to make a draft has left of which nobody knows any more, since the state was lost. For a
+    /// day it is passed over.
+    fn is_left_of_a_lost_state(&self, message: &MessageState) -> bool {
+        let is_unfinished = message.message_id.as_deref().is_some_and(MessageId::is_unfinished);
+        if is_unfinished && self.ledger.lost_state {
+            self.left.borrow_mut().insert(message.id.clone());
+        }
+        self.left.borrow().contains(&message.id)
     }
 }

@@ -228,7 +228,7 @@ impl Driver {
             self.let_wait(&file);
             return Ok(());
         };
-        let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
+        let at_once = size + prefix.len() as u64 <= account.capabilities().uploads.longest_at_once_bytes;
         let Some(unfinished) = self.begin_unfinished(mailbox, (&hash, &message_id), &file, at_once)? else {
             self.let_wait(&file);
             return Ok(());
@@ -421,7 +421,7 @@ impl Driver {
             self.postpone(&op, backoff(0));
             return Ok(());
         };
-        let at_once = size <= account.capabilities().uploads.longest_at_once_bytes;
+        let at_once = size + prefix.len() as u64 <= account.capabilities().uploads.longest_at_once_bytes;
         let Some(unfinished) = self.begin_unfinished(mailbox, (&hash, &message_id), &file, at_once)? else {
             self.postpone(&op, backoff(0));
             return Ok(());
