@@ -4,7 +4,6 @@ mod here;
 mod there;
 mod unfinished;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -63,7 +62,7 @@ pub(super) struct People {
     pub(super) is_known: bool,
     pub(super) rest: Vec<Rest>,
     /// Messages of the cloud that a lost state has left half made.
-    left: RefCell<BTreeSet<String>>,
+    left: BTreeSet<String>,
     serial: u64,
 }
 
@@ -98,7 +97,7 @@ impl People {
             watched: false,
             is_known: false,
             rest: Vec::new(),
-            left: RefCell::default(),
+            left: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -182,6 +181,7 @@ impl People {
 
     /// Takes what is for what was, once it was found right.
     pub(super) fn turn_the_page(&mut self, outcome: &Outcome) {
+        self.note_what_is_left();
         self.ledger.turn_the_page(outcome);
         self.texts.turn_the_page(self.ledger.deleted, outcome);
         for text in &self.texts.0 {

@@ -208,10 +208,20 @@ impl People {
     /// Whether it is what an attempt to make a draft has left of which nobody knows any more, since the state was lost. For a
     /// day it is passed over.
     fn is_left_of_a_lost_state(&self, message: &MessageState) -> bool {
-        let is_unfinished = message.message_id.as_deref().is_some_and(MessageId::is_unfinished);
-        if is_unfinished && self.ledger.lost_state {
-            self.left.borrow_mut().insert(message.id.clone());
-        }
-        self.left.borrow().contains(&message.id)
+        is_unfinished(message) && self.ledger.lost_state || self.left.contains(&message.id)
     }
+
+    /// Notes what a lost state has left, once nothing is being made any more.
+    pub(crate) fn note_what_is_left(&mut self) {
+        if self.ledger.lost_state
+            && let Ok(state) = self.cloud.state("")
+        {
+            self.left
+                .extend(state.messages().filter(|message| is_unfinished(message)).map(|message| message.id.clone()));
+        }
+    }
+}
+
+fn is_unfinished(message: &MessageState) -> bool {
+    message.message_id.as_deref().is_some_and(MessageId::is_unfinished)
 }

@@ -136,6 +136,14 @@ impl Driver {
         }
     }
 
+    /// Says that a message needn't wait any more. One that is being changed by now is left to that: it would be changed a
+    /// second time at once.
+    pub(super) fn end_waiting(&mut self, id: &RemoteId) {
+        if !self.writing.contains(id) {
+            self.world.end(id);
+        }
+    }
+
     pub(super) fn applied(&mut self, results: Vec<(Op, Outcome, Option<Exchange>)>) {
         self.changing -= 1;
         for (op, outcome, exchange) in results {

@@ -43,7 +43,7 @@ impl Driver {
         if !due.is_empty() {
             self.postponed.retain(|(at, _)| *at > now);
             for id in due {
-                self.world.end(&id);
+                self.end_waiting(&id);
             }
             self.plan_at = Some(now);
         }

@@ -302,7 +302,7 @@ impl Driver {
         let waiting = std::mem::take(&mut self.filing.await_roles);
         let over: Vec<_> = self.postponed.extract_if(.., |entry| waiting.contains(entry)).collect();
         for (_, id) in &over {
-            self.world.end(id);
+            self.end_waiting(id);
         }
         if !over.is_empty() {
             self.plan_at = Some(Instant::now());

@@ -146,7 +146,7 @@ impl Driver {
         }
         let taken = self.world.see(seen, place) == Taken::Yes;
         if self.gone_by_id.forget(&seen.id) {
-            self.world.end(&seen.id);
+            self.end_waiting(&seen.id);
         }
         self.bring_from_left_out(&seen.id);
         self.recognize_unanswered(&seen.id);
@@ -288,7 +288,7 @@ impl Driver {
             self.gone_by_id.forget(&id);
             // A message that waits for its download is left to that.
             if !self.downloading.contains(&id) {
-                self.world.end(&id);
+                self.end_waiting(&id);
             }
         }
         self.ask(round, outdated);
