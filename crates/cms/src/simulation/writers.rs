@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cms_engine::{ContentHash, Flags};
+use cms_engine::{ContentHash, Flags, MessageId};
 use cms_maildir::{FileName, Place};
 use rand::seq::IndexedRandom as _;
 use simcloud::{Deletion, NewMessage};
@@ -203,11 +203,17 @@ impl People {
         let Some((id, spot, old)) = self.text_there() else { return };
         let Ok(now) = self.cloud.mime("", &id) else { return };
         let now = String::from_utf8_lossy(&now).replace("\r\n", "\n");
-        let bytes = self.text(&message_id_line(now.as_bytes()));
+        let message_id = message_id_line(now.as_bytes());
+        let bytes = self.text(&message_id);
         if self.cloud.edit_draft("", &id, &bytes).is_ok() {
             let hash = self.hash_of(&bytes);
             self.trace.line(format_args!("there {id} is written anew: {hash}"));
-            self.texts.rewrite(&old, Text::new(hash, spot), true);
+            if MessageId::is_unfinished(&message_id) {
+                // It becomes a draft of its own, beside the one that is still being made.
+                self.texts.0.push(Text::new(hash, spot));
+            } else {
+                self.texts.rewrite(&old, Text::new(hash, spot), true);
+            }
         }
     }
 
