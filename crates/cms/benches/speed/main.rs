@@ -9,6 +9,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 
+mod heavy;
 mod idle;
 mod initial;
 mod local_changes;
@@ -50,8 +51,8 @@ struct Arguments {
     /// Messages of the large account, of which 5,000 are in each folder
     #[arg(long, default_value_t = 1_000_000)]
     account: usize,
-    /// Do some only: initial, limit, changes, idle, start, scale
-    #[arg(long, value_delimiter = ',', default_value = "initial,changes,idle,start")]
+    /// Do some only: initial, limit, changes, idle, start, heavy, scale
+    #[arg(long, value_delimiter = ',', default_value = "initial,changes,idle,start,heavy")]
     only: Vec<String>,
     /// Write JSON to stdout instead of the table
     #[arg(long)]
@@ -77,6 +78,9 @@ fn main() -> Result<ExitCode> {
     }
     if wanted("start") {
         start::measure(arguments.large, &mut report)?;
+    }
+    if wanted("heavy") {
+        heavy::measure(&World::new(3, 1.0, arguments.latency)?, &mut report)?;
     }
     if wanted("scale") {
         scale::measure(arguments.account, arguments.account.div_ceil(5_000), &mut report)?;
