@@ -247,6 +247,8 @@
 //!
 //! The remote id is asked first, the content hash second; on disk the base name, then inode and hash, then the hash.
 //! Each file and each message is used for one match only, so twins stay two messages.
+//! That holds for rows whose messages are being worked on, too: their files are those of no twin. Where only the content tells
+//! whose a file is, and it may be such a row's, the others wait.
 
 mod decide;
 mod matching;

@@ -102,7 +102,8 @@ pub(super) fn match_up<'a>(
             matched.adopted.push((id, file));
         }
     }
-    let mut places = find_files(&rows, local, &mut strangers);
+    let busy_rows: Vec<&Row> = busy.ids.iter().filter_map(|id| synced.get(synced.by_remote(id)?)).collect();
+    let mut places = find_files(&rows, &busy_rows, busy, local, &mut strangers);
     let put_off = find_rewritten_drafts(&rows, &mut places, policy, cloud, &mut strangers, &newcomers);
     let messages = find_messages(&rows, &places, policy, local, cloud, &mut newcomers);
     let undecided: HashSet<(ContentHash, UnixSeconds)> = rows
@@ -115,7 +116,6 @@ pub(super) fn match_up<'a>(
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
         matched.rows.push(Found { row, base, here, there });
     }
-    let busy_rows: Vec<&Row> = busy.ids.iter().filter_map(|id| synced.get(synced.by_remote(id)?)).collect();
     // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
     let gone_rows = || busy_rows.iter().copied().filter(|row| !local.files.contains_key(&row.file));
     let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
@@ -309,12 +309,22 @@ fn is_wanted(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, sought: &Sou
 
 /// Finds each row's file. Rows take what they are surest of before any row takes what it is less sure of, so that of
 /// two identical messages the right one is found renamed and the right one is found gone.
-fn find_files(rows: &[(RowId, &Row)], local: &LocalTree, strangers: &mut Strangers<'_>) -> Vec<Here> {
+///
+/// A row that is being worked on isn't planned for, but its file is that of no twin. Where only the content tells whose a file
+/// is, and it may be such a row's, the others wait.
+fn find_files(
+    rows: &[(RowId, &Row)],
+    busy_rows: &[&Row],
+    busy: &Busy,
+    local: &LocalTree,
+    strangers: &mut Strangers<'_>,
+) -> Vec<Here> {
     let mut places: Vec<Here> = rows.iter().map(|(_, row)| look_up(row, local)).collect();
     if strangers.by_hash.is_empty() {
         return places;
     }
-    for most in 0..=3 {
+    let mut sought = sought_by_busy(busy_rows, busy, local);
+    for most in 0..=2 {
         for ((_, row), place) in rows.iter().zip(&mut places) {
             if matches!(place, Here::Absent(_))
                 && let Some(file) =
@@ -323,21 +333,48 @@ fn find_files(rows: &[(RowId, &Row)], local: &LocalTree, strangers: &mut Strange
                 *place = Here::At(file);
             }
         }
+        sought.retain(|row| {
+            let its = strangers.take(&row.hash, |file, flags, inode| likeness(row, file, flags, inode, most));
+            its.is_none()
+        });
+    }
+    let sought: HashSet<ContentHash> = sought.into_iter().map(|row| row.hash).collect();
+    for ((_, row), place) in rows.iter().zip(&mut places) {
+        let by_content = |file: &FileKey, flags, inode| likeness(row, file, flags, inode, 3);
+        if matches!(place, Here::Absent(_))
+            && let Some(file) = strangers.find(&row.hash, by_content)
+        {
+            *place = if sought.contains(&row.hash) { Here::Unreadable } else { Here::At(strangers.give_away(file)) };
+        }
     }
     // mutt's save with maildir_trash: first the copy, then the Trash flag on the old file.
     for ((_, row), place) in rows.iter().zip(&mut places) {
-        let Here::At(old) = place else { continue };
+        let Here::At(old) = &*place else { continue };
         let Some(seen) = local.files.get(old) else { continue };
         let as_it_was = seen.hash.is_none_or(|hash| hash == row.hash);
         let is_own = *old == row.file || row.inode != 0 && seen.inode == row.inode;
-        if newly_trashed(row, seen) && as_it_was && is_own {
-            let copy = strangers.take(&row.hash, |_, flags, _| (!flags.contains(Flags::TRASHED)).then_some(0));
-            if let Some(to) = copy {
-                *place = Here::Copied { to, old: old.clone() };
-            }
+        if newly_trashed(row, seen)
+            && as_it_was
+            && is_own
+            && let Some(to) = strangers.find(&row.hash, |_, flags, _| (!flags.contains(Flags::TRASHED)).then_some(0))
+        {
+            let old = old.clone();
+            *place = if sought.contains(&row.hash) {
+                Here::Unreadable
+            } else {
+                Here::Copied { to: strangers.give_away(to), old }
+            };
         }
     }
     places
+}
+
+/// The rows that are being worked on whose file isn't where it was, unless the work will give them another one.
+fn sought_by_busy<'a>(busy_rows: &[&'a Row], busy: &Busy, local: &LocalTree) -> Vec<&'a Row> {
+    let content = |file| local.files.get(file).and_then(|found: &LocalFile| found.hash);
+    let promised: HashSet<ContentHash> = busy.promised.iter().filter_map(content).collect();
+    let is_sought = |row: &&&Row| matches!(look_up(row, local), Here::Absent(_)) && !promised.contains(&row.hash);
+    busy_rows.iter().filter(is_sought).copied().collect()
 }
 
 fn look_up(row: &Row, local: &LocalTree) -> Here {

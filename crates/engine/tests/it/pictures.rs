@@ -409,6 +409,34 @@ fn f28_a_copy_that_is_promised_to_a_row_is_not_that_of_a_twin_that_goes() {
     assert!(matches!(&plan.ops[..], [Op::Deliver { row: Some(_), base }] if base.file == key(0, "twin")), "{told:?}");
 }
 
+/// Two twins, of which the first one's message is being worked on and its file went to Maildir 1, under that name and with
+/// that inode, when the second one was trashed; what is planned.
+fn a_twin_trashed_while_the_other_moves(name: &str, inode: u64) -> Vec<Op> {
+    let mut world = scene("a S . S");
+    world.cloud.insert(RemoteId::new("twin"), message(1, "S"));
+    let mut twin = world.synced.iter().next().map(|(_, row)| row.clone()).unwrap();
+    (twin.remote, twin.file, twin.inode) = (RemoteId::new("twin"), key(0, "twin"), 200);
+    world.synced.insert(twin);
+    world.disk.insert(key(0, "twin"), File { flags: flags("ST"), content: 1, inode: 200 });
+    world.disk.insert(key(1, name), File { flags: flags("S"), content: 1, inode });
+    let busy = Busy { ids: std::iter::once(RemoteId::new("a")).collect(), ..Busy::default() };
+    world.plan(&Scope::All, &busy).ops
+}
+
+#[test]
+fn f28_a_file_that_was_moved_while_its_message_is_worked_on_is_no_copy_of_a_twin_that_is_trashed() {
+    for (name, inode) in [("a", 100), ("a", 9), ("b", 100)] {
+        let ops = a_twin_trashed_while_the_other_moves(name, inode);
+        assert!(matches!(&ops[..], [Op::DeleteInCloud { id, .. }] if id.as_str() == "twin"), "{name}: {ops:?}");
+    }
+}
+
+#[test]
+fn f28_which_of_two_twins_was_filed_elsewhere_is_told_once_both_can_be_looked_at() {
+    let ops = a_twin_trashed_while_the_other_moves("b", 9);
+    assert!(ops.is_empty(), "{ops:?}");
+}
+
 #[test]
 fn f28_a_deletion_does_not_pass_to_a_twin_that_arrives() {
     let mut world = scene("a S ST S");

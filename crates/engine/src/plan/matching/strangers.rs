@@ -31,19 +31,27 @@ impl<'a> Strangers<'a> {
         hash: &ContentHash,
         rank: impl Fn(&FileKey, Flags, u64) -> Option<u8>,
     ) -> Option<FileKey> {
-        let best = self
-            .by_hash
-            .get(hash)?
-            .iter()
-            .filter(|file| self.free.contains(*file))
-            .filter_map(|file| {
-                let found = self.local.files.get(file)?;
-                Some((rank(file, found.flags, found.inode)?, file))
-            })
-            .min()
-            .map(|(_, file)| file.clone())?;
-        self.free.remove(&best);
-        Some(best)
+        self.find(hash, rank).map(|best| self.give_away(best))
+    }
+
+    /// Gives away a free file.
+    pub(super) fn give_away(&mut self, file: FileKey) -> FileKey {
+        self.free.remove(&file);
+        file
+    }
+
+    /// The file that [`Self::take`] would give away.
+    pub(super) fn find(
+        &self,
+        hash: &ContentHash,
+        rank: impl Fn(&FileKey, Flags, u64) -> Option<u8>,
+    ) -> Option<FileKey> {
+        let free = self.by_hash.get(hash)?.iter().filter(|file| self.free.contains(*file));
+        let ranked = free.filter_map(|file| {
+            let found = self.local.files.get(file)?;
+            Some((rank(file, found.flags, found.inode)?, file))
+        });
+        ranked.min().map(|(_, file)| file.clone())
     }
 
     /// Gives away the first free file in that Maildir with that Message-ID that isn't trashed and whose content fits.
