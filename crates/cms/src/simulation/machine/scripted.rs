@@ -190,6 +190,30 @@ fn a_file_that_was_moved_while_nobody_looked_and_cannot_be_read_at_first_is_not_
 }
 
 #[test]
+fn a_file_that_is_moved_back_just_when_it_is_taken_out_goes_with_its_message() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.settle().await.unwrap();
+            let file = only_file(machine);
+            let to = machine.pairs.iter().find(|pair| !file.starts_with(&pair.maildir)).unwrap().clone();
+            machine.kill().await;
+            let cur = file.parent().unwrap().with_file_name("cur");
+            let name = file.file_name().unwrap().to_str().unwrap().split(':').next().unwrap();
+            let (home, moved) = (cur.join(format!("{name}:2,")), to.maildir.join("cur").join(format!("{name}:2,")));
+            fs::rename(&file, &moved).unwrap();
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.delete_message("", &id, Deletion::Purge).unwrap();
+            let from = moved.clone();
+            once(move |deed| matches!(deed, Deed::Rename(its, _) if its == from), move || fs::rename(moved, home));
+            machine.start(false);
+            wait(machine, 300).await;
+            assert_eq!(files(machine), Vec::<PathBuf>::new());
+        })
+    });
+}
+
+#[test]
 fn a_move_that_is_twice_answered_by_gone_is_not_refused_while_nobody_has_said_that_the_message_is_there() {
     tell(|machine| {
         Box::pin(async {

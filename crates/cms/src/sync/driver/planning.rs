@@ -227,7 +227,11 @@ impl Driver {
         self.needs_second_look |= std::mem::take(&mut self.world.missed);
         let listed_once = self.listed_once;
         let follows_from_absence = |op: &Op| match op {
-            Op::DeleteInCloud { .. } | Op::MoveInCloud { deletes: true, .. } | Op::Deliver { row: Some(_), .. } => true,
+            // What nobody has any more may have been moved, and would stay as a file that no message belongs to.
+            Op::Forget { .. }
+            | Op::DeleteInCloud { .. }
+            | Op::MoveInCloud { deletes: true, .. }
+            | Op::Deliver { row: Some(_), .. } => true,
             Op::Deliver { row: None, .. } => listed_once,
             _ => false,
         };
