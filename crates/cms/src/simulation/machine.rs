@@ -47,6 +47,10 @@ const LONGEST_AT_ONCE: usize = 1200;
 /// How long both sides may take to be the same again, once everybody holds still.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
+/// After how long at the latest the program looks again for a folder that wasn't there: until then what it says of the messages
+/// that were in it isn't its last word.
+const LONGEST_PAUSE: Duration = Duration::from_secs(310);
+
 type Running = Pin<Box<dyn Future<Output = Result<Summary, String>>>>;
 
 /// Everything that one seed makes.
@@ -554,6 +558,9 @@ impl Machine {
         self.people.borrow_mut().finish_all();
         if self.running.is_none() {
             self.start_at = Some(Instant::now());
+        }
+        if away.is_some() {
+            self.live(Instant::now() + LONGEST_PAUSE).await;
         }
         let deadline = Instant::now() + PATIENCE;
         let mut right_for = 0;
