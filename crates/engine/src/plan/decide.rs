@@ -90,6 +90,13 @@ impl<'a> Deciding<'a> {
                 self.plan.waiting.push(*row);
                 self.plan.ops.push(Op::Remove { row: None, file: old.clone(), trashed: true });
             }
+            (Here::At(_) | Here::Absent(_), There::At(_), Some(known)) if self.was_deleted_unread(known) => {
+                // What was written there outlives the deletion, which was meant for what was known.
+                let mut after = base_now(known);
+                after.flags.local = after.flags.local - Flags::TRASHED;
+                after.flags.cloud = after.flags.cloud - Flags::TRASHED;
+                self.plan.ops.push(Op::MoveInCloud { row: *row, to: base.mailbox, base: after, deletes: false });
+            }
             (Here::Absent(absence), There::Absent, _) => self.gone_on_both_sides(*row, base, *absence),
             (Here::At(file), There::Absent, _) => self.gone_in_the_cloud(*row, base, file),
             (Here::Absent(absence), There::At(_), Some(known)) => self.gone_here(known, *absence),
@@ -301,6 +308,20 @@ impl<'a> Deciding<'a> {
         } else if after != *base {
             self.plan.ops.push(Op::Record { row: Some(row), base: after });
         }
+    }
+
+    /// Whether a message was put among the deleted ones since the base.
+    fn is_among_the_deleted(&self, base: &Row, message: &CloudMessage) -> bool {
+        message.mailbox != base.mailbox && (self.policy.deleted_mailbox)(base.mailbox) == Some(message.mailbox)
+    }
+
+    /// Whether a draft that was put among the deleted ones because of this side says something else there than this side knew
+    /// of: somebody was quicker with it. That the cloud makes other bytes of a draft when it is moved is no reason.
+    fn was_deleted_unread(&self, known: Known<'_>) -> bool {
+        let Known { base, message, edited_there, .. } = known;
+        let is_for_this_side = base.flags.cloud.contains(Flags::TRASHED) && self.is_among_the_deleted(base, message);
+        let says_the_same = |hash: &ContentHash| self.policy.uploads.is_made_of(hash, &base.hash);
+        edited_there && is_for_this_side && message.hash.is_some_and(|hash| !says_the_same(&hash))
     }
 
     /// Whether the cloud's new version of a draft is the one that is here too: an update whose answer was lost.

@@ -302,6 +302,45 @@ fn a_draft_that_is_edited_on_both_sides_is_there_twice_on_both() {
 }
 
 #[test]
+fn a_draft_that_was_edited_in_the_cloud_just_before_it_was_deleted_there_for_this_side_comes_back() {
+    for is_still_here in [false, true] {
+        let mut world = world(Role::Drafts, false);
+        world.deleted = Some(MailboxId(0));
+        draft(&mut world, "d", 5);
+        if is_still_here {
+            world.disk.get_mut(&key(1, "d")).unwrap().flags = flags("DST");
+        } else {
+            world.disk.remove(&key(1, "d"));
+            world.vanished.insert(key(1, "d"), Absence::Observed);
+        }
+        let [op @ Op::MoveInCloud { deletes: true, .. }] = &ops(&world)[..] else { panic!("{:?}", ops(&world)) };
+        world.carry_out(op);
+        let message = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+        (message.content, message.known, message.revision) = (7, false, 1);
+        world.run();
+        assert_eq!(there(&world), text(&[(1, "DS", 7)]));
+        assert_eq!(here(&world), text(&[(1, "DS", 7)]));
+    }
+}
+
+#[test]
+fn a_draft_that_the_cloud_builds_anew_when_it_is_deleted_for_this_side_stays_deleted() {
+    let mut world = world(Role::Drafts, false);
+    world.deleted = Some(MailboxId(0));
+    draft(&mut world, "d", 5);
+    world.disk.get_mut(&key(1, "d")).unwrap().flags = flags("DST");
+    let op = ops(&world).remove(0);
+    world.carry_out(&op);
+    world.manners.rebuilds = true;
+    let rebuilt = world.given(5, &key(1, "d"));
+    let message = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+    (message.content, message.known, message.revision) = (rebuilt, false, 1);
+    world.run();
+    assert_eq!(there(&world), text(&[(0, "DS", 5)]));
+    assert_eq!(here(&world), text(&[(0, "DS", rebuilt)]));
+}
+
+#[test]
 fn a_draft_that_a_mail_program_writes_anew_is_the_same_draft_by_its_message_id() {
     let mut world = world(Role::Drafts, false);
     draft(&mut world, "d", 5);

@@ -463,7 +463,7 @@ impl World {
     }
 
     /// What the cloud has of content that it is given. Its Message-ID is kept, or the one that it is given with.
-    fn given(&self, content: Content, file: &FileKey) -> Content {
+    pub(crate) fn given(&self, content: Content, file: &FileKey) -> Content {
         if !self.manners.rebuilds {
             return content;
         }
