@@ -51,8 +51,9 @@
 //! what the cloud deleted goes here too, even if its flags were changed; an edit on either side outlives a deletion on the
 //! other; a deletion here holds unless the cloud moved or edited the message; what nobody saw go comes back.
 //!
-//! Where deleted messages have a mailbox, a draft that was moved there because it was deleted here, and says something else than
-//! was known of it then, is moved back.
+//! Where deleted messages have a mailbox, a draft that is moved there is deleted. If it was edited here meanwhile, it gets a file
+//! of its own there, and the edited file stays as a draft that only the Maildir has. If it was moved there because it was deleted
+//! here, and says something else than was known of it then, it is moved back.
 //!
 //! Where the user has said of a held deletion that it isn't meant, a file that was trashed or seen to go counts as gone for no
 //! known reason, and one whose message is gone in the cloud stays, a local one from now on. Where the user has said that it

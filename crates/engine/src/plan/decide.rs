@@ -250,6 +250,16 @@ impl<'a> Deciding<'a> {
             self.plan.ops.push(Op::Record { row: Some(row), base: after });
             return;
         }
+        if edited_here
+            && !edited_there
+            && !seen.flags.contains(Flags::TRASHED)
+            && message.flags.contains(Flags::DRAFT)
+            && self.policy.uploads.takes(base.mailbox).drafts
+            && self.is_among_the_deleted(base, message)
+            && self.keep_edit_of_deleted(known, file)
+        {
+            return;
+        }
         if edited_here && !edited_there {
             if !moved_there && self.tell_content(known, file, seen) {
                 return;
@@ -322,6 +332,27 @@ impl<'a> Deciding<'a> {
         let is_for_this_side = base.flags.cloud.contains(Flags::TRASHED) && self.is_among_the_deleted(base, message);
         let says_the_same = |hash: &ContentHash| self.policy.uploads.is_made_of(hash, &base.hash);
         edited_there && is_for_this_side && message.hash.is_some_and(|hash| !says_the_same(&hash))
+    }
+
+    /// Gives a draft among the deleted ones a file of its own, so that the edited one stays as a draft that only the Maildir has:
+    /// an edit outlives a deletion. Returns whether they are in two places.
+    fn keep_edit_of_deleted(&mut self, known: Known<'_>, file: &FileKey) -> bool {
+        let Known { row, base, message, .. } = known;
+        let Some(maildir) = self.place_in_the_cloud(message, &base.hash) else {
+            self.plan.waiting.push(row);
+            return true;
+        };
+        if maildir == file.maildir {
+            return false;
+        }
+        let mut after = base_now(known);
+        after.mailbox = message.mailbox;
+        after.file = self.version_place(known, maildir, &after.hash);
+        after.inode = 0;
+        let local = merge(self.policy, base, base.flags.local, message.flags).local - Flags::TRASHED;
+        after.flags = Sides { local, cloud: message.flags };
+        self.plan.ops.push(Op::Deliver { row: Some(row), base: after });
+        true
     }
 
     /// Whether the cloud's new version of a draft is the one that is here too: an update whose answer was lost.

@@ -302,6 +302,34 @@ fn a_draft_that_is_edited_on_both_sides_is_there_twice_on_both() {
 }
 
 #[test]
+fn a_draft_that_is_edited_here_when_the_cloud_puts_it_among_the_deleted_ones_stays_a_draft() {
+    for letters in ["DS", "DFS"] {
+        let mut world = world(Role::Drafts, false);
+        world.deleted = Some(MailboxId(0));
+        draft(&mut world, "d", 5);
+        let file = world.disk.get_mut(&key(1, "d")).unwrap();
+        (file.content, file.flags) = (6, flags(letters));
+        world.cloud.get_mut(&RemoteId::new("d")).unwrap().mailbox = MailboxId(0);
+        world.run();
+        assert_eq!(there(&world), text(&[(0, "DS", 5), (1, letters, 6)]));
+        assert_eq!(here(&world), text(&[(0, "DS", 5), (1, letters, 6)]));
+    }
+}
+
+#[test]
+fn a_draft_that_is_edited_and_trashed_here_goes_where_the_cloud_puts_it_among_the_deleted_ones() {
+    let mut world = world(Role::Drafts, false);
+    world.deleted = Some(MailboxId(0));
+    draft(&mut world, "d", 5);
+    let file = world.disk.get_mut(&key(1, "d")).unwrap();
+    (file.content, file.flags) = (6, flags("DST"));
+    world.cloud.get_mut(&RemoteId::new("d")).unwrap().mailbox = MailboxId(0);
+    world.run();
+    assert_eq!(there(&world), text(&[(0, "DS", 6)]));
+    assert_eq!(here(&world), text(&[(0, "DS", 6)]));
+}
+
+#[test]
 fn a_draft_that_was_edited_in_the_cloud_just_before_it_was_deleted_there_for_this_side_comes_back() {
     for is_still_here in [false, true] {
         let mut world = world(Role::Drafts, false);
