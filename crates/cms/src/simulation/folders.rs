@@ -170,6 +170,7 @@ impl People {
         for hash in gone {
             if let Some(text) = self.texts.get_mut(hash) {
                 text.adrift = true;
+                text.wiped = true;
                 text.forsaken |= Some(at) == self.trash || !there.values().any(|(_, item)| item.hash == *hash);
             }
             if let Some(foreign) = self.ledger.foreign_mut(hash) {

@@ -33,6 +33,11 @@ pub(super) struct Text {
     pub(super) deleted: bool,
     /// Whether its file was removed here once another had taken its place. Who writes in the cloud may have been too late.
     pub(super) removed: bool,
+    /// Whether its file was removed one by one with its Maildir, which deletes it in the cloud.
+    pub(super) wiped: bool,
+    /// Whether it was written in the cloud after that. The program asks for a draft right before it deletes it, and has perhaps
+    /// asked already: no request to delete depends on what it deletes.
+    pub(super) late: bool,
     /// Whether its file got another name: without a Message-ID of its own, it was known by that in the cloud.
     pub(super) renamed: bool,
     /// Whether it got that name while the program didn't run, or hadn't listed anything yet.
@@ -63,6 +68,8 @@ impl Text {
             is_mail: false,
             deleted: false,
             removed: false,
+            wiped: false,
+            late: false,
             renamed: false,
             unlisted: false,
             renumbered: 0,
@@ -120,9 +127,11 @@ impl Texts {
         self.0.iter().filter(move |other| root(other) == first)
     }
 
-    /// Whether it is what somebody has written in the cloud of a draft that was removed here.
-    fn came_too_late(&self, text: &Text) -> bool {
-        text.written.is_none() && self.same(text).any(|other| other.removed)
+    /// Whether it is what somebody has written in the cloud of a draft that was removed here. What is written in the very moment
+    /// of a deletion comes back only where the deleted messages are looked at, too.
+    fn came_too_late(&self, text: &Text, ledger: &Ledger) -> bool {
+        let stays_deleted = ledger.troubled || !matches!(ledger.deleted, Some(Spot::Box(_)));
+        text.late && stays_deleted || text.written.is_none() && self.same(text).any(|other| other.removed)
     }
 
     /// Everything that isn't as it must be.
@@ -145,7 +154,7 @@ impl Texts {
     fn judge(&self, text: &Text, ledger: &Ledger, outcome: &Outcome) -> Option<String> {
         let found = Places::of(text, outcome);
         let (there, here) = (found.boxes_there(ledger.deleted), found.here.len());
-        let is_deleted = self.lineage(text).any(|text| text.deleted) || self.came_too_late(text);
+        let is_deleted = self.lineage(text).any(|text| text.deleted) || self.came_too_late(text, ledger);
         // Where it was to be moved to was no more, so that nobody knows what became of the upload.
         let was_removed = ledger.removed.is_some_and(|removed| text.homes.contains(&removed));
         let is_unsure = ledger.lost_state
@@ -201,6 +210,8 @@ impl Texts {
             text.unlisted = false;
             text.renumbered = 0;
             text.removed = false;
+            text.wiped = false;
+            text.late = false;
             text.adrift = false;
             text.forsaken = false;
             text.kept = false;

@@ -212,7 +212,8 @@ impl People {
                 // It becomes a draft of its own, beside the one that is still being made.
                 self.texts.0.push(Text::new(hash, spot));
             } else {
-                self.texts.rewrite(&old, Text::new(hash, spot), true);
+                let late = self.texts.get(&old).is_some_and(|old| old.wiped || old.late);
+                self.texts.rewrite(&old, Text { late, ..Text::new(hash, spot) }, true);
             }
         }
     }
