@@ -251,6 +251,7 @@
 //!
 //! The remote id is asked first, the content hash second; on disk the base name, then inode and hash, then the hash.
 //! Each file and each message is used for one match only, so twins stay two messages.
+//! A draft's new version in the cloud has a file by then if one without a row says the same in its Maildir.
 //! That holds for rows whose messages are being worked on, too: their files are those of no twin. Where only the content tells
 //! whose a file is, and it may be such a row's, the others wait.
 

@@ -38,6 +38,8 @@ struct Known<'a> {
     message: &'a CloudMessage,
     /// Whether the cloud has another version of it.
     edited_there: bool,
+    /// The file of that version, if it is here already.
+    version: Option<&'a FileKey>,
 }
 
 impl<'a> Deciding<'a> {
@@ -52,11 +54,11 @@ impl<'a> Deciding<'a> {
 
     /// Decides for a message that has a row.
     pub(super) fn known(&mut self, found: &Found<'_>) {
-        let Found { row, base, here, there } = found;
+        let Found { row, base, here, there, version } = found;
         let known = match there {
             There::At(id) => self.cloud.messages.get(id).map(|message| {
                 let edited_there = draft_edited(base, message, self.policy);
-                Known { row: *row, base, id, message, edited_there }
+                Known { row: *row, base, id, message, edited_there, version: version.as_ref() }
             }),
             There::Unlisted | There::Perhaps | There::Absent => None,
         };
@@ -121,6 +123,9 @@ impl<'a> Deciding<'a> {
         }
         if !known.edited_there {
             return None;
+        }
+        if let Some(version) = known.version {
+            return self.local.files.get(version).map(|seen| (version.clone(), seen));
         }
         let name = self.version_name(known, &message.hash?);
         let mut maildirs: Vec<MaildirId> = self.local.readable.iter().copied().collect();
@@ -637,6 +642,10 @@ impl<'a> Deciding<'a> {
     /// The place of a draft's new version, which may be there already. If somebody has written that one anew under its own name,
     /// it is another file, and the version goes beside it.
     fn version_place(&mut self, known: Known<'_>, maildir: MaildirId, hash: &ContentHash) -> FileKey {
+        if let Some(version) = known.version.filter(|version| version.maildir == maildir) {
+            self.claimed.insert(version.clone());
+            return version.clone();
+        }
         let name = self.version_name(known, hash);
         let mut place = FileKey::new(maildir, name.clone());
         let mut number = 0_u64;
@@ -697,7 +706,7 @@ fn edited(base: &Row, seen: &LocalFile) -> bool {
 
 /// Whether the cloud has another version. Only drafts have versions: Exchange may build other bytes for the very same
 /// received message each time it is asked (`dkim_verifier#70`).
-fn draft_edited(base: &Row, message: &CloudMessage, policy: &Policy<'_>) -> bool {
+pub(super) fn draft_edited(base: &Row, message: &CloudMessage, policy: &Policy<'_>) -> bool {
     if !(base.flags.cloud | message.flags).contains(Flags::DRAFT) {
         return false;
     }

@@ -6,6 +6,7 @@ mod strangers;
 use newcomers::Newcomers;
 use strangers::{Strangers, known_in_the_cloud_as};
 
+use crate::plan::decide::draft_edited;
 use crate::plan::{Busy, Policy, Readiness, Role, Scope, Takes, Word};
 use crate::{
     Absence, BaseName, CloudMessage, CloudTree, ContentHash, FileKey, Flags, HashMap, HashSet, LocalFile, LocalTree,
@@ -18,6 +19,9 @@ pub(super) struct Found<'a> {
     pub(super) base: &'a Row,
     pub(super) here: Here,
     pub(super) there: There,
+    /// A file without a row that is the draft's new version in the cloud, delivered by a step that nobody noted: somebody may have
+    /// given it another name since.
+    pub(super) version: Option<FileKey>,
 }
 
 /// What became of a row's file.
@@ -114,7 +118,8 @@ pub(super) fn match_up<'a>(
         .collect();
     let sought = Sought::new(&rows, &messages, &strangers);
     for (((row, base), here), there) in rows.into_iter().zip(places).zip(messages) {
-        matched.rows.push(Found { row, base, here, there });
+        let version = find_version(base, &here, &there, policy, local, cloud, &mut strangers);
+        matched.rows.push(Found { row, base, here, there, version });
     }
     // The file of a message that is being worked on may have another name or place by now, which isn't looked for here.
     let gone_rows = || busy_rows.iter().copied().filter(|row| !local.files.contains_key(&row.file));
@@ -460,6 +465,32 @@ fn find_messages(
         }
     }
     messages
+}
+
+/// Finds the new version of a draft in its Maildir, where it is no other file's.
+fn find_version(
+    base: &Row,
+    here: &Here,
+    there: &There,
+    policy: &Policy<'_>,
+    local: &LocalTree,
+    cloud: &CloudTree,
+    strangers: &mut Strangers<'_>,
+) -> Option<FileKey> {
+    let There::At(id) = there else { return None };
+    let message = cloud.messages.get(id).filter(|message| message.mailbox == base.mailbox)?;
+    let hash = message.hash.filter(|_| !strangers.by_hash.is_empty() && draft_edited(base, message, policy))?;
+    let maildir = match here {
+        Here::At(file) if local.files.get(file).is_some_and(|seen| seen.hash == Some(hash)) => return None,
+        Here::At(file) => file.maildir,
+        Here::Absent(_) => base.file.maildir,
+        Here::Unreadable | Here::Copied { .. } => return None,
+    };
+    let is_own = |file: &FileKey| is_named_for(&file.base_name, Some(hash), id, message, policy.host);
+    strangers.take(&hash, |file, flags, _| {
+        let fits = file.maildir == maildir && !flags.contains(Flags::TRASHED);
+        fits.then(|| u8::from(!is_own(file)))
+    })
 }
 
 /// The content that a draft was given here, which the cloud may have been told without our hearing of it.

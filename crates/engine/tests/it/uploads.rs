@@ -369,6 +369,24 @@ fn a_draft_that_the_cloud_builds_anew_when_it_is_deleted_for_this_side_stays_del
 }
 
 #[test]
+fn a_drafts_new_version_that_was_delivered_before_anybody_noted_it_is_known_again_though_its_file_has_another_name() {
+    for old in [Some("DS"), Some("DST"), None] {
+        let mut world = world(Role::Drafts, false);
+        draft(&mut world, "d", 5);
+        match old {
+            Some(letters) => world.disk.get_mut(&key(1, "d")).unwrap().flags = flags(letters),
+            None => drop(world.disk.remove(&key(1, "d"))),
+        }
+        let message = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+        (message.content, message.revision) = (7, 1);
+        put(&mut world, 1, "renamed", 7, "DS");
+        world.run();
+        assert_eq!(there(&world), text(&[(1, "DS", 7)]), "{old:?}");
+        assert_eq!(world.disk.keys().cloned().collect::<Vec<_>>(), [key(1, "renamed")], "{old:?}");
+    }
+}
+
+#[test]
 fn a_draft_that_a_mail_program_writes_anew_is_the_same_draft_by_its_message_id() {
     let mut world = world(Role::Drafts, false);
     draft(&mut world, "d", 5);
