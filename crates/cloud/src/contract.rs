@@ -39,6 +39,12 @@ pub trait CloudAccount: Send + Sync {
     /// Asks where each message is now. Answers come in the order of `ids`, one for each.
     async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>>;
 
+    /// Asks like [`CloudAccount::look_up`] for messages that are changed next if they are as they are known, so that as little time
+    /// as possible lies between the first answer and the last. That a message is gone may cost more than there.
+    async fn look_up_before_change(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
+        self.look_up(ids).await
+    }
+
     /// Writes a message's MIME bytes, as the cloud sends them (CRLF), into `sink`, and returns how many.
     ///
     /// When a transfer breaks off, the sink is restarted and filled again. `Ok` means that the transfer ended as the

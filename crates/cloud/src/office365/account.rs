@@ -11,6 +11,7 @@ use cms_auth::AccessTokens;
 use cms_engine::{Flags, MessageId, RemoteId, UnixSeconds};
 use url::Url;
 
+use super::batch::Linked;
 use super::fetch_together::Downloads;
 use super::polls::Polls;
 use super::upload::OVERHEAD_BYTES;
@@ -274,7 +275,11 @@ impl CloudAccount for Account {
     }
 
     async fn look_up(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
-        self.look_up_all(ids).await
+        self.look_up_all(ids, Linked::Not).await
+    }
+
+    async fn look_up_before_change(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
+        self.look_up_all(ids, Linked::Chained).await
     }
 
     async fn fetch(&self, id: &RemoteId, sink: &mut dyn MimeSink) -> Result<u64, CloudError> {

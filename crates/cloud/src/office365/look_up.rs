@@ -14,8 +14,10 @@ use crate::contract::{CloudError, Whereabouts};
 use crate::http::Failure;
 
 impl Account {
-    pub(super) async fn look_up_all(&self, ids: &[RemoteId]) -> Vec<Result<Whereabouts, CloudError>> {
-        let answers = self.ask_for(ids, Linked::Not).await;
+    /// Asks for messages. Chained, twenty are asked for in one request however few slots the mailbox has, and one that is gone
+    /// has those behind it asked for again.
+    pub(super) async fn look_up_all(&self, ids: &[RemoteId], linked: Linked) -> Vec<Result<Whereabouts, CloudError>> {
+        let answers = self.ask_for(ids, linked).await;
         let mut answers: Vec<_> = answers.into_iter().map(|answer| self.whereabouts(answer)).collect();
         let is_gone = |answer: &Result<Whereabouts, CloudError>| matches!(answer, Ok(Whereabouts::Gone));
         if let Some(owner) = &self.owner
@@ -48,7 +50,7 @@ impl Account {
     }
 
     pub(super) async fn look_up_one(&self, id: &RemoteId) -> Result<Whereabouts, CloudError> {
-        let mut answers = self.look_up_all(std::slice::from_ref(id)).await;
+        let mut answers = self.look_up_all(std::slice::from_ref(id), Linked::Not).await;
         answers.pop().unwrap_or_else(|| Err(CloudError::Unexpected("a question got no answer".to_owned())))
     }
 

@@ -299,7 +299,7 @@ async fn leave_out_what_has_changed(
         return (work, results);
     }
     let ids: Vec<RemoteId> = asked.iter().map(|change| change.request.id.clone()).collect();
-    for (change, answer) in asked.into_iter().zip(account.look_up(&ids).await) {
+    for (change, answer) in asked.into_iter().zip(account.look_up_before_change(&ids).await) {
         let is_as_known = match answer {
             Ok(Whereabouts::Here(seen)) => seen.revision.as_deref() == change.only_at.as_deref(),
             Ok(Whereabouts::Gone) => true,

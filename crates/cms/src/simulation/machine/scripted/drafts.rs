@@ -179,6 +179,39 @@ fn what_was_written_in_the_cloud_meanwhile_holds_against_a_deletion_here() {
 }
 
 #[test]
+fn drafts_that_are_deleted_together_are_asked_for_in_one_request_however_few_are_taken_at_a_time() {
+    // A machine that makes one request at a time.
+    tell_in(2, |machine| {
+        Box::pin(async {
+            machine.extras.uploads = Some(Upload::Drafts);
+            machine.people.borrow_mut().extras = machine.extras;
+            machine.settle().await.unwrap();
+            let drafts: Vec<PathBuf> =
+                (1..=4).map(|at| machine.pairs[0].maildir.join(format!("cur/{at}.draft:2,DS"))).collect();
+            for draft in &drafts {
+                write(draft, "", &draft.to_string_lossy());
+            }
+            wait(machine, 100).await;
+            assert_eq!(in_the_cloud(machine).len(), 4);
+            let since = machine.cloud.requests(0).last().map_or(0, |request| request.number);
+            for draft in &drafts {
+                fs::remove_file(draft).unwrap();
+            }
+            wait(machine, 10).await;
+            assert_eq!(in_the_cloud(machine).iter().filter(|(folder, _)| folder == "Deleted Items").count(), 4);
+            let asks_for_one = |target: &str| target.contains("/messages/") && target.contains("changeKey");
+            let asks = |request: &RequestRecord| {
+                asks_for_one(&request.target) || request.items.iter().any(|target| asks_for_one(target))
+            };
+            let moves = |request: &RequestRecord| request.items.iter().any(|target| target.ends_with("/move"));
+            let requests = machine.cloud.requests(since);
+            let before = requests.iter().take_while(|request| !moves(request)).filter(|request| asks(request));
+            assert_eq!(before.map(|request| request.items.len()).collect::<Vec<_>>(), [4]);
+        })
+    });
+}
+
+#[test]
 fn a_version_that_can_neither_replace_the_last_one_nor_be_taken_out_again_at_once_becomes_no_draft_of_its_own() {
     tell_of_draft(MESSAGE_ID, |machine, _| {
         Box::pin(async move {
