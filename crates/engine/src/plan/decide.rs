@@ -421,6 +421,11 @@ impl<'a> Deciding<'a> {
         let mut after = base.clone();
         after.remote = id.clone();
         after.file = file.clone();
+        if file.maildir != base.file.maildir && self.place_in_the_cloud(message, &base.hash) == Some(file.maildir) {
+            // Both sides agree on the place. With the file's new one and the message's old one, a base would say that the file was
+            // filed here only, should the cloud's move be taken back meanwhile.
+            after.mailbox = message.mailbox;
+        }
         after.flags = rebased(base, seen.flags, message.flags, tell, merged.cloud);
         let (add, remove) = (tell & merged.cloud, tell - merged.cloud);
         self.plan.ops.push(Op::SetCloudFlags { row, add, remove, base: after });

@@ -246,6 +246,21 @@ fn f07_a_move_between_maildirs_is_one_move_in_the_cloud() {
 }
 
 #[test]
+fn f07_a_move_back_in_the_cloud_while_it_is_told_of_a_flag_is_a_move() {
+    let mut world = scene("a FS S FS");
+    let file = world.disk.remove(&key(0, "a")).unwrap();
+    world.disk.insert(key(1, "a"), file);
+    let put_into = |world: &mut World, mailbox| {
+        world.cloud.get_mut(&RemoteId::new("a")).unwrap().mailbox = MailboxId(mailbox);
+    };
+    put_into(&mut world, 1);
+    let [op @ Op::SetCloudFlags { .. }] = &world.plan(&Scope::All, &Busy::default()).ops[..] else { panic!() };
+    world.carry_out(op);
+    put_into(&mut world, 0);
+    check(world, "0/a S, 0:a S");
+}
+
+#[test]
 fn f07_a_copy_followed_by_the_trash_flag_is_a_move() {
     let mut world = scene("a S ST S");
     world.disk.insert(key(1, "copy"), File { flags: flags("S"), content: 1, inode: 7 });
