@@ -578,11 +578,22 @@ fn is_to_be_moved(id: &RemoteId, cloud: &CloudTree, policy: &Policy<'_>, strange
     let local = strangers.local;
     strangers.with_message_id(&known_as, policy).iter().any(|file| {
         let Some(seen) = local.files.get(file) else { return false };
-        let marked = seen.flags.contains(Flags::DRAFT);
-        let is_waited_for = marked && policy.uploads.readiness(file) != Readiness::Never;
-        role == Role::Unknown
-            || (is_waited_for && seen.hash.is_some_and(|content| may_be_origin(message, &content, policy)))
+        let goes_up = seen.flags.contains(Flags::DRAFT)
+            && !seen.flags.contains(Flags::TRASHED)
+            && policy.uploads.readiness(file) != Readiness::Never;
+        let is_waited_for =
+            |content| may_be_origin(message, &content, policy) && has_mailbox(file, &content, seen.flags, policy);
+        role == Role::Unknown || (goes_up && seen.hash.is_some_and(is_waited_for))
     })
+}
+
+/// Whether a mailbox that takes drafts may lead to a file's Maildir. To a place of the user's own none does.
+fn has_mailbox(file: &FileKey, content: &ContentHash, flags: Flags, policy: &Policy<'_>) -> bool {
+    let leads_here = |mailbox: &MailboxId| {
+        let maildir = policy.router.maildir_for(*mailbox, content, flags);
+        policy.uploads.takes(*mailbox).drafts && maildir.is_none_or(|its| its == file.maildir)
+    };
+    policy.mailboxes.iter().any(leads_here)
 }
 
 /// Whether a message may be what an upload that is under way has made: it is left until the answer has come.

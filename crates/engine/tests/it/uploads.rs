@@ -154,6 +154,21 @@ fn f19_an_upload_whose_answer_was_lost_is_not_made_twice() {
 }
 
 #[test]
+fn a_draft_waits_for_no_file_that_goes_to_no_mailbox() {
+    // No mailbox leads to Maildir 7, and what was trashed is uploaded nowhere.
+    for (maildir, letters) in [(7, "D"), (0, "DT")] {
+        let mut world = world(Role::Drafts, false);
+        world.readable.insert(MaildirId(7));
+        put(&mut world, maildir, "file", 5, letters);
+        world.message_ids.borrow_mut().insert(hash(5), MessageId::new("<1@program>"));
+        world.cloud.insert(RemoteId::new("made"), message(1, 5, "DS"));
+        world.run();
+        assert_eq!(world.synced.len(), 1, "{letters}");
+        assert_eq!(world.disk.len(), 2, "{letters}");
+    }
+}
+
+#[test]
 fn f19_a_message_that_comes_during_an_upload_waits_for_its_answer() {
     let mut world = world(Role::Drafts, false);
     put(&mut world, 1, "file", 5, "");
