@@ -126,6 +126,7 @@ fn a_draft_of_150_megabytes_goes_up_and_is_never_in_memory_as_a_whole() {
     let hashes = postpone(&outside, "large", size);
     let original = blake3::Hasher::new().update_reader(File::open(&outside).unwrap()).unwrap().finalize();
     fs::rename(&outside, &file).unwrap();
+    daemon.wait_for_line("Goes to the cloud in several requests (");
     daemon.wait_for_line("the cloud has built `1.a.vm` anew (the same text in other bytes)");
     assert_eq!(drafts(&world), [("large".to_owned(), hashes)]);
     let grown = peak_memory(daemon.id()) - before;

@@ -233,6 +233,7 @@ impl Driver {
             self.let_wait(&file);
             return Ok(());
         };
+        tell_that_it_takes_a_while(&file, size, at_once);
         self.world.begin_file(&file);
         self.uploading.insert(file.clone(), hash);
         self.changing += 1;
@@ -426,6 +427,7 @@ impl Driver {
             self.postpone(&op, backoff(0));
             return Ok(());
         };
+        tell_that_it_takes_a_while(&file, size, at_once);
         let reason = self.reason(&op);
         self.reasons.insert(id.clone(), reason);
         self.world.begin_change(&id, &op);
@@ -464,6 +466,12 @@ impl Driver {
         if kept.len() > 2 * world.local.files.len().max(100) {
             kept.retain(|key, _| world.local.files.contains_key(key));
         }
+    }
+}
+
+fn tell_that_it_takes_a_while(file: &FileKey, size: u64, at_once: bool) {
+    if !at_once {
+        info!(file = %file.base_name, "Goes to the cloud in several requests ({})", bytes(size));
     }
 }
 
