@@ -220,6 +220,7 @@ impl Machine {
         let began = Instant::now();
         let start = simulated_now(time_of_day(self.began).0, began);
         let calm = Arc::clone(&self.calm);
+        let files_sent = self.extras.mail;
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
         let mailboxes = self.pairs.iter().enumerate().map(|(at, pair)| MailboxSetup {
             account: 0,
@@ -253,8 +254,9 @@ impl Machine {
                 host: "simulated".to_owned(),
                 deaf_for: Some(Arc::new(move || {
                     let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Where nothing happens, there is little to hear.
-                    let longest = if calm.load(Ordering::Relaxed) { 9000 } else { 900 };
+                    // Where nothing happens, there is little to hear; but of what was sent a file is waited for, which may be filed
+                    // just when something begins to happen again.
+                    let longest = if calm.load(Ordering::Relaxed) && !files_sent { 9000 } else { 900 };
                     Duration::from_millis(deaf.random_range(20..longest))
                 })),
                 single_thread: true,
