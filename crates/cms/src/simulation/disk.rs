@@ -45,6 +45,9 @@ pub(super) struct DiskState {
     pub(super) slow_per_mille: u32,
     /// How many deeds of a thousand somebody meddles with.
     pub(super) meddling_per_mille: u32,
+    /// How often somebody still acts between the program's deeds. Files that come so make for more deeds, and where these let
+    /// more come than they take in, that would never end.
+    pub(super) meddling_left: u32,
     /// Whether the disk is full.
     pub(super) full: bool,
     /// Whether flushing is skipped without a word, to see that it is missed.
@@ -85,6 +88,7 @@ impl DiskState {
             failures_per_mille: 0,
             slow_per_mille: 0,
             meddling_per_mille: 0,
+            meddling_left: 0,
             full: false,
             lying: false,
             careless: false,
@@ -202,8 +206,8 @@ impl Interposer for Disk {
             let per_mille = state.meddling_per_mille;
             per_mille > 0 && state.random.random_range(0..1000) < per_mille
         };
-        if meddles && let Some(meddler) = &*self.meddler.borrow() {
-            meddler();
+        if meddles {
+            self.meddle();
         }
         let left = self.deeds_left.get();
         if left > 0 {
@@ -239,13 +243,26 @@ impl Interposer for Disk {
             let per_mille = state.slow_per_mille;
             per_mille > 0 && state.random.random_range(0..1000) < per_mille
         };
-        if is_slow && let Some(meddler) = &*self.meddler.borrow() {
-            meddler();
+        if is_slow {
+            self.meddle();
         }
     }
 }
 
 impl Disk {
+    /// Lets somebody act, unless that was done too often.
+    fn meddle(&self) {
+        let is_left = {
+            let left = &mut self.state.borrow_mut().meddling_left;
+            let is_left = *left > 0;
+            *left = left.saturating_sub(1);
+            is_left
+        };
+        if is_left && let Some(meddler) = &*self.meddler.borrow() {
+            meddler();
+        }
+    }
+
     fn stored(&self, hash: &ContentHash) -> PathBuf {
         let name = hash.to_string();
         self.root.join("state/messages").join(&name[..2]).join(&name[2..])

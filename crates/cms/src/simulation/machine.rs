@@ -431,6 +431,7 @@ impl Machine {
         let fails = lossy || state.failures_per_mille > 0 || !self.cloud.faults().is_empty();
         self.people.borrow_mut().ledger.troubled |= fails;
         state.meddling_per_mille = [0, 5, 20, 0][self.random.random_range(0..4)];
+        state.meddling_left = 500;
         if self.extras.slow {
             state.slow_per_mille = [0, 100, 300][self.random.random_range(0..3)];
         }
