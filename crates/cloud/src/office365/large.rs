@@ -172,17 +172,25 @@ impl Account {
 
     /// Says of a draft that it is whole, unless somebody else has written on it meanwhile: that isn't ours any more.
     async fn finish(&self, draft: &Assembled, last: &Value) -> Asked {
-        let query = format!("$select=id,changeKey,{}", WRITTEN.join(","));
+        let query = format!("$select=id,changeKey,internetMessageId,{}", WRITTEN.join(","));
         let question = Call::get(self.url(&["messages", draft.id.as_str()], &query)).prefer(IMMUTABLE);
         let mut call =
             Call::json(Method::PATCH, self.url(&["messages", draft.id.as_str()], ""), last).prefer(IMMUTABLE);
+        let mut doubt = None;
         for _ in 0..TRIES {
-            let now = match self.http.json(&question).await {
-                Ok(now) => now,
-                Err(failure) => return Asked::Not(failure),
+            let now = match (self.http.json(&question).await, doubt.take()) {
+                (Ok(now), _) => now,
+                (Err(_), Some(error)) => return Asked::Unknown(error),
+                (Err(failure), None) => return Asked::Not(failure),
             };
             if written(&now) != draft.written {
-                return Asked::Not(Failure::Senseless("somebody has written on a draft that isn't whole".to_owned()));
+                let words = "somebody has written on a draft that isn't whole".to_owned();
+                let is_named = now["internetMessageId"] == last["internetMessageId"];
+                return if is_named {
+                    Asked::Unknown(CloudError::Unexpected(words))
+                } else {
+                    Asked::Not(Failure::Senseless(words))
+                };
             }
             call.if_match = now["changeKey"].as_str().map(|revision| format!("W/\"{revision}\""));
             let asked = self.ask_once(&call).await;
@@ -192,10 +200,15 @@ impl Account {
                 // It may say that it has, and not have done it.
                 Asked::Done(body) if !is_as(&body, last) => {}
                 Asked::Not(Failure::Status(error)) if error.status == 412 => {}
+                // What became of it is seen, and to ask for the same again changes nothing.
+                Asked::Unknown(error) => doubt = Some(error),
                 asked => return asked,
             }
         }
-        Asked::Not(Failure::Senseless(UNNAMED.to_owned()))
+        match doubt {
+            Some(error) => Asked::Unknown(error),
+            None => Asked::Not(Failure::Senseless(UNNAMED.to_owned())),
+        }
     }
 
     /// Deletes a message, if it still is at that revision as far as the service cares.

@@ -241,6 +241,19 @@ async fn a_draft_becomes_one_that_no_request_takes() {
 }
 
 #[tokio::test]
+async fn f19_it_is_found_out_whether_the_last_request_was_heard() {
+    let world = impatient_world(0, 10).await;
+    let first = made(create(&world, &Draft::new([3, 3, 3], "small")).await);
+    world.cloud().inject(Fault::once("patch", Action::ResetAfter));
+    let large = Draft::large("large");
+    let outcome = replace(&world, &first.id, None, &large).await;
+    let Outcome::Done { id: Some(id), .. } = outcome else { panic!("{outcome:?}") };
+    assert_whole(&world, &id, &large);
+    assert_eq!(drafts(&world), 1);
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
 async fn f19_what_was_written_or_sent_there_meanwhile_is_not_replaced_by_a_large_draft() {
     let world = world(0).await;
     let first = made(create(&world, &Draft::new([3, 3, 3], "small")).await);

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cms_cloud::contract::{CloudAccount, Outcome};
+use cms_cloud::contract::CloudAccount;
 use cms_engine::{ContentHash, FileKey, HashMap, HashSet, MaildirId, Op, RemoteId, UnixSeconds};
 use cms_store::{Database, Heard, Lock, Store};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -419,7 +419,7 @@ impl Driver {
             Event::UploadLookedFor { underway, found } => self.found_upload(underway, found),
             Event::Uploaded(end) => self.uploaded(end),
             Event::Updated { op, outcome, exchange, unfinished } => {
-                self.end_unfinished(&unfinished, matches!(outcome, Outcome::Done { .. }));
+                self.updated(&op, &outcome, &unfinished);
                 self.applied(vec![(op, outcome, exchange)]);
             }
             Event::RemovedUnfinished { unfinished, result } => self.removed_unfinished(&unfinished, result),

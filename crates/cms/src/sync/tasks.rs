@@ -246,26 +246,36 @@ async fn remove_what_is_left(
     unfinished: &MessageId,
     original: &Original,
 ) -> Result<(), CloudError> {
-    for left in account.find(unfinished.as_str()).await? {
-        let mut there = LookedAt::new(&original.store).map_err(CloudError::Sink)?;
-        let is_ours = match account.fetch(&left.id, &mut there).await {
-            // Of an original that isn't here any more nothing can be told.
-            Ok(_) => is_part_of(&there, original).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(false),
-                _ => Err(CloudError::Sink(error)),
-            })?,
-            Err(CloudError::Gone) => continue,
-            Err(CloudError::Unconvertible { .. }) => false,
-            Err(error) => return Err(error),
-        };
-        if is_ours {
-            account.remove_unfinished(&left).await?;
-        } else {
-            account.keep_unfinished(&left, &MessageId::for_fragment(unfinished)).await?;
+    // One that goes while it is looked at may have another id now.
+    for _ in 0..LOOKS_FOR_WHAT_IS_LEFT {
+        let found = account.find(unfinished.as_str()).await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        for left in found {
+            let mut there = LookedAt::new(&original.store).map_err(CloudError::Sink)?;
+            let is_ours = match account.fetch(&left.id, &mut there).await {
+                // Of an original that isn't here any more nothing can be told.
+                Ok(_) => is_part_of(&there, original).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(false),
+                    _ => Err(CloudError::Sink(error)),
+                })?,
+                Err(CloudError::Gone) => continue,
+                Err(CloudError::Unconvertible { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if is_ours {
+                account.remove_unfinished(&left).await?;
+            } else {
+                account.keep_unfinished(&left, &MessageId::for_fragment(unfinished)).await?;
+            }
         }
     }
-    Ok(())
+    Err(CloudError::Unexpected("what an upload has left is found again and again".to_owned()))
 }
+
+/// How often it is looked whether anything is left of an attempt.
+const LOOKS_FOR_WHAT_IS_LEFT: usize = 5;
 
 /// A change that is to be made in the cloud.
 pub(crate) struct Change {

@@ -1,8 +1,8 @@
 //! What goes to the cloud from the Maildirs, and how it is known again there.
 
 use cms_engine::{
-    Absence, BaseName, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row, Scope,
-    Sides, Takes, Touched, UnixSeconds,
+    Absence, Answer, BaseName, Busy, CloudBytes, MailboxId, MaildirId, MessageId, Op, Readiness, RemoteId, Role, Row,
+    Scope, Sides, Takes, Touched, UnixSeconds,
 };
 
 use crate::world::{Content, File, Message, World, flags, hash, key};
@@ -634,4 +634,19 @@ fn f19_f38_what_comes_before_it_is_known_what_its_mailbox_is_for_waits() {
     world.cloud.insert(RemoteId::new("draft"), Message { known: true, ..message(1, 6, "D") });
     world.cloud.insert(RemoteId::new("sent"), Message { known: true, ..message(1, 8, "S") });
     assert!(!ops(&world).iter().any(|op| matches!(op, Op::Deliver { .. })), "{:?}", ops(&world));
+}
+
+#[test]
+fn a_draft_may_have_another_id_once_it_has_another_content() {
+    let mut world = world(Role::Drafts, false);
+    draft(&mut world, "note", 5);
+    let row = world.synced.by_remote(&RemoteId::new("note")).unwrap();
+    let base = world.synced.get(row).unwrap().clone();
+    let op = Op::UpdateDraft { row, base: Row { hash: hash(6), ..base }, revision: Some("0".into()) };
+    let (id, received) = (Some(RemoteId::new("other")), Some(UnixSeconds(9)));
+    world.synced.confirm(&op, &Answer { id, received, revision: Some("1".into()), flags: None });
+    assert_eq!(world.synced.by_remote(&RemoteId::new("other")), Some(row));
+    assert!(world.synced.by_remote(&RemoteId::new("note")).is_none());
+    let now = world.synced.get(row).unwrap();
+    assert_eq!((now.hash, now.received, now.revision.as_deref()), (hash(6), UnixSeconds(9), Some("1")));
 }

@@ -65,6 +65,11 @@ impl AllUnfinished {
         self.all.iter().any(|one| one.under_way && one.becomes.as_ref() == Some(message_id))
     }
 
+    /// Whether something is made in several requests under that Message-ID.
+    pub(super) fn contains(&self, message_id: &MessageId) -> bool {
+        self.all.iter().any(|one| one.message_id == *message_id)
+    }
+
     /// When something is to be removed.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

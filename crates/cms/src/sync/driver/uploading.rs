@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cms_cloud::Exchange;
-use cms_cloud::contract::{CloudError, Created, Fidelity, FolderRole, Seen};
+use cms_cloud::contract::{CloudError, Created, Fidelity, FolderRole, Outcome, Seen};
 use cms_engine::{
     Absence, Answer, CloudBytes, CloudMessage, ContentHash, FileKey, Flags, HashMap, LocalFile, MailboxId, MessageId,
     Op, Plan, Role, Row, Takes, Uploads as _,
@@ -437,6 +437,16 @@ impl Driver {
         let update = Update { op, original, message_id, unfinished, revision };
         self.tasks.spawn(tasks::update_draft(account, update, self.events.0.clone()));
         Ok(())
+    }
+
+    /// What became of an update, as far as it took the draft's place with another one.
+    pub(super) fn updated(&mut self, op: &Op, outcome: &Outcome, unfinished: &MessageId) {
+        if let (Op::UpdateDraft { base, .. }, Outcome::Later(_)) = (op, outcome)
+            && self.unfinished.contains(unfinished)
+        {
+            self.uploads.doubt(base.hash);
+        }
+        self.end_unfinished(unfinished, matches!(outcome, Outcome::Done { .. }));
     }
 
     /// Tells once, when an upload is read back, what the cloud made of it.
