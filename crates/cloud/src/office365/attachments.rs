@@ -138,7 +138,7 @@ impl Account {
         let mut is_doubtful_already = false;
         loop {
             let failure = match self.http.json_once(&call).await {
-                Ok((answer, _)) => return Ok(if end == total { total } else { next_range(&answer).unwrap_or(end) }),
+                Ok((answer, _)) => return Ok(next_range(&answer).unwrap_or(end)),
                 Err((failure, _)) => failure,
             };
             let is_passing = match &failure {

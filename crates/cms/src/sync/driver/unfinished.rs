@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use cms_cloud::contract::CloudError;
-use cms_engine::{ContentHash, FileKey, MailboxId, MessageId};
+use cms_engine::{ContentHash, FileKey, HashMap, MailboxId, MessageId};
 use cms_store::{Change, Database};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::sync::driver::Driver;
+use crate::sync::driver::{Driver, backoff};
 use crate::sync::original::Original;
 use crate::sync::{SyncError, tasks};
 
@@ -25,6 +25,8 @@ pub(super) struct AllUnfinished {
     all: Vec<Unfinished>,
     /// How many were begun in this run.
     attempts: u64,
+    /// How often in a row it went wrong, by content, and when it is tried again: each attempt may send megabytes for nothing.
+    setbacks: HashMap<ContentHash, (u32, Instant)>,
     /// When what is left is removed.
     due: Option<Instant>,
 }
@@ -50,7 +52,7 @@ impl AllUnfinished {
         };
         let all: Vec<Unfinished> = noted.into_iter().filter_map(unfinished).collect();
         let due = (!all.is_empty()).then(Instant::now);
-        Ok(Self { all, attempts: 0, due })
+        Ok(Self { all, attempts: 0, setbacks: HashMap::default(), due })
     }
 
     fn noted(&self) -> Change {
@@ -65,6 +67,11 @@ impl AllUnfinished {
         self.all.iter().any(|one| one.under_way && one.becomes.as_ref() == Some(message_id))
     }
 
+    /// Says that a content went up.
+    pub(super) fn forget_setbacks(&mut self, content: &ContentHash) {
+        self.setbacks.remove(content);
+    }
+
     /// Whether something is made in several requests under that Message-ID.
     pub(super) fn contains(&self, message_id: &MessageId) -> bool {
         self.all.iter().any(|one| one.message_id == *message_id)
@@ -77,7 +84,8 @@ impl AllUnfinished {
 }
 
 impl Driver {
-    /// What a message is known by until it is whole; nothing if it can't be written down now that it is begun.
+    /// What a message is known by until it is whole; nothing if it can't be written down now that it is begun, or went wrong
+    /// only lately.
     pub(super) fn begin_unfinished(
         &mut self,
         mailbox: MailboxId,
@@ -89,6 +97,9 @@ impl Driver {
         let message_id = MessageId::for_unfinished(content, file, self.now(), self.unfinished.attempts);
         if at_once {
             return Ok(Some(message_id));
+        }
+        if self.unfinished.setbacks.get(content).is_some_and(|(_, until)| Instant::now() < *until) {
+            return Ok(None);
         }
         let becomes = Some(becomes.clone());
         self.unfinished.all.push(Unfinished {
@@ -111,6 +122,7 @@ impl Driver {
     /// Forgets what has become whole, or was never begun. Of anything else what is left is removed.
     pub(super) fn end_unfinished(&mut self, message_id: &MessageId, nothing_is_left: bool) {
         let Some(place) = self.unfinished.all.iter().position(|one| one.message_id == *message_id) else { return };
+        let content = self.unfinished.all[place].content;
         if nothing_is_left {
             self.unfinished.all.swap_remove(place);
             let noted = self.unfinished.noted();
@@ -118,6 +130,8 @@ impl Driver {
         } else {
             self.unfinished.all[place].under_way = false;
             self.unfinished.due = Some(Instant::now());
+            let times = self.unfinished.setbacks.get(&content).map_or(0, |(times, _)| *times);
+            self.unfinished.setbacks.insert(content, (times + 1, Instant::now() + backoff(times)));
         }
     }
 

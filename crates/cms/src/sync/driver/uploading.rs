@@ -323,6 +323,7 @@ impl Driver {
             Created::Made(seen) => {
                 self.unripe.remove(&file);
                 self.uploads.done(&file, hash);
+                self.unfinished.forget_setbacks(hash);
                 // Once it has a row, it is remembered that its file was seen to go meanwhile.
                 self.link_upload(&op, &seen, moved, exchange);
                 self.end_upload(&file);
@@ -445,6 +446,9 @@ impl Driver {
             && self.unfinished.contains(unfinished)
         {
             self.uploads.doubt(base.hash);
+        }
+        if let (Op::UpdateDraft { base, .. }, Outcome::Done { .. }) = (op, outcome) {
+            self.unfinished.forget_setbacks(&base.hash);
         }
         self.end_unfinished(unfinished, matches!(outcome, Outcome::Done { .. }));
     }

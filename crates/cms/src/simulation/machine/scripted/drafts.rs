@@ -385,3 +385,29 @@ fn a_draft_without_a_message_id_that_is_renamed_while_the_cloud_is_told_its_next
         });
     }
 }
+
+/// A seed whose world takes little in one request.
+const WITH_LARGE_DRAFTS: u64 = 15;
+
+#[test]
+fn what_cannot_be_attached_is_tried_more_and_more_seldom_and_leaves_nothing() {
+    tell_in(WITH_LARGE_DRAFTS, |machine| {
+        Box::pin(async {
+            machine.settle().await.unwrap();
+            // As it is said of mailboxes that are shared.
+            machine.cloud.inject(Fault::always("upload-range", Action::status(404)));
+            let file = "QUJD".repeat(19).repeat(40);
+            let header = "Message-ID: <1@example.org>\nMIME-Version: 1.0\n\
+                          Content-Type: multipart/mixed; boundary=b\n";
+            let text = format!("--b\n\nhello\n--b\nContent-Transfer-Encoding: base64\n\n{file}\n--b--");
+            write(&machine.pairs[0].maildir.join("cur/1.draft:2,DS"), header, &text);
+            wait(machine, 7200).await;
+            let attempts = machine.cloud.counters().requests["create"];
+            assert!((8..40).contains(&attempts), "{attempts} in two hours");
+            assert_eq!(in_the_cloud(machine).iter().filter(|(folder, _)| folder == "Drafts").count(), 0);
+            machine.cloud.clear_faults();
+            wait(machine, 400).await;
+            assert_eq!(in_the_cloud(machine).iter().filter(|(folder, _)| folder == "Inbox").count(), 1);
+        })
+    });
+}
