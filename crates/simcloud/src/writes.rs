@@ -240,8 +240,12 @@ pub(crate) fn delete(
     only(desk, call, &[])?;
     let message = find(desk.mailbox, desk.knobs, folder, id)?;
     check_match(call, message)?;
-    let key = message.key;
+    let (key, is_draft) = (message.key, message.is_draft);
     desk.mailbox.upload_sessions.retain(|_, session| session.draft != key);
+    // Another draft may be about to take its place, which isn't a second one of its own Message-ID.
+    if is_draft {
+        desk.mailbox.made_unseen.clear();
+    }
     let done =
         if for_good { desk.mailbox.purge(key) } else { desk.mailbox.relocate(key, well_known::RECOVERABLE, true) };
     done.map(|()| Answer::empty(204)).ok_or_else(Answer::not_found)

@@ -208,7 +208,8 @@ impl People {
         if self.cloud.edit_draft("", &id, &bytes).is_ok() {
             let hash = self.hash_of(&bytes);
             self.trace.line(format_args!("there {id} is written anew: {hash}"));
-            if MessageId::is_unfinished(&message_id) {
+            let was_written_here = self.texts.get(&old).is_some_and(|old| old.written.is_some());
+            if MessageId::is_unfinished(&message_id) && was_written_here {
                 // It becomes a draft of its own, beside the one that is still being made.
                 self.texts.0.push(Text::new(hash, spot));
             } else {
