@@ -479,6 +479,17 @@ pub enum CloudError {
         /// What the service's support asks for.
         request_id: String,
     },
+    /// The message is too long, in what of it can't be given piece by piece.
+    #[error(
+        "{:.1} MB of it are no attachments, and the mail service takes no more than {:.1} MB at once",
+        megabytes(*.bytes), megabytes(*.most)
+    )]
+    TooLong {
+        /// How many bytes that has.
+        bytes: u64,
+        /// How many are taken.
+        most: u64,
+    },
     /// The service refused, and will again.
     #[error("the mail service refused with {status} {code}: {message} (request id {request_id})")]
     Refused {
@@ -497,4 +508,9 @@ pub enum CloudError {
     /// What was fetched couldn't be written here.
     #[error("what was fetched couldn't be written")]
     Sink(#[source] io::Error),
+}
+
+#[allow(clippy::cast_precision_loss, reason = "one digit of it is shown")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

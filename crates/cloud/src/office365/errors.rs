@@ -51,6 +51,7 @@ impl Account {
             }
             error @ (CloudError::Refused { .. }
             | CloudError::NoSuchFolder { .. }
+            | CloudError::TooLong { .. }
             | CloudError::Unconvertible { .. }) => Outcome::Refused(error),
             error @ (CloudError::SignInNeeded { .. }
             | CloudError::Unreachable(_)

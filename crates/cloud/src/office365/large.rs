@@ -53,7 +53,7 @@ impl Account {
     pub(super) async fn create_large(&self, content: NewContent<'_>) -> Created {
         let draft = match self.assemble(content).await {
             Ok(draft) => draft,
-            Err(error @ CloudError::Refused { .. }) => return Created::Refused(error),
+            Err(error @ (CloudError::Refused { .. } | CloudError::TooLong { .. })) => return Created::Refused(error),
             Err(error) => return Created::Later(error),
         };
         match self.finish(&draft, &json!({ "internetMessageId": content.message_id.as_str() })).await {
@@ -76,7 +76,7 @@ impl Account {
     ) -> Outcome {
         let draft = match self.assemble(content).await {
             Ok(draft) => draft,
-            Err(error @ CloudError::Refused { .. }) => return Outcome::Refused(error),
+            Err(error @ (CloudError::Refused { .. } | CloudError::TooLong { .. })) => return Outcome::Refused(error),
             Err(error) => return Outcome::Later(error),
         };
         let old = match self.ask_for(std::slice::from_ref(id), Linked::Not).await.pop() {

@@ -44,7 +44,9 @@ impl Split {
         candidates.sort_by_key(|part| part.span.start.abs_diff(part.span.end));
         let (mut rest, mut taken) = (length, Vec::new());
         while rest > room {
-            let Some(largest) = candidates.pop() else { return Err(too_long(rest, room)) };
+            let Some(largest) = candidates.pop() else {
+                return Err(CloudError::TooLong { bytes: rest, most: room });
+            };
             rest -= largest.span.end - largest.span.start;
             taken.push(largest);
         }
@@ -146,17 +148,6 @@ fn with_message_id(header: &[u8], message_id: &str) -> Vec<u8> {
     named
 }
 
-fn too_long(rest: u64, room: u64) -> CloudError {
-    CloudError::Refused {
-        status: 413,
-        code: "RequestEntityTooLarge".to_owned(),
-        message: format!(
-            "without its attachments it still has {rest} bytes, and {room} is the most that is taken at once"
-        ),
-        request_id: String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,9 +202,9 @@ mod tests {
     #[test]
     fn what_is_no_attachment_stays() {
         let text = format!("Subject: s\r\n\r\n{}", "x".repeat(3000));
-        assert!(matches!(Split::of(&text.as_bytes(), "<n@x>", 2000), Err(CloudError::Refused { status: 413, .. })));
+        assert!(matches!(Split::of(&text.as_bytes(), "<n@x>", 2000), Err(CloudError::TooLong { .. })));
         // What is signed is valid only as it is.
         let signed = String::from_utf8(message()).unwrap().replace("multipart/mixed", "multipart/signed");
-        assert!(matches!(Split::of(&signed.as_bytes(), "<n@x>", 2000), Err(CloudError::Refused { status: 413, .. })));
+        assert!(matches!(Split::of(&signed.as_bytes(), "<n@x>", 2000), Err(CloudError::TooLong { .. })));
     }
 }

@@ -69,7 +69,10 @@ impl Account {
         let body = match encode(new.content.mime, self.longest_at_once()) {
             Ok(Some(body)) => body,
             Ok(None) if new.draft => return self.create_large(new.content).await,
-            Ok(None) => return Created::Refused(too_long(self.longest_at_once())),
+            Ok(None) => {
+                let most = self.longest_at_once() as u64;
+                return Created::Refused(CloudError::TooLong { bytes: most + 1, most });
+            }
             Err(error) => return Created::Later(CloudError::Sink(error)),
         };
         let (url, line) = if new.draft {
@@ -190,15 +193,6 @@ fn not_granted() -> CloudError {
             "the account takes only drafts: an administrator must grant `Mail-Advanced.ReadWrite` for others, and \
                   personal accounts never take them"
                 .to_owned(),
-        request_id: String::new(),
-    }
-}
-
-fn too_long(longest: usize) -> CloudError {
-    CloudError::Refused {
-        status: 413,
-        code: "RequestEntityTooLarge".to_owned(),
-        message: format!("a message of more than {longest} bytes isn't taken"),
         request_id: String::new(),
     }
 }

@@ -181,7 +181,7 @@ async fn a_message_beyond_the_limit_is_refused_without_a_request_and_one_at_it_i
     };
     for draft in [true, false] {
         let created = create(&world, "drafts", draft, &long(uploads.longest_at_once_bytes + 1)).await;
-        assert!(matches!(created, Created::Refused(CloudError::Refused { status: 413, .. })), "{created:?}");
+        assert!(matches!(created, Created::Refused(CloudError::TooLong { .. })), "{created:?}");
     }
     assert_eq!((requests(&world, "create"), requests(&world, "import")), (0, 0));
     made(create(&world, "drafts", true, &long(uploads.longest_at_once_bytes)).await);

@@ -396,7 +396,9 @@ fn a_large_draft_goes_up_and_one_that_is_too_large_stays_and_is_told() {
     let finished = world.sync();
     assert_eq!((counts(&world, "large"), counts(&world, "huge")), ((1, 1), (0, 1)), "{}", finished.stderr);
     assert!(
-        finished.stderr.contains("it has 8.5 MB, and no message of more than 3.1 MB is taken"),
+        finished
+            .stderr
+            .contains("8.7 MB of it are no attachments, and the mail service takes no more than 3.1 MB at once"),
         "{}",
         finished.stderr
     );
