@@ -41,7 +41,7 @@ impl Split {
         // The new Message-ID may be longer than the old one.
         let room = (longest as u64).saturating_sub(200);
         let mut candidates: Vec<&Part> = attachments(&all).collect();
-        candidates.sort_by_key(|part| part.span.start.abs_diff(part.span.end));
+        candidates.sort_by_key(|part| part.span.end - part.span.start);
         let (mut rest, mut taken) = (length, Vec::new());
         while rest > room {
             let Some(largest) = candidates.pop() else {

@@ -140,22 +140,34 @@ fn a_draft_of_150_megabytes_goes_up_and_is_never_in_memory_as_a_whole() {
     world.assert_lawful();
 }
 
+/// Kills a daemon while a request of this kind was acted on and isn't answered, when the cloud has so many drafts.
+fn kill_while_it_hangs(world: &World, kind: &str, with_drafts: Option<usize>) {
+    world.cloud.inject(Fault::once(kind, Action::HangAfter));
+    let daemon = world.start(&["run"]);
+    wait_for("it hangs", || world.cloud.counters().faults_injected == 1);
+    if let Some(expected) = with_drafts {
+        assert_eq!(in_drafts(world).len(), expected);
+    }
+    daemon.kill();
+}
+
+/// Checks that the next run ends with one large draft on both sides, and leaves nothing to do.
+fn assert_is_made_once(world: &World, hashes: Vec<blake3::Hash>, killed_at: &str) {
+    let finished = world.sync();
+    assert_eq!(drafts(world), [("large".to_owned(), hashes)], "{killed_at}: {}", finished.stderr);
+    assert_eq!(world.files("Drafts"), ["cur/1.a.vm:2,DS"], "{killed_at}: {}", finished.stderr);
+    let again = world.sync();
+    assert!(again.stderr.contains("nothing to do"), "{killed_at}: {}", again.stderr);
+    world.assert_lawful();
+}
+
 #[test]
 fn f19_killed_while_a_large_draft_goes_up_nothing_is_left_of_it_and_it_is_made_once() {
     for at in ["upload-range", "upload-session", "patch"] {
         let world = world_of_drafts();
         let hashes = postpone(&world.path("Drafts").join("cur/1.a.vm:2,DS"), "large", 6_000_000);
-        world.cloud.inject(Fault::once(at, Action::HangAfter));
-        let daemon = world.start(&["run"]);
-        wait_for("it hangs", || world.cloud.counters().faults_injected == 1);
-        assert_eq!(in_drafts(&world).len(), 1);
-        daemon.kill();
-        let finished = world.sync();
-        assert_eq!(drafts(&world), [("large".to_owned(), hashes)], "{at}: {}", finished.stderr);
-        assert_eq!(world.files("Drafts"), ["cur/1.a.vm:2,DS"], "{at}: {}", finished.stderr);
-        let again = world.sync();
-        assert!(again.stderr.contains("nothing to do"), "{at}: {}", again.stderr);
-        world.assert_lawful();
+        kill_while_it_hangs(&world, at, Some(1));
+        assert_is_made_once(&world, hashes, at);
     }
 }
 
@@ -164,10 +176,7 @@ fn f19_what_a_kill_leaves_of_a_draft_that_is_gone_since_is_removed_and_never_see
     let world = world_of_drafts();
     let file = world.path("Drafts").join("cur/1.a.vm:2,DS");
     postpone(&file, "large", 6_000_000);
-    world.cloud.inject(Fault::once("upload-range", Action::HangAfter));
-    let daemon = world.start(&["run"]);
-    wait_for("it hangs", || world.cloud.counters().faults_injected == 1);
-    daemon.kill();
+    kill_while_it_hangs(&world, "upload-range", None);
     fs::remove_file(&file).unwrap();
     // It is listed before it can be removed, and must not become a file.
     world.cloud.inject(Fault { count: Some(3), ..Fault::once("delete", Action::status(503)) });
@@ -186,16 +195,8 @@ fn f19_killed_while_a_large_draft_takes_the_place_of_another_one_there_is_one_at
         let outside = world.path("draft");
         let hashes = postpone(&outside, "large", 6_000_000);
         fs::rename(&outside, &file).unwrap();
-        world.cloud.inject(Fault::once(at, Action::HangAfter));
-        let daemon = world.start(&["run"]);
-        wait_for("it hangs", || world.cloud.counters().faults_injected == 1);
-        daemon.kill();
-        let finished = world.sync();
-        assert_eq!(drafts(&world), [("large".to_owned(), hashes)], "{at}: {}", finished.stderr);
-        assert_eq!(world.files("Drafts"), ["cur/1.a.vm:2,DS"], "{at}: {}", finished.stderr);
-        let again = world.sync();
-        assert!(again.stderr.contains("nothing to do"), "{at}: {}", again.stderr);
-        world.assert_lawful();
+        kill_while_it_hangs(&world, at, None);
+        assert_is_made_once(&world, hashes, at);
     }
 }
 
