@@ -205,7 +205,9 @@ impl Texts {
             let found = Places::of(text, outcome);
             text.parent = None;
             text.superseded = false;
-            text.fresh = false;
+            // A deletion here of what was uploaded just then may wait until it can be read back, which lasts if that failed.
+            let awaits_deletion = text.is_mail && text.deleted && found.trashed > 0;
+            text.fresh &= awaits_deletion;
             text.unsure = false;
             text.unlisted = false;
             text.renumbered = 0;
@@ -218,7 +220,7 @@ impl Texts {
             text.times = found.boxes_there(deleted);
             let in_place = |spot: &Spot| matches!(spot, Spot::Box(_)) && Some(*spot) != deleted;
             let home = found.there.iter().find(|(spot, _)| in_place(spot));
-            text.deleted = home.is_none();
+            text.deleted = home.is_none() || awaits_deletion;
             if let Some((spot, _)) = home {
                 text.homes = vec![*spot];
                 if found.here.iter().any(|(_, item)| Some(item.raw) != text.written) {
