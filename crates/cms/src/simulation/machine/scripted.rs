@@ -462,6 +462,31 @@ fn a_message_taken_out_of_the_deleted_ones_and_removed_before_it_was_read_is_not
     });
 }
 
+#[test]
+fn a_message_taken_out_of_the_deleted_ones_and_removed_while_the_disk_is_full_is_not_deleted_for_good() {
+    tell_in(13_190, |machine| {
+        Box::pin(async {
+            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
+            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let is_full = |deed: Deed<'_>| matches!(deed, Deed::Commit(_) | Deed::CommitDurably(_));
+            before_each(move |deed| if is_full(deed) { refused() } else { Ok(()) });
+            // Something is to be written down, and nothing is planned for a while when that fails.
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: y\r\n\r\ny\r\n")).unwrap();
+            wait(machine, 61).await;
+            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
+            fs::rename(only_file(machine), &taken_out).unwrap();
+            wait(machine, 4).await;
+            fs::remove_file(taken_out).unwrap();
+            wait(machine, 60).await;
+            cms_disk::interpose(None);
+            wait(machine, 900).await;
+            assert!(files(machine).iter().any(|file| file.starts_with(&deleted.maildir)));
+        })
+    });
+}
+
 /// Gives the only file other flags, and another Maildir.
 fn refile(machine: &Machine, letters: &str, maildir: &Path) {
     let file = only_file(machine);

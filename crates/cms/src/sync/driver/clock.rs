@@ -6,6 +6,7 @@ use cms_engine::RemoteId;
 use tokio::time::Instant;
 
 use crate::sync::driver::{Driver, PAIRING_WINDOW, REPORT_AFTER, open};
+use crate::sync::local::LocalSide;
 
 /// How often Maildirs are listed again without cause, in case the kernel lost an event.
 pub(super) const SAFETY_SCAN: Duration = Duration::from_secs(600);
@@ -20,6 +21,9 @@ impl Driver {
     pub(super) fn look_at_the_clock(&mut self) {
         let now = Instant::now();
         self.read_again(now);
+        if self.vanish_settles_at.is_none() && LocalSide::is_settling(&self.world) {
+            self.vanish_settles_at = Some(now + PAIRING_WINDOW);
+        }
         if self.vanish_settles_at.is_some_and(|at| at <= now) {
             // A file may have been moved to a Maildir that can't be read just now, or have become a file that can't.
             let all_readable = self.all_readable() && !self.world.has_unread();

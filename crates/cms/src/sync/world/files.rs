@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Notes what a file without a row that goes may have been before: a file that was moved here from another Maildir a
-    /// moment ago.
+    /// moment ago. What became of it shows only now, so that nothing follows from its absence yet.
     fn note_gone_further(&mut self, key: &FileKey) {
         let inode = self.local.files.get(key).map(|file| file.inode);
         let elsewhere = self.local.vanished.keys().filter(|gone| gone.maildir != key.maildir);
@@ -141,7 +141,11 @@ impl World {
             self.synced.brief_by_file(gone).is_some_and(|row| row.inode != 0 && Some(row.inode) == inode)
         };
         let was = elsewhere.filter(|gone| gone.base_name == key.base_name || same_inode(gone));
-        self.gone_further.extend(was.cloned().collect::<Vec<_>>());
+        let was: Vec<FileKey> = was.cloned().collect();
+        for gone in was {
+            self.local.vanished.insert(gone.clone(), Absence::Settling);
+            self.gone_further.insert(gone);
+        }
     }
 
     /// Takes out the files of rows that may have been moved to another Maildir and gone from there since they were asked for
