@@ -248,7 +248,9 @@ impl Ledger {
             }
             let spare = self.spare(&hash);
             let mut messages = self.messages.iter().filter(|message| message.hash == hash);
-            let fewer_will_do = here.len() < there.len() && messages.clone().any(|message| message.is_old);
+            // Of one that is left in the cloud there may be a copy here that nobody knows to be one.
+            let may_be_fewer = here.len() < there.len() || self.copied.contains_key(&hash);
+            let fewer_will_do = may_be_fewer && messages.clone().any(|message| message.is_old);
             if fewer_will_do || self.apart.contains(&hash) || messages.any(|message| self.may_be_apart(message)) {
                 continue;
             }
