@@ -86,9 +86,16 @@ impl Driver {
             let noted = match op {
                 Op::Replace { .. } | Op::Record { .. } => op,
                 Op::SetCloudFlags { row, base, .. } => match self.world.agreed_already(row, &base) {
-                    Some(noted) => noted,
+                    Some(flags) => Op::Record { row: Some(row), base: Row { flags, ..base } },
                     None => continue,
                 },
+                // These come before the flags.
+                Op::MoveInCloud { row, base, .. } | Op::UpdateDraft { row, base, .. } => {
+                    match self.world.agreed_already(row, &base).zip(self.world.synced.get(row)) {
+                        Some((flags, old)) => Op::Record { row: Some(row), base: Row { flags, ..old.clone() } },
+                        None => continue,
+                    }
+                }
                 _ => continue,
             };
             if !self.act_here(&noted) {

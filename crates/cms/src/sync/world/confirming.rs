@@ -8,18 +8,15 @@ use crate::sync::world::World;
 use crate::sync::world::state::synced_record;
 
 impl World {
-    /// What both sides agree on of a row that has more to be told: flags that a file was given because the cloud said so look
-    /// like the user's wish once the cloud says otherwise. `after` is what the row will be when all is told.
-    pub(crate) fn agreed_already(&self, row: RowId, after: &Row) -> Option<Op> {
+    /// What both sides agree on of the flags of a message that has more to be told: flags that a file was given because the cloud
+    /// said so look like the user's wish once the cloud says otherwise. `after` is what the row will be when all is told.
+    pub(crate) fn agreed_already(&self, row: RowId, after: &Row) -> Option<Sides<Flags>> {
         let old = self.synced.get(row)?.flags;
         let here = self.local.files.get(&after.file)?.flags;
         let there = self.cloud.messages.get(&after.remote)?.flags;
         let agreed = ((here ^ old.local) & (there ^ old.cloud)) - (here ^ there);
-        if agreed.is_empty() {
-            return None;
-        }
-        let flags = Sides { local: old.local.with(agreed, here), cloud: old.cloud.with(agreed, there) };
-        Some(Op::Record { row: Some(row), base: Row { flags, ..after.clone() } })
+        (!agreed.is_empty())
+            .then(|| Sides { local: old.local.with(agreed, here), cloud: old.cloud.with(agreed, there) })
     }
 
     /// Whether the cloud was heard to say something of messages that their rows don't tell: files may have been brought up to

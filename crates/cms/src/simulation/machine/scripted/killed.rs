@@ -57,6 +57,38 @@ fn a_message_that_was_filed_back_after_a_kill_stays_there() {
     });
 }
 
+#[test]
+fn flags_that_a_killed_run_has_brought_here_are_nobody_s_wish_though_the_file_was_moved_since() {
+    tell(|machine| {
+        Box::pin(async {
+            arrive(machine);
+            machine.start(false);
+            wait(machine, 60).await;
+            let mut is_renamed = false;
+            before_each(move |deed| match deed {
+                Deed::Rename(..) => {
+                    is_renamed = true;
+                    Ok(())
+                }
+                Deed::CommitDurably(_) | Deed::Commit(_) if is_renamed => refused(),
+                _ => Ok(()),
+            });
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let read = |is_read| FlagChange { is_read: Some(is_read), ..FlagChange::default() };
+            machine.cloud.set_flags("", &id, read(true)).unwrap();
+            wait(machine, 60).await;
+            machine.kill().await;
+            cms_disk::interpose(None);
+            let other = machine.pairs[1].clone();
+            refile(machine, "S", &other.maildir);
+            machine.cloud.set_flags("", &id, read(false)).unwrap();
+            wait(machine, 300).await;
+            assert_eq!(folder(machine), other.folder);
+            assert!(!is_read(machine) && !only_file(machine).to_string_lossy().ends_with('S'));
+        })
+    });
+}
+
 /// Moves the message here, where the cloud never hears of it, kills the program, and moves it back.
 async fn kill_unheard_move(machine: &mut Machine) {
     let (inbox, other) = (machine.pairs[0].clone(), machine.pairs[1].clone());
