@@ -23,7 +23,7 @@
 //! | copied, then trashed | drop refile | drop refile rename | drop move | drop move | drop refile replace | fetch drop refile replace | drop refile | drop refile | drop refile | drop forget keep | wait | wait |
 //! | trashed | delete clear | delete clear | move | move | replace | fetch replace | wait | delete clear | clear deliver | clear | wait | wait |
 //! | seen to go | delete forget | delete forget | deliver | deliver | deliver | fetch deliver | wait | delete forget | forget deliver | forget | wait | wait |
-//! | unexplained | deliver | deliver | deliver | deliver | deliver | fetch deliver | deliver | deliver | deliver | forget | wait | wait |
+//! | unexplained | deliver | deliver | deliver | deliver | deliver | fetch deliver | wait | deliver | deliver | forget | wait | wait |
 //! | settling | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
 //! | edited | told | rename told | move told | move told | deliver keep | fetch deliver keep | told | told | record told | forget keep | wait | wait |
 //! | unreadable | wait | wait | wait | wait | wait | fetch wait | wait | wait | wait | wait | wait | wait |
@@ -130,12 +130,10 @@
 //! | the folder was removed | any | any | remove | held |
 //! | the user means the deletion | unexplained | unchanged; flags; rebuilt | deliver | delete forget |
 //! | the user means the deletion | unexplained | another id | deliver | forget deliver |
-//! | the user means the deletion | unexplained | edit blocked | deliver | wait |
 //! | the user means the deletion | unexplained | gone | deliver | forget |
 //! | the user takes it back | any | any | delete forget | deliver |
 //! | the user takes it back | any | any | delete clear | untrash |
 //! | the user takes it back | trashed | edit blocked | wait | untrash |
-//! | the user takes it back | seen to go | edit blocked | wait | deliver |
 //! | the user takes it back | any | any | clear deliver | untrash |
 //! | the user takes it back | any | any | forget deliver | deliver |
 //! | the user takes it back | any | any | clear | forget keep |

@@ -193,6 +193,10 @@ impl<'a> Deciding<'a> {
         if deleted && !moved && !edited_there {
             return self.delete_in_the_cloud(known);
         }
+        if message.hash.is_none() && (base.flags.cloud | message.flags).contains(Flags::DRAFT) {
+            // What the file is known to have been may not be what the cloud has by now, which another file may be.
+            return self.plan.waiting.push(row);
+        }
         let mut after = base_now(known);
         if edited_there {
             take_version(&mut after, message);

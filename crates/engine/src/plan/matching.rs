@@ -67,8 +67,9 @@ pub(super) struct Matched<'a> {
     pub(super) undelivered: HashSet<FileKey>,
     /// Contents of messages that are being worked on and whose file isn't where it was: it may be any file without a row.
     pub(super) moving: HashSet<ContentHash>,
-    /// The Message-IDs of drafts of which the same is true, and of those that wait, so that a file without a row may be their
-    /// next version; nothing stands for those without one.
+    /// The Message-IDs of drafts of which the same is true, of those that wait, and of those whose file isn't where it was and
+    /// whose content in the cloud can't be known for now: a file without a row may be their next version. Nothing stands for
+    /// those without one.
     pub(super) rewriting: HashSet<Option<MessageId>>,
     /// Maildirs of drafts whose file isn't where it was and whose content in the cloud isn't known yet: the cloud may have been
     /// told of any file without a row there.
@@ -125,16 +126,21 @@ pub(super) fn match_up<'a>(
     let gone_rows = || busy_rows.iter().copied().filter(|row| !local.files.contains_key(&row.file));
     let moving: HashSet<ContentHash> = gone_rows().map(|row| row.hash).collect();
     let is_draft = |row: &&Row| row.flags.cloud.contains(Flags::DRAFT);
-    let drafts = gone_rows().filter(is_draft);
-    let put_off = put_off.into_iter().map(Some);
-    matched.rewriting = drafts.map(|row| policy.uploads.message_id(&row.hash)).chain(put_off).collect();
     // A draft may have been written anew, into another file, and the cloud may have been told so by a run that was killed.
-    let absent = matched.rows.iter().filter(|found| matches!(found.here, Here::Absent(_))).map(|found| found.base);
-    let unread = gone_rows().chain(absent).filter(is_draft).filter(|row| {
-        let message = cloud.messages.get(&row.remote);
-        message.is_some_and(|message| message.hash.is_none() && !message.blocked)
-    });
-    matched.untold = unread.map(|row| row.file.maildir).collect();
+    let absent = || matched.rows.iter().filter(|found| matches!(found.here, Here::Absent(_))).map(|found| found.base);
+    let of_unknown_content = |is_blocked: bool| {
+        gone_rows().chain(absent()).filter(is_draft).filter(move |row| {
+            let message = cloud.messages.get(&row.remote);
+            message.is_some_and(|message| message.hash.is_none() && message.blocked == is_blocked)
+        })
+    };
+    // What can't be known for now would hold up every file there.
+    let blocked = of_unknown_content(true);
+    let rewritten = gone_rows().filter(is_draft).chain(blocked).map(|row| policy.uploads.message_id(&row.hash));
+    let rewriting: HashSet<Option<MessageId>> = rewritten.chain(put_off.into_iter().map(Some)).collect();
+    let untold: HashSet<MaildirId> = of_unknown_content(false).map(|row| row.file.maildir).collect();
+    matched.rewriting = rewriting;
+    matched.untold = untold;
     // One that the cloud is being asked for may have got another id, which is told as a new message.
     let asked_for: HashSet<(ContentHash, UnixSeconds)> =
         busy_rows.iter().map(|row| (row.hash_in_the_cloud(), row.received)).collect();

@@ -505,6 +505,20 @@ fn f19_a_version_that_an_unheard_update_may_have_told_is_not_uploaded_before_tha
 }
 
 #[test]
+fn f19_a_version_that_an_unheard_update_may_have_told_waits_while_the_draft_cannot_be_read() {
+    let mut world = written_anew(Absence::Unexplained);
+    let told = world.cloud.get_mut(&RemoteId::new("d")).unwrap();
+    (told.content, told.known, told.revision, told.blocked) = (6, false, 1, true);
+    let plan = world.plan(&Scope::All, &Busy::default());
+    assert!(plan.ops.is_empty(), "{:?}", plan.ops);
+    assert_eq!((plan.waiting.len(), plan.unripe.len()), (1, 1));
+    world.cloud.get_mut(&RemoteId::new("d")).unwrap().blocked = false;
+    world.run();
+    assert_eq!(there(&world), text(&[(1, "DS", 6)]));
+    assert_eq!(here(&world), text(&[(1, "DS", 6)]));
+}
+
+#[test]
 fn f19_an_unheard_update_is_known_again_though_its_file_has_another_name() {
     for (absence, old_id, new_id) in [
         (Absence::Unexplained, None, None),
