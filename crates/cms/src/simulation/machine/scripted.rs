@@ -568,6 +568,37 @@ fn a_mark_that_the_cloud_did_not_make_and_that_cannot_be_read_back_is_made_at_th
 }
 
 #[test]
+fn what_the_cloud_made_of_a_change_that_it_made_in_part_is_nobody_elses_wish() {
+    for is_read_back in [true, false] {
+        tell(move |machine| {
+            Box::pin(async move {
+                machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+                machine.start(false);
+                wait(machine, 60).await;
+                assert!(!is_read(machine));
+                let maildir = machine.pairs[0].maildir.clone();
+                if !is_read_back {
+                    machine.cloud.inject(Fault { count: Some(4), ..Fault::once("message", Action::Html) });
+                }
+                machine.weather.lock().unwrap().slowest_ms = 20_000;
+                refile(machine, "RS", &maildir);
+                while !is_read(machine) {
+                    machine.live(Instant::now() + Duration::from_millis(1)).await;
+                }
+                // Somebody takes one of the marks off before the answer says that both are there.
+                let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+                let unanswered = FlagChange { replied: Some(false), ..FlagChange::default() };
+                machine.cloud.set_flags("", &id, unanswered).unwrap();
+                refile(machine, "R", &maildir);
+                wait(machine, 300).await;
+                assert!(!is_read(machine));
+                assert!(!only_file(machine).to_string_lossy().ends_with('S'));
+            })
+        });
+    }
+}
+
+#[test]
 fn a_mark_that_was_made_and_cannot_be_read_back_is_not_somebody_elses_once_it_is_taken_off() {
     tell(|machine| {
         Box::pin(async {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cms_cloud::Exchange;
 use cms_cloud::contract::{CloudChange, CloudError, CloudOp, DeleteAction, Outcome, Seen};
-use cms_engine::{Answer, FileKey, Flags, HashMap, MailboxId, Op, RemoteId};
+use cms_engine::{Answer, FileKey, Flags, HashMap, MailboxId, Op, RemoteId, Row, Sides};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -157,9 +157,10 @@ impl Driver {
                 self.note_answered(&id);
             }
             match outcome {
-                Outcome::Unconfirmed { .. } if self.is_worth_another_try(&id) => {
+                Outcome::Unconfirmed { now, .. } if self.is_worth_another_try(&id) => {
                     debug!(%op, "Nobody knows whether the cloud made the change that it took");
-                    self.note_unanswered(&id, op, reason);
+                    let rest = self.confirm_what_was_made(op, &id, now.as_ref(), &reason);
+                    self.note_unanswered(&id, rest, reason);
                     self.put_off(id, ask);
                     continue;
                 }
@@ -169,6 +170,7 @@ impl Driver {
                     self.setbacks.said_gone.remove(&id);
                     self.setbacks.unmoved.remove(&id);
                     if self.is_unmade(&op, now.as_ref()) {
+                        let op = self.confirm_what_was_made(op, &id, now.as_ref(), &reason);
                         if self.is_worth_another_try(&id) {
                             debug!(%op, "The cloud took the change and didn't make it");
                             self.put_off(id, ask);
@@ -307,6 +309,20 @@ impl Driver {
             expected = expected - exclusive;
         }
         !((expected - now.flags) | (*remove & now.flags & now.known_flags)).is_empty()
+    }
+
+    /// Of a change of flags that the cloud made in part, confirms that part, and returns the rest. Otherwise what it did at our
+    /// word would look like somebody else's wish.
+    fn confirm_what_was_made(&mut self, op: Op, id: &RemoteId, now: Option<&Seen>, reason: &Reason) -> Op {
+        let (Op::SetCloudFlags { row, add, remove, base }, Some(now)) = (&op, now) else { return op };
+        let made = (*add | *remove) & (now.known_flags - (now.flags ^ *add));
+        let Some(known) = self.world.synced.get(*row).filter(|_| !made.is_empty()) else { return op };
+        let flags = Sides { local: known.flags.local.with(made, *add), cloud: known.flags.cloud.with(made, *add) };
+        let after = Row { flags, ..known.clone() };
+        let part = Op::SetCloudFlags { row: *row, add: *add & made, remove: *remove & made, base: after };
+        let rest = Op::SetCloudFlags { row: *row, add: *add - made, remove: *remove - made, base: base.clone() };
+        self.done(&part, id, None, Some(now), reason);
+        rest
     }
 
     pub(super) fn done(&mut self, op: &Op, id: &RemoteId, new: Option<RemoteId>, now: Option<&Seen>, reason: &Reason) {
