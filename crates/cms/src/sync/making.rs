@@ -30,7 +30,9 @@ pub(crate) struct Making {
 impl Making {
     /// Makes the message, and moves it to where it belongs.
     pub(crate) async fn run(self, underway: Underway, events: Sender<Event>) {
-        let (created, mut exchanges) = match self.find_made().await {
+        let made = self.find_made().await;
+        let found = matches!(made, Ok(Some(_)));
+        let (created, mut exchanges) = match made {
             Ok(Some(seen)) => {
                 info!(file = %underway.file.base_name, "An earlier upload has reached the cloud; it isn't made again");
                 (Created::Made(seen), Vec::new())
@@ -45,7 +47,7 @@ impl Making {
             }
             other => (other, false),
         };
-        let _ = events.send(Event::Uploaded(UploadEnd { underway, created, moved, exchange })).await;
+        let _ = events.send(Event::Uploaded(UploadEnd { underway, created, found, moved, exchange })).await;
     }
 
     /// The message that an earlier upload has made. A Message-ID alone doesn't tell: another version of a draft has the same

@@ -206,6 +206,8 @@ pub(crate) async fn find_upload(account: Arc<dyn CloudAccount>, underway: Underw
 pub(crate) struct UploadEnd {
     pub(crate) underway: Underway,
     pub(crate) created: Created,
+    /// Whether it was in the cloud before.
+    pub(crate) found: bool,
     /// Whether it was moved after it was made, so that it is at another revision than the one at which it was made.
     pub(crate) moved: bool,
     pub(crate) exchange: Option<Exchange>,

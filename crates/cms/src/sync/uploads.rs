@@ -35,6 +35,8 @@ pub(crate) struct Uploading {
     full: bool,
     /// Whether everything counts as ready: nothing is done anyway.
     only_asked: bool,
+    /// Whether no earlier run has left any state.
+    state_is_new: bool,
     now: Instant,
     /// When this run began.
     opened_at: UnixSeconds,
@@ -53,7 +55,7 @@ pub(crate) struct Address {
 }
 
 impl Uploading {
-    pub(crate) fn new(store: Arc<Store>, only_asked: bool, opened_at: UnixSeconds) -> Self {
+    pub(crate) fn new(store: Arc<Store>, only_asked: bool, state_is_new: bool, opened_at: UnixSeconds) -> Self {
         Self {
             store,
             takes: HashMap::default(),
@@ -63,6 +65,7 @@ impl Uploading {
             unsure: HashSet::default(),
             full: false,
             only_asked,
+            state_is_new,
             now: Instant::now(),
             opened_at,
             message_ids: RefCell::default(),
@@ -114,6 +117,12 @@ impl Uploading {
     /// Says that nobody knows whether the upload of a content was made, until another one finds out.
     pub(crate) fn doubt(&mut self, content: ContentHash) {
         self.unsure.insert(content);
+    }
+
+    /// Whether a message that was found when a content was to be uploaded counts as an earlier upload of it. Where the state was
+    /// lost, it is most likely the very message that the file was delivered for.
+    pub(crate) fn is_earlier_upload(&self, content: &ContentHash) -> bool {
+        !self.state_is_new || self.unsure.contains(content)
     }
 
     /// Whether what was made in the cloud then may be an upload of which nobody heard: an earlier run may have made it, or

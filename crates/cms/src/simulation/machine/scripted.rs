@@ -81,6 +81,9 @@ fn tell_in(seed: u64, story: impl for<'a> FnOnce(&'a mut Machine) -> Pin<Box<dyn
     });
 }
 
+/// A world whose mailboxes take whatever is put into their Maildirs.
+const WITH_IMPORT: u64 = 134_431;
+
 /// The files of messages in the Maildirs.
 fn files(machine: &Machine) -> Vec<PathBuf> {
     let messages = |at: &Path| files_below(&at.join("new")).into_iter().chain(files_below(&at.join("cur")));
@@ -483,6 +486,23 @@ fn a_message_taken_out_of_the_deleted_ones_and_removed_while_the_disk_is_full_is
             cms_disk::interpose(None);
             wait(machine, 900).await;
             assert!(files(machine).iter().any(|file| file.starts_with(&deleted.maildir)));
+        })
+    });
+}
+
+#[test]
+fn a_message_that_is_found_when_its_file_is_to_be_uploaded_has_the_clouds_flags_where_the_state_was_lost() {
+    tell_in(WITH_IMPORT, |machine| {
+        Box::pin(async {
+            machine.cloud.turn(|knobs| knobs.delta_lag_ms = 600_000);
+            let text = "Message-ID: <x@example.org>\nSubject: x\n\nx\n";
+            machine.cloud.add_message("", NewMessage::mime("Inbox", text)).unwrap();
+            let inbox = machine.pairs[0].maildir.clone();
+            machine.start(false);
+            wait(machine, 5).await;
+            fs::write(inbox.join("cur/1.left:2,S"), text).unwrap();
+            wait(machine, 200).await;
+            assert!(!is_read(machine) && !only_file(machine).to_string_lossy().ends_with('S'));
         })
     });
 }

@@ -66,7 +66,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
     write_down_maildirs(&mut world, &mut database);
     tidy(&store, &mut database, &world, &mut age, &setup.surroundings, setup.keep_deleted_days);
 
-    let opened_at = (setup.surroundings.now)();
+    let (opened_at, state_is_new) = ((setup.surroundings.now)(), world.synced.last_id() == RowId(0));
     Ok(Driver {
         setup: setup.clone(),
         pushing: pushing::open(setup.push, &database, opened_at.0).map_err(SyncError::Store)?,
@@ -109,7 +109,7 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         filing: Filing::default(),
         drafts_asked_for: HashSet::default(),
         postponed: Vec::new(),
-        uploads: Uploading::new(store.clone(), setup.dry_run, opened_at),
+        uploads: Uploading::new(store.clone(), setup.dry_run, state_is_new, opened_at),
         unripe: HashSet::default(),
         uploading: HashMap::default(),
         kept: HashMap::default(),

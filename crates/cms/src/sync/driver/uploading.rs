@@ -315,11 +315,22 @@ impl Driver {
 
     /// What became of an upload.
     pub(super) fn uploaded(&mut self, end: UploadEnd) {
-        let UploadEnd { underway, created, moved, exchange } = end;
+        let UploadEnd { underway, created, found, moved, exchange } = end;
         let Underway { op, file, unfinished, .. } = underway;
         let Op::Upload { hash, .. } = &op else { return };
         self.end_unfinished(&unfinished, matches!(created, Created::Made(_)));
         match created {
+            Created::Made(seen)
+                if found
+                    && !moved
+                    && !self.uploads.is_earlier_upload(hash)
+                    && !self.world.cloud.messages.contains_key(&seen.id) =>
+            {
+                // The next plan joins the two, like all that meet for the first time.
+                self.put_message(&seen, &op);
+                self.unripe.insert(file.clone());
+                self.end_upload(&file);
+            }
             Created::Made(seen) => {
                 self.unripe.remove(&file);
                 self.uploads.done(&file, hash);
@@ -352,21 +363,13 @@ impl Driver {
     }
 
     fn link_upload(&mut self, op: &Op, seen: &Seen, moved: bool, exchange: Option<Exchange>) {
-        let Op::Upload { mailbox, draft, .. } = op else { return };
         if self.world.synced.by_remote(&seen.id).is_some() {
             // What was found of an earlier attempt has become another file's meanwhile.
             return;
         }
-        let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
-        let mailbox = place.map_or(*mailbox, |place| place.id);
-        let flags = seen.flags & seen.known_flags | if *draft { Flags::DRAFT } else { Flags::NONE };
-        let received = seen.received.unwrap_or_else(|| self.now());
-        let revision = seen.revision.clone().map(Into::into);
-        // Its bytes are read back once.
-        let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
+        let Some(CloudMessage { flags, received, .. }) = self.put_message(seen, op) else { return };
         let mut reason = self.reason(op);
         reason.sent(exchange);
-        self.world.put_cloud(seen.id.clone(), message);
         let answer = Answer {
             id: Some(seen.id.clone()),
             flags: Some(flags),
@@ -379,6 +382,19 @@ impl Driver {
         if let Some(notice) = self.summary.count_cloud(op) {
             self.tell(&notice);
         }
+    }
+
+    /// Writes the message of an upload into the Cloud tree. Its bytes are read back once.
+    fn put_message(&mut self, seen: &Seen, op: &Op) -> Option<CloudMessage> {
+        let Op::Upload { mailbox, draft, .. } = op else { return None };
+        let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
+        let mailbox = place.map_or(*mailbox, |place| place.id);
+        let flags = seen.flags & seen.known_flags | if *draft { Flags::DRAFT } else { Flags::NONE };
+        let received = seen.received.unwrap_or_else(|| self.now());
+        let revision = seen.revision.clone().map(Into::into);
+        let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
+        self.world.put_cloud(seen.id.clone(), message.clone());
+        Some(message)
     }
 
     fn upload_later(&mut self, file: &FileKey, wait: Duration) {
