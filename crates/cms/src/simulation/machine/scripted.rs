@@ -568,6 +568,33 @@ fn an_unheard_change_of_flags_is_still_known_once_its_message_was_moved() {
 }
 
 #[test]
+fn an_unheard_change_of_one_flag_is_still_known_once_another_flag_was_changed() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let inbox = machine.pairs[0].maildir.clone();
+            machine.cloud.inject(Fault::once("patch", Action::ResetAfter));
+            let unheard = machine.cloud.inject(Fault::always("patch", Action::ResetBefore));
+            // What the cloud tells would say what was made.
+            machine.cloud.inject(Fault::always("delta", Action::ResetBefore));
+            machine.cloud.inject(Fault::always("batch*", Action::ResetBefore));
+            refile(machine, "S", &inbox);
+            wait(machine, 5).await;
+            refile(machine, "", &inbox);
+            wait(machine, 60).await;
+            machine.cloud.remove_fault(unheard);
+            refile(machine, "F", &inbox);
+            wait(machine, 5).await;
+            machine.cloud.clear_faults();
+            wait(machine, 300).await;
+            assert!(!is_read(machine) && only_file(machine).to_string_lossy().ends_with(",F"));
+        })
+    });
+}
+
+#[test]
 fn a_mark_that_the_cloud_did_not_make_and_that_cannot_be_read_back_is_made_at_the_next_try() {
     tell(|machine| {
         Box::pin(async {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cms_engine::{Answer, HashMap, MailboxId, MaildirId, Op, RemoteId, Row, Sides};
+use cms_engine::{Answer, Flags, HashMap, MailboxId, MaildirId, Op, RemoteId, Row, Sides};
 use cms_store::{Asked, AskedRecord, Change, Database, Wanted};
 use tokio::time::Instant;
 use tracing::debug;
@@ -164,11 +164,22 @@ impl Driver {
         }
     }
 
-    /// Forgets a change that another one of its kind, of the flags or of the place, is made after.
+    /// Forgets a change that another one of its kind, of the same flags or of the place, is made after.
     pub(super) fn replace_unanswered(&mut self, id: &RemoteId, op: &Op) {
         if let Some(all) = self.unanswered.of.get_mut(id) {
-            let others = |unanswered: &Unanswered| Unanswered::is_move(&unanswered.op) != Unanswered::is_move(op);
-            keep(all, &mut self.world, others);
+            for unanswered in all.iter_mut() {
+                if let Op::SetCloudFlags { add, remove, .. } = &mut unanswered.op {
+                    let again = told(op);
+                    (*add, *remove) = (*add - again, *remove - again);
+                }
+            }
+            keep(all, &mut self.world, |unanswered| {
+                if Unanswered::is_move(&unanswered.op) {
+                    !Unanswered::is_move(op)
+                } else {
+                    !told(&unanswered.op).is_empty()
+                }
+            });
         }
     }
 
@@ -240,6 +251,14 @@ impl Driver {
                 self.world.note(Change::Answered { number });
             }
         }
+    }
+}
+
+/// The flags that an op changes in the cloud.
+fn told(op: &Op) -> Flags {
+    match op {
+        Op::SetCloudFlags { add, remove, .. } => *add | *remove,
+        _ => Flags::NONE,
     }
 }
 
