@@ -425,10 +425,14 @@ impl<'a> Deciding<'a> {
         let mut after = base.clone();
         after.remote = id.clone();
         after.file = file.clone();
-        if file.maildir != base.file.maildir && self.place_in_the_cloud(message, &base.hash) == Some(file.maildir) {
-            // Both sides agree on the place. With the file's new one and the message's old one, a base would say that the file was
-            // filed here only, should the cloud's move be taken back meanwhile.
-            after.mailbox = message.mailbox;
+        if file.maildir != base.file.maildir && message.mailbox != base.mailbox {
+            // With the file's new place and the message's old one, a base would say that the file was filed here only, should
+            // the cloud's move be taken back meanwhile. So it names the mailbox that the file is for.
+            if self.place_in_the_cloud(message, &base.hash) == Some(file.maildir) {
+                after.mailbox = message.mailbox;
+            } else if let Filed::Into(mailbox) = self.mailbox_filed_into(base, message, file.maildir) {
+                after.mailbox = mailbox;
+            }
         }
         after.flags = rebased(base, seen.flags, message.flags, tell, merged.cloud);
         let (add, remove) = (tell & merged.cloud, tell - merged.cloud);

@@ -261,6 +261,24 @@ fn f07_a_move_back_in_the_cloud_while_it_is_told_of_a_flag_is_a_move() {
 }
 
 #[test]
+fn f07_where_both_sides_moved_a_message_the_clouds_way_back_holds_while_it_is_told_of_a_flag() {
+    for back in [0, 1, 2] {
+        let World { cloud, disk, synced, .. } = scene("a FS S FS");
+        let mut world = World { cloud, disk, synced, ..World::new(3) };
+        let file = world.disk.remove(&key(0, "a")).unwrap();
+        world.disk.insert(key(1, "a"), file);
+        let put_into = |world: &mut World, mailbox| {
+            world.cloud.get_mut(&RemoteId::new("a")).unwrap().mailbox = MailboxId(mailbox);
+        };
+        put_into(&mut world, 2);
+        let [op @ Op::SetCloudFlags { .. }] = &world.plan(&Scope::All, &Busy::default()).ops[..] else { panic!() };
+        world.carry_out(op);
+        put_into(&mut world, back);
+        check(world, &format!("{back}/a S, {back}:a S"));
+    }
+}
+
+#[test]
 fn f07_a_copy_followed_by_the_trash_flag_is_a_move() {
     let mut world = scene("a S ST S");
     world.disk.insert(key(1, "copy"), File { flags: flags("S"), content: 1, inode: 7 });
