@@ -507,6 +507,30 @@ fn a_message_that_is_found_when_its_file_is_to_be_uploaded_has_the_clouds_flags_
     });
 }
 
+#[test]
+fn a_message_taken_out_of_the_deleted_ones_that_cannot_be_read_before_it_is_removed_is_not_deleted_for_good() {
+    tell_in(13_190, |machine| {
+        Box::pin(async {
+            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
+            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
+            let (looked_at, mut looks) = (taken_out.clone(), 0);
+            before_each(move |deed| {
+                looks += u32::from(matches!(deed, Deed::Read(path) if path == looked_at));
+                // It is asked about before it is read.
+                if looks == 2 { refused() } else { Ok(()) }
+            });
+            fs::rename(only_file(machine), &taken_out).unwrap();
+            wait(machine, 1).await;
+            fs::remove_file(taken_out).unwrap();
+            wait(machine, 300).await;
+            assert!(only_file(machine).starts_with(&deleted.maildir));
+        })
+    });
+}
+
 /// Gives the only file other flags, and another Maildir.
 fn refile(machine: &Machine, letters: &str, maildir: &Path) {
     let file = only_file(machine);

@@ -123,9 +123,9 @@ impl LocalSide {
                 Err(error) => {
                     let located = Located { place, name: name.clone() };
                     let is_new = if is_stranger {
-                        world.note_unread(key, located)
+                        world.note_unread(key, located, facts.inode)
                     } else {
-                        world.put_unread(key, name.flags, located)
+                        world.put_unread(key, name.flags, located, facts.inode)
                     };
                     if is_new {
                         warn!(file = %path.display(), %error, "Couldn't read a file in the Maildir; it is left alone");
@@ -190,8 +190,8 @@ impl LocalSide {
         for (key, Located { place, name }) in world.try_unread() {
             let Some(maildir) = self.maildir(key.maildir) else { continue };
             if maildir.inspect(place, &name)?.is_none() {
-                world.unread.remove(&key);
                 world.note_missed(&key);
+                world.unread.remove(&key);
                 continue;
             }
             self.take(world, key.maildir, maildir, place, name, Look::Heard)?;

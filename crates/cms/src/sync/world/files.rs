@@ -75,19 +75,19 @@ impl World {
     }
 
     /// Notes that a file can't be read. Returns whether that is new.
-    pub(crate) fn note_unread(&mut self, key: FileKey, located: Located) -> bool {
+    pub(crate) fn note_unread(&mut self, key: FileKey, located: Located, inode: u64) -> bool {
         let tries = self.unread.get(&key).map(|unread| unread.tries);
-        self.unread.insert(key, Unread { located, tries: tries.unwrap_or_default() });
+        self.unread.insert(key, Unread { located, inode, tries: tries.unwrap_or_default() });
         tries.is_none()
     }
 
     /// Writes a file of a row into the Local tree that isn't the one that the row knows and can't be read. Returns whether
     /// that is new.
-    pub(crate) fn put_unread(&mut self, key: FileKey, flags: Flags, located: Located) -> bool {
+    pub(crate) fn put_unread(&mut self, key: FileKey, flags: Flags, located: Located, inode: u64) -> bool {
         let known = self.unread.remove(&key);
         let is_new = known.is_none();
         self.put_file(key.clone(), LocalFile { flags, hash: None, inode: 0 }, located.clone());
-        self.unread.insert(key, known.unwrap_or(Unread { located, tries: 0 }));
+        self.unread.insert(key, known.unwrap_or(Unread { located, inode, tries: 0 }));
         is_new
     }
 
@@ -135,7 +135,8 @@ impl World {
     /// Notes what a file without a row that goes may have been before: a file that was moved here from another Maildir a
     /// moment ago. What became of it shows only now, so that nothing follows from its absence yet.
     fn note_gone_further(&mut self, key: &FileKey) {
-        let inode = self.local.files.get(key).map(|file| file.inode);
+        let unread = || self.unread.get(key).map(|unread| unread.inode);
+        let inode = self.local.files.get(key).map(|file| file.inode).or_else(unread);
         let elsewhere = self.local.vanished.keys().filter(|gone| gone.maildir != key.maildir);
         let same_inode = |gone: &FileKey| {
             self.synced.brief_by_file(gone).is_some_and(|row| row.inode != 0 && Some(row.inode) == inode)
@@ -154,8 +155,12 @@ impl World {
         std::mem::take(&mut self.gone_further)
     }
 
-    /// Notes that a file was seen to go which a listing has missed already.
+    /// Notes that a file was seen to go which a listing has missed already, or which couldn't be read.
     pub(crate) fn explain_absence(&mut self, key: &FileKey) {
+        if self.unread.contains_key(key) {
+            self.note_gone_further(key);
+            self.unread.remove(key);
+        }
         if self.synced.by_file(key).is_some() && !self.local.files.contains_key(key) {
             self.local.vanished.entry(key.clone()).or_insert(Absence::Settling);
             self.touched.files.insert(key.clone());
@@ -241,6 +246,8 @@ pub(crate) struct Located {
 pub(crate) struct Unread {
     /// Where it is.
     pub(crate) located: Located,
+    /// Its inode.
+    pub(crate) inode: u64,
     /// How often it was tried again.
     pub(crate) tries: u32,
 }
