@@ -232,12 +232,15 @@ impl People {
     }
 
     pub(super) fn delete_text_there(&mut self) {
-        let Some((id, _, hash)) = self.text_there() else { return };
+        let Some((id, spot, hash)) = self.text_there() else { return };
         self.trace.line(format_args!("there {id} is deleted"));
         if self.cloud.delete_message("", &id, Deletion::Trash).is_ok()
             && let Some(text) = self.texts.get_mut(&hash)
         {
             text.deleted = true;
+            // The request that moves it from where the cloud makes drafts to its folder may be under way, and takes it out of
+            // the deleted ones again.
+            text.unsure |= !text.homes.contains(&spot);
         }
     }
 
