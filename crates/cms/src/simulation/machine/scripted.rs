@@ -3,6 +3,7 @@
 mod drafts;
 mod held;
 mod killed;
+mod uploaded;
 
 use std::cell::RefCell;
 use std::fs;

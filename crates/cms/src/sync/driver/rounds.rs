@@ -266,7 +266,7 @@ impl Driver {
                             self.recognize_unanswered(&id);
                         }
                         None if self.set_aside_unlisted(&mut unlisted, round, &id, seen.folder.as_ref()) => continue,
-                        None => self.world.drop_cloud(&id),
+                        None => self.drop_gone(&id),
                     }
                 }
                 Ok(Whereabouts::Gone)
@@ -274,7 +274,7 @@ impl Driver {
                 {
                     continue;
                 }
-                Ok(Whereabouts::Gone) => self.world.drop_cloud(&id),
+                Ok(Whereabouts::Gone) => self.drop_gone(&id),
                 Err(error) => {
                     debug!(%error, "Couldn't ask where a message is");
                     failed = true;
@@ -311,6 +311,14 @@ impl Driver {
             }
             self.end_rounds();
         }
+    }
+
+    /// Takes a message for gone. If it is one that an upload under way has made, the upload's answer may be older than that.
+    fn drop_gone(&mut self, id: &RemoteId) {
+        if !self.uploading.is_empty() {
+            self.gone_meanwhile.insert(id.clone());
+        }
+        self.world.drop_cloud(id);
     }
 
     /// Ends the rounds that waited for what was open elsewhere.

@@ -384,7 +384,8 @@ impl Driver {
         }
     }
 
-    /// Writes the message of an upload into the Cloud tree. Its bytes are read back once.
+    /// Writes the message of an upload into the Cloud tree. Its bytes are read back once. If the cloud has told something else of
+    /// it meanwhile, nobody knows which was later, and it is asked for.
     fn put_message(&mut self, seen: &Seen, op: &Op) -> Option<CloudMessage> {
         let Op::Upload { mailbox, draft, .. } = op else { return None };
         let place = self.mailboxes.iter().find(|one| one.folder.is_some() && one.folder == seen.folder);
@@ -393,7 +394,14 @@ impl Driver {
         let received = seen.received.unwrap_or_else(|| self.now());
         let revision = seen.revision.clone().map(Into::into);
         let message = CloudMessage { mailbox, flags, received, hash: None, revision, blocked: false };
+        let differs = |told: &CloudMessage| {
+            (told.mailbox, told.flags, &told.revision) != (message.mailbox, message.flags, &message.revision)
+        };
+        let is_doubtful = self.world.cloud.messages.get(&seen.id).is_some_and(differs);
         self.world.put_cloud(seen.id.clone(), message.clone());
+        if is_doubtful || self.gone_meanwhile.contains(&seen.id) {
+            self.ask(None, vec![seen.id.clone()]);
+        }
         Some(message)
     }
 
@@ -406,6 +414,9 @@ impl Driver {
     fn end_upload(&mut self, file: &FileKey) {
         self.changing -= 1;
         self.uploading.remove(file);
+        if self.uploading.is_empty() {
+            self.gone_meanwhile.clear();
+        }
         self.uploads.rouse();
         self.world.end_file(file);
         self.plan_at.get_or_insert_with(Instant::now);
