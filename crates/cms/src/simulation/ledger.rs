@@ -331,10 +331,19 @@ impl Ledger {
     }
 
     /// Whether nobody could tell that a message and a file are one: the message has another id, and is left in the cloud for its
-    /// age while the state is lost; or the file was filed elsewhere while it was kept.
+    /// age while the state is lost; or the file was filed elsewhere while it was kept, so that it stays there though the message
+    /// came back.
     fn may_be_apart(&self, message: &Message) -> bool {
         let was_filed = !message.put_here.is_empty() || message.copies > 0;
-        message.is_old && self.lost_state || !self.keeping.is_empty() && message.unsure && was_filed
+        let may_be_kept = !self.keeping.is_empty() && message.unsure || self.was_kept(message);
+        message.is_old && self.lost_state || may_be_kept && was_filed
+    }
+
+    /// Whether a message went from a mailbox that keeps.
+    fn was_kept(&self, message: &Message) -> bool {
+        let before = std::iter::once(&message.spot).chain(&message.put_there);
+        let keeps = |spot: &Spot| matches!(spot, Spot::Box(at) if self.keeping.contains(at));
+        before.zip(&message.put_there).any(|(from, to)| keeps(from) && !matches!(to, Spot::Box(_)))
     }
 
     /// Whether a message was on both sides in a mailbox that keeps, and nobody here has done anything to it.
