@@ -205,8 +205,10 @@ impl Texts {
             let found = Places::of(text, outcome);
             text.parent = None;
             text.superseded = false;
-            // A deletion here of what was uploaded just then may wait until it can be read back, which lasts if that failed.
-            let awaits_deletion = text.is_mail && text.deleted && found.trashed > 0;
+            // A deletion here of what was uploaded just then may wait until it can be read back, which lasts if that failed. Where
+            // another file stands for the message, the trashed one is nobody's.
+            let has_file = found.here.len() >= found.boxes_there(deleted);
+            let awaits_deletion = text.is_mail && text.deleted && found.trashed > 0 && !has_file;
             text.fresh &= awaits_deletion;
             text.unsure = false;
             text.unlisted = false;
