@@ -112,8 +112,12 @@ impl Account {
             Some(folder) if draft.folder.as_deref() != Some(folder) => {
                 let to = crate::contract::FolderId(folder.to_owned());
                 let op = CloudOp { id: new_id.clone(), change: CloudChange::Move { to } };
+                let made = now.clone();
                 match self.apply_all(&[op]).await.pop() {
                     Some(Outcome::Done { id, now } | Outcome::Unconfirmed { id, now }) => {
+                        // What it is after that may be what somebody has made of it since it was whole.
+                        let revision = made.and_then(|made| made.revision);
+                        let now = now.map(|seen| Seen { revision, ..seen });
                         Outcome::Done { id: Some(id.unwrap_or(new_id)), now }
                     }
                     // It is where all drafts are, and whole.

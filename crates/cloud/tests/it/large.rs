@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cms_cloud::contract::{
-    Changes, CloudAccount, CloudError, Created, FolderId, NewContent, NewMessage, Outcome, Seen,
+    Changes, CloudAccount, CloudError, Created, FolderId, NewContent, NewMessage, Outcome, Seen, Whereabouts,
 };
 use cms_cloud::mime::{Content, parts};
 use cms_engine::{Flags, MessageId, RemoteId};
@@ -268,6 +268,31 @@ async fn f19_what_was_written_or_sent_there_meanwhile_is_not_replaced_by_a_large
     assert_eq!(world.cloud().mime("", first.id.as_str()).unwrap(), &edited[..]);
     remove_unfinished(&world).await;
     assert_eq!(drafts(&world), 0);
+    world.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn f19_what_somebody_writes_on_a_large_draft_before_it_is_in_its_place_has_another_revision() {
+    let world = world(0).await;
+    let first = made(create(&world, &Draft::new([3, 3, 3], "small")).await);
+    world.cloud().move_message("", first.id.as_str(), "Inbox").unwrap();
+    world.cloud().inject(Fault::once("move", Action::Delay { milliseconds: 300 }));
+    let draft = Draft::large("large");
+    let write = async {
+        while world.cloud().counters().faults_injected == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let listed = listed(&world).await;
+        let whole = listed.iter().find(|id| **id != first.id).unwrap();
+        world.cloud().edit_draft("", whole.as_str(), b"Subject: theirs\r\n\r\n").unwrap();
+    };
+    let (outcome, ()) = tokio::join!(replace(&world, &first.id, None, &draft), write);
+    let Outcome::Done { id: Some(id), now: Some(now) } = outcome else { panic!("{outcome:?}") };
+    let Some(Ok(Whereabouts::Here(seen))) = world.account.look_up(std::slice::from_ref(&id)).await.pop() else {
+        panic!("it is gone")
+    };
+    assert_ne!(seen.folder, first.folder);
+    assert!(now.revision.is_some() && now.revision != seen.revision, "{now:?} {seen:?}");
     world.assert_well_behaved();
 }
 
