@@ -137,11 +137,27 @@ fn a_few_deletions_are_not_held() {
 
 /// Fifty messages of which the first so many were trashed here.
 fn trashed(count: usize) -> World {
+    trashed_of(50, count)
+}
+
+fn trashed_of(all: usize, count: usize) -> World {
     let lines: Vec<String> =
-        (0..50).map(|number| format!("m{number} S {} S", if number < count { "ST" } else { "S" })).collect();
+        (0..all).map(|number| format!("m{number} S {} S", if number < count { "ST" } else { "S" })).collect();
     let mut world = scene(&lines.join("\n"));
     world.max_deletions = None;
     world
+}
+
+#[test]
+fn f04_without_a_limit_of_the_users_more_than_twenty_and_a_quarter_is_held() {
+    for (all, most) in [(10, 10), (79, 20), (80, 20), (84, 21), (200, 50)] {
+        let plan = trashed_of(all, most).plan(&Scope::All, &Busy::default());
+        assert_eq!((plan.ops.len(), plan.held.len()), (most, 0), "{most} of {all}");
+        if most < all {
+            let plan = trashed_of(all, most + 1).plan(&Scope::All, &Busy::default());
+            assert_eq!((plan.ops.len(), plan.held[0].ops.len()), (0, most + 1), "one more of {all}");
+        }
+    }
 }
 
 fn row(world: &World, name: &str) -> RowId {
