@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use cms_engine::{
-    Absence, Busy, CloudBytes, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Row, RowId, Scope, Side, Sides,
-    UnixSeconds, Word,
+    Absence, Busy, CloudBytes, FileKey, Flags, MailboxId, MaildirId, Op, RemoteId, Role, Row, RowId, Scope, Side,
+    Sides, Takes, UnixSeconds, Word,
 };
 
 use crate::documentation::Table;
@@ -16,6 +16,7 @@ const POLICIES: &str = "What a policy changes";
 const WORDS: &str = "The words";
 const ONE_FLAG: &str = "One flag";
 const TWO_FLAGS: &str = "Two flags of which the cloud keeps one";
+const UPLOADS: &str = "What is uploaded";
 
 /// What may have become of the file, with a base and without.
 const HERE: [&str; 16] = [
@@ -478,6 +479,70 @@ fn one(base: &str, here: &str, there: &str) -> World {
 
 fn flags_of(world: &World) -> (Flags, Flags) {
     (world.disk[&key(HOME, "name")].flags, world.cloud[&RemoteId::new("id")].flags)
+}
+
+/// What becomes of a file without a row, in the words of the table.
+fn upload(world: &mut World) -> &'static str {
+    let own = key(HOME, "name");
+    let plan = world.plan(&Scope::All, &Busy::default());
+    match &plan.ops[..] {
+        [Op::Upload { file, draft: true, .. }] if *file == own => "upload as a draft",
+        [Op::Upload { file, draft: false, .. }] if *file == own => "upload",
+        [] if plan.local_only == [own.clone()] => {
+            if world.takes.get(&MailboxId(HOME)).is_none_or(|takes| takes.role != Role::Sent) {
+                return "stays, told";
+            }
+            world.cloud.insert(RemoteId::new("own"), message(""));
+            play(world);
+            let joined = world.synced.by_remote(&RemoteId::new("own")) == world.synced.by_file(&own)
+                && world.synced.by_file(&own).is_some();
+            if joined && world.disk.len() == 1 {
+                "stays until the cloud's copy comes, and joins it"
+            } else {
+                "is doubled"
+            }
+        }
+        _ => "something else",
+    }
+}
+
+#[test]
+fn the_table_of_uploads_is_what_is_done_under_every_policy() {
+    let table = Table::under(UPLOADS);
+    assert_eq!(table.columns, ["the mailbox takes nothing", "takes drafts", "takes everything"]);
+    let rows = [
+        "marked as a draft (D)",
+        "in a Maildir to which folders for drafts alone lead",
+        "in a Maildir to which a folder of sent mail leads",
+        "any other",
+    ];
+    assert_eq!(table.rows.iter().map(|(row, _)| row).collect::<Vec<_>>(), rows);
+    for (row, cells) in &table.rows {
+        for (column, cell) in table.columns.iter().zip(cells) {
+            // Of a file that no mailbox leads to, and of a copy that isn't brought, the table doesn't speak.
+            let others = ["the router doesn't know", "the message isn't brought"];
+            for policy in policies().filter(|policy| !others.iter().any(|other| policy.contains(other))) {
+                // The role of the mailbox, and of one that leads to the same Maildir.
+                let (letters, role, beside) = match row.as_str() {
+                    "marked as a draft (D)" => ("D", Role::Other, Role::Other),
+                    "in a Maildir to which folders for drafts alone lead" => ("", Role::Drafts, Role::Drafts),
+                    "in a Maildir to which a folder of sent mail leads" => ("", Role::Sent, Role::Other),
+                    _ => ("", Role::Other, Role::Drafts),
+                };
+                let mut world = World::new(4);
+                for setting in &policy {
+                    set(&mut world, setting);
+                }
+                let (drafts, others) = (column != "the mailbox takes nothing", column == "takes everything");
+                world.takes.insert(MailboxId(HOME), Takes { drafts, others, role });
+                world.takes.insert(MailboxId(THEIRS), Takes { drafts, others, role: beside });
+                world.routes.insert(MailboxId(THEIRS), MaildirId(HOME));
+                world.disk.insert(key(HOME, "name"), file(1, 5, letters));
+                let expected = if cell == "the same" { &cells[0] } else { cell };
+                assert_eq!(upload(&mut world), *expected, "{row} × {column}, {policy:?}");
+            }
+        }
+    }
 }
 
 #[test]
