@@ -20,6 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use simcloud::{Action, Cloud, Fault, Knobs, RetryAfter};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::base;
 use super::disk::{Disk, DiskState};
 use super::extras::Extras;
 use super::flawed::Flawed;
@@ -618,6 +619,10 @@ impl Machine {
             + summary.updated_there;
         if did > 0 || self.people.borrow().names() != names {
             return Err(Failure::wrong(vec![format!("a run with nothing to do did something: {summary}")]));
+        }
+        let unlike = base::problems(&self.root.join("state"), &self.people.borrow()).map_err(Failure::broken)?;
+        if !unlike.is_empty() {
+            return Err(Failure::wrong(unlike));
         }
         let gone = self.disk.not_restorable();
         if !gone.is_empty() {

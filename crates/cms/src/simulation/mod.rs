@@ -17,6 +17,7 @@
 //!   (`CMS_SIMULATION_FROM` says from which on, `CMS_SIMULATION_STEP` how far each is from the next),
 //! * `CMS_SIMULATION_SEED=42 cargo test -p cms --lib simulation::replay -- --nocapture` shows one, step by step.
 
+mod base;
 mod disk;
 mod extras;
 mod flawed;

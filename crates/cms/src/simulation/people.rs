@@ -37,7 +37,7 @@ pub(super) struct Seen {
     /// What it is known by.
     pub(super) hash: ContentHash,
     /// The hash of its very bytes.
-    raw: ContentHash,
+    pub(super) raw: ContentHash,
 }
 
 /// Everybody.
