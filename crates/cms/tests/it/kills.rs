@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use simcloud::{Action, Deletion, Fault, Knobs, NewMessage, Options};
 
+use crate::disk_faults::{WRITE, paths_of};
 use crate::ledger::{PAIRS, finish, small_world};
 use crate::seeds::{Random, Worlds};
 use crate::world::{PATIENCE, Running, World, wait_for};
@@ -113,7 +114,8 @@ fn during_changes_and_the_daemon() {
 
 /// Calls after which the disk differs from what the database says, or the other way round; and how many of them the first
 /// sync of a small world makes in one thread.
-const CALLS: [(&str, usize); 6] = [
+const CALLS: [(&str, usize); 7] = [
+    (WRITE, 40),
     ("linkat,link", 40),
     ("rename,renameat,renameat2", 20),
     ("fsync,syncfs", 12),
@@ -324,7 +326,9 @@ pub(crate) fn run_and_kill(world: &World, command: Command, moment: Moment, mut 
 fn trace_and_kill(world: &World, calls: &str, count: usize) -> bool {
     let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={count}"));
     // Not with `--seccomp-bpf`: strace 6.1 then keeps the signal to itself.
-    let strace = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let paths = paths_of(world, calls);
+    let mut strace = vec!["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    strace.extend(paths.iter().map(String::as_str));
     let command = world.command_under("strace", &strace, &["sync"]);
     let finished = Running::of(command).finish();
     let killed = std::os::unix::process::ExitStatusExt::signal(&finished.status) == Some(9);
