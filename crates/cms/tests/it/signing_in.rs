@@ -7,6 +7,7 @@ use std::process::Command;
 use simcloud::Options;
 
 use crate::desktop::{Desktop, Keyring};
+use crate::kills::strace_works;
 use crate::world::{Finished, Running, USER, World, wait_for};
 
 /// A configuration whose sign-ins are kept without a keyring.
@@ -79,6 +80,32 @@ fn a_sign_in_is_kept_shown_and_forgotten() {
     assert!(out.stdout.contains("is signed out") && out.stdout.contains("https://"), "{}", out.stdout);
     assert!(!world.path(".cms/tokens.vault").exists());
     assert_eq!(alone(&world, &["sign-out", USER]).stdout, format!("{USER} was not signed in\n"));
+}
+
+/// The old token may be worth nothing by the time at which the new one has come.
+#[test]
+fn f12_f26_a_new_refresh_token_is_on_the_disk_before_it_takes_the_place_of_the_old_one() {
+    if !strace_works() {
+        println!("skipped: needs strace");
+        return;
+    }
+    let world = kept_world(3);
+    assert!(world.cms(&["sign-in"]).status.success());
+    let trace = world.path("trace").display().to_string();
+    let strace = ["-f", "-qq", "-y", "-o", &trace, "-e", "trace=write,fsync,rename,renameat,renameat2"];
+    let finished = Running::unattended(world.command_under("strace", &strace, &["sync"])).finish();
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    let trace = fs::read_to_string(trace).unwrap();
+    let begins = |line: &str, call: &str| line.split_whitespace().nth(1).is_some_and(|begun| begun.starts_with(call));
+    let mut lines = trace.lines();
+    for (call, of) in [
+        ("write(", "/.cms/tokens.vault.new>"),
+        ("fsync(", "/.cms/tokens.vault.new>"),
+        ("rename", "/.cms/tokens.vault\""),
+        ("fsync(", "/.cms>"),
+    ] {
+        assert!(lines.any(|line| begins(line, call) && line.contains(of)), "no {call} of {of} then:\n{trace}");
+    }
 }
 
 #[test]
