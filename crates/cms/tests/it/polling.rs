@@ -1,8 +1,10 @@
 //! When the cloud is asked what is new, and how often.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use simcloud::{Knobs, Options};
@@ -120,4 +122,29 @@ fn the_cloud_is_asked_at_once_when_the_network_comes_up() {
     daemon.wait_for_line("Looking into the mailboxes at once: the network has changed");
     mail_comes(&world);
     daemon.stop();
+}
+
+/// That a clock was set, as when a computer wakes, is told by a timer that this cancels. Nobody's clock is set here: the timer
+/// runs out instead.
+#[test]
+fn f32_the_cloud_is_asked_at_once_when_the_clock_was_set() {
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 15;
+    // As it lies in memory.
+    let seconds = format!("{:016x}", u64::from_be_bytes(soon.to_ne_bytes()));
+    let nothing = "00".repeat(8);
+    let inject = format!("inject=timerfd_settime:poke_enter=@arg3={nothing}{nothing}{seconds}{nothing}:when=1");
+    let world = World::with(Options { messages: 5, knobs: Knobs::calm(), ..Options::default() });
+    world.configure(HOURLY);
+    let trace = world.path("trace").display().to_string();
+    let strace = ["-D", "-f", "--seccomp-bpf", "-qq", "-o", &trace, "-e", "trace=timerfd_settime", "-e", &inject];
+    if !Command::new("strace").args(strace).arg("true").output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs strace that can change what a call is given");
+        return;
+    }
+    let daemon = Running::of(world.command_under("strace", &strace, &["run", "-vv"]));
+    daemon.wait_for_line("Both sides are the same");
+    daemon.wait_for_line("Looking into the mailboxes at once: the clock was set, or this machine has slept");
+    mail_comes(&world);
+    daemon.stop();
+    assert!(fs::read_to_string(trace).unwrap().contains("TFD_TIMER_CANCEL_ON_SET"));
 }
