@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use simcloud::{FlagChange, FlagStatus, Knobs, Options};
 
 use crate::mail_program::letters;
-use crate::world::{World, wait_for};
+use crate::world::{Running, World, wait_for};
 
 #[test]
 fn f20_the_cursor_of_a_quiet_mailbox_does_not_grow_old() {
@@ -32,17 +32,31 @@ fn f20_the_cursor_of_a_quiet_mailbox_does_not_grow_old() {
     world.assert_lawful();
 }
 
-#[test]
-fn f22_f27_a_lost_cursor_with_all_ids_new_at_once_deletes_and_downloads_nothing() {
-    let world = World::with(Options { messages: 40, knobs: Knobs::calm(), ..Options::default() });
-    // Few may be deleted: a change of all ids must not even look like a deletion.
+/// A daemon over a full inbox where hardly anything may be deleted: that ids change must not even look like a deletion.
+fn daemon_that_may_delete_one(world: &World) -> Running {
     world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\ncfg.max_deletions = 1\n");
-    let daemon = world.daemon();
+    world.daemon()
+}
+
+/// Flags a message here, and waits for it to be flagged there.
+fn flag_one_that_is_not(world: &World, names: &[String]) {
+    let plain = names.iter().find(|name| !letters(name).contains('F')).unwrap();
+    world.set_letters("INBOX", plain, &format!("F{}", letters(plain)));
+    world.wait_until_same("INBOX", "Inbox");
+}
+
+fn all_ids(world: &World) -> Vec<String> {
+    world.cloud.state("").unwrap().messages().map(|message| message.id.clone()).collect()
+}
+
+#[test]
+fn f22_f27_a_lost_cursor_with_all_classic_ids_new_deletes_and_downloads_nothing() {
+    let world = World::with(Options { messages: 40, knobs: Knobs::calm(), ..Options::default() });
+    let daemon = daemon_that_may_delete_one(&world);
     let names = world.files("INBOX");
-    let ids: Vec<String> = world.cloud.state("").unwrap().messages().map(|message| message.id.clone()).collect();
     let downloads = world.asked("value");
-    for id in &ids {
-        world.cloud.move_away_and_back("", id, "Archive").unwrap();
+    for id in all_ids(&world) {
+        world.cloud.move_away_and_back("", &id, "Archive").unwrap();
     }
     world.cloud.kill_delta_tokens("").unwrap();
     daemon.wait_for_line("has forgotten where we were");
@@ -50,11 +64,38 @@ fn f22_f27_a_lost_cursor_with_all_ids_new_at_once_deletes_and_downloads_nothing(
     assert_eq!(world.files("INBOX"), names);
     assert_eq!(world.asked("value"), downloads, "nothing is downloaded again");
     assert!(!daemon.stderr().contains("held"), "{}", daemon.stderr());
-    // And it is still the same mail: a flag set here arrives.
-    world.set_letters("INBOX", &names[0], "FS");
-    world.wait_until_same("INBOX", "Inbox");
+    flag_one_that_is_not(&world, &names);
+    assert_eq!(world.asked("patch"), 1, "it is still the same mail: a flag set here arrives");
     daemon.stop();
     world.assert_lawful();
+}
+
+#[test]
+fn f27_immutable_ids_that_all_change_under_a_daemon_delete_hold_and_double_nothing() {
+    for is_cursor_lost in [false, true] {
+        let world = World::with(Options { messages: 40, knobs: Knobs::calm(), ..Options::default() });
+        let daemon = daemon_that_may_delete_one(&world);
+        let names = world.files("INBOX");
+        let there = world.there("Inbox");
+        let old = all_ids(&world);
+        for id in &old {
+            world.cloud.renumber("", id).unwrap();
+        }
+        if is_cursor_lost {
+            world.cloud.kill_delta_tokens("").unwrap();
+        }
+        world.let_polls_pass(6);
+        assert!(all_ids(&world).iter().all(|id| !old.contains(id)));
+        assert_eq!((world.files("INBOX"), world.there("Inbox")), (names.clone(), there), "{}", daemon.stderr());
+        assert!(!daemon.stderr().contains("held"), "{}", daemon.stderr());
+        for kind in ["move", "delete", "patch", "create"] {
+            assert_eq!(world.asked(kind), 0, "{kind}: {}", daemon.stderr());
+        }
+        flag_one_that_is_not(&world, &names);
+        assert_eq!(world.asked("patch"), 1, "the files are those of the same messages: {}", daemon.stderr());
+        daemon.stop();
+        world.assert_lawful();
+    }
 }
 
 #[test]

@@ -228,6 +228,8 @@ impl World {
         let counters = self.cloud.counters();
         assert!(counters.violations.is_empty(), "violations: {:#?}", counters.violations);
         assert_eq!(counters.throttled_by_client, 0, "answers of 429 that the client brought upon itself");
+        let of_classic_ids: Vec<_> = counters.notes.keys().filter(|note| note.contains("ImmutableId")).collect();
+        assert!(of_classic_ids.is_empty(), "ids that change with each move were asked for: {of_classic_ids:#?}");
     }
 }
 
