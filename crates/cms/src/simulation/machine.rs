@@ -82,6 +82,8 @@ pub(super) struct Machine {
     cuts_power: bool,
     /// Since when mail is brought here.
     since: Option<Since>,
+    /// Whether the program hears nothing of what is done in the Maildirs.
+    is_deaf: bool,
     pub(super) starts: u64,
     pub(super) actions: u64,
 }
@@ -212,6 +214,7 @@ impl Machine {
             door: None,
             start_at: None,
             since: None,
+            is_deaf: false,
             starts: 0,
             actions: 0,
         })
@@ -222,6 +225,7 @@ impl Machine {
         let start = simulated_now(time_of_day(self.began).0, began);
         let calm = Arc::clone(&self.calm);
         let files_sent = self.extras.mail;
+        let is_deaf = self.is_deaf;
         let deaf = Mutex::new(ChaCha8Rng::seed_from_u64(self.starts));
         let mailboxes = self.pairs.iter().enumerate().map(|(at, pair)| MailboxSetup {
             account: 0,
@@ -254,6 +258,9 @@ impl Machine {
                 uptime: Arc::new(move || began.elapsed()),
                 host: "simulated".to_owned(),
                 deaf_for: Some(Arc::new(move || {
+                    if is_deaf {
+                        return Duration::from_secs(86_400);
+                    }
                     let mut deaf = deaf.lock().unwrap_or_else(PoisonError::into_inner);
                     // Where nothing happens, there is little to hear; but of what was sent a file is waited for, which may be filed
                     // just when something begins to happen again.

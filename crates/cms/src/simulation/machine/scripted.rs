@@ -724,3 +724,20 @@ fn the_first_new_message_waits_no_longer_than_its_mailbox_is_asked_what_it_is_fo
         })
     });
 }
+
+#[test]
+fn f31_what_is_done_here_is_found_within_minutes_though_nothing_is_told_of_it() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.people.borrow_mut().arrive();
+            machine.is_deaf = true;
+            machine.start(false);
+            wait(machine, 100).await;
+            let was_read = is_read(machine);
+            let inbox = machine.pairs[0].maildir.clone();
+            refile(machine, if was_read { "" } else { "S" }, &inbox);
+            wait(machine, 620).await;
+            assert_ne!(is_read(machine), was_read);
+        })
+    });
+}
