@@ -117,8 +117,13 @@ pub enum Action {
         /// The error's code.
         code: String,
     },
-    /// The answer comes later.
+    /// It is done later, and answered then.
     Delay {
+        /// By so many milliseconds.
+        milliseconds: u64,
+    },
+    /// It is done at once, and the answer comes later: what it tells is old by then.
+    DelayAfter {
         /// By so many milliseconds.
         milliseconds: u64,
     },

@@ -454,6 +454,11 @@ pub(crate) async fn with_fault(
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             (act(), Departure::default())
         }
+        Action::DelayAfter { milliseconds } => {
+            let answer = act();
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            (answer, Departure::default())
+        }
     }
 }
 

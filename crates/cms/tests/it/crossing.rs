@@ -62,6 +62,48 @@ fn f05_answers_that_lag_behind_undo_nothing() {
 }
 
 #[test]
+fn f05_an_answer_that_was_under_way_when_something_was_done_here_undoes_nothing() {
+    let world = World::with(Options { messages: 3, knobs: Knobs::calm(), ..Options::default() });
+    let subjects = ["flagged", "unread", "trashed"];
+    let ids = subjects.map(|subject| world.receive_read("Inbox", subject));
+    let daemon = world.daemon();
+    let names = subjects.map(|subject| world.file_of("INBOX", subject));
+    // The answer tells of all three as they are before anything is done here.
+    world.cloud.inject(Fault::once("delta", Action::DelayAfter { milliseconds: 3000 }));
+    for id in &ids {
+        world.cloud.set_flags("", id, FlagChange { replied: Some(true), ..FlagChange::default() }).unwrap();
+    }
+    let answered = || world.cloud.requests(0).iter().filter(|request| request.kind == "delta").count();
+    let before = answered();
+    wait_for("the cloud is asked", || world.cloud.faults().iter().all(|rule| rule.fired > 0));
+    std::thread::sleep(Duration::from_millis(100));
+    world.set_letters("INBOX", &names[0], "FS");
+    world.set_letters("INBOX", &names[1], "");
+    world.set_letters("INBOX", &names[2], "ST");
+    wait_for("it is done there", || {
+        world.message(&ids[0]).unwrap().flag == FlagStatus::Flagged
+            && !world.message(&ids[1]).unwrap().is_read
+            && world.is_in(&ids[2], TRASH)
+    });
+    assert_eq!(answered(), before, "the old answer came too early");
+    let is_undone = || {
+        let has = |subject: &str, letter: char| {
+            world.files_of("INBOX", subject).iter().any(|name| letters(name).contains(letter))
+        };
+        !has("flagged", 'F') || has("unread", 'S') || !world.files_of("INBOX", "trashed").is_empty()
+    };
+    wait_for("the file goes", || world.files_of("INBOX", "trashed").is_empty());
+    wait_for("some more polls", || {
+        assert!(!is_undone(), "{:?}\n{}", world.files("INBOX"), daemon.stderr());
+        answered() > before + 4
+    });
+    world.wait_until_same("INBOX", "Inbox");
+    assert_eq!((world.asked("patch"), world.asked("move")), (2, 1), "{}", daemon.stderr());
+    daemon.stop();
+    world.assert_lawful();
+}
+
+#[test]
 fn f07_files_that_are_moved_while_it_is_stopped_are_moves_in_the_cloud() {
     let world = two_mailboxes(5, 3, Knobs::calm());
     let [renamed, copied, to_and_fro] =

@@ -138,9 +138,12 @@ impl Driver {
             self.ask_after.insert(seen.id.clone());
             return true;
         }
+        // An answer that was under way when a change of ours was made tells of the time before. One of which no message is left
+        // here was moved away or deleted by us.
+        let says_nothing_new =
+            |known: &CloudMessage| known.mailbox == place && ((known.flags ^ seen.flags) & seen.known_flags).is_empty();
         if self.own_writes.contains_key(&seen.id)
-            && let Some(known) = self.world.cloud.messages.get(&seen.id)
-            && (known.mailbox != place || !((known.flags ^ seen.flags) & seen.known_flags).is_empty())
+            && !self.world.cloud.messages.get(&seen.id).is_some_and(says_nothing_new)
         {
             return false;
         }
