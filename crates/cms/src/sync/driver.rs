@@ -160,8 +160,6 @@ pub(crate) struct Driver {
     unripe: HashSet<FileKey>,
     /// Files whose upload is under way.
     uploading: HashMap<FileKey, ContentHash>,
-    /// Messages that were found to be gone while uploads were under way, which may be of them.
-    gone_meanwhile: HashSet<RemoteId>,
     /// Files whose content the store has because they may be uploaded.
     kept: uploading::Kept,
     paused_roles_until: Option<Instant>,

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use cms_engine::{
-    ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, Takes, UnixSeconds, Uploads,
+    ContentHash, FileKey, Flags, HashMap, HashSet, MailboxId, MessageId, Readiness, RemoteId, Takes, UnixSeconds,
+    Uploads,
 };
 use cms_store::Store;
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ pub(crate) struct Uploading {
     never: HashMap<FileKey, (Flags, Option<ContentHash>)>,
     /// Contents of which nobody knows whether their upload was made.
     unsure: HashSet<ContentHash>,
+    /// Messages that were found to be gone while uploads were under way, which may be of them.
+    pub(crate) gone_meanwhile: HashSet<RemoteId>,
     /// Whether no further upload can begin now.
     full: bool,
     /// Whether everything counts as ready: nothing is done anyway.
@@ -63,6 +66,7 @@ impl Uploading {
             woken: HashSet::default(),
             never: HashMap::default(),
             unsure: HashSet::default(),
+            gone_meanwhile: HashSet::default(),
             full: false,
             only_asked,
             state_is_new,

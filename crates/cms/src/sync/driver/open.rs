@@ -112,7 +112,6 @@ pub(super) fn open_with(setup: Setup, carried: Option<Carried>) -> Result<Driver
         uploads: Uploading::new(store.clone(), setup.dry_run, state_is_new, opened_at),
         unripe: HashSet::default(),
         uploading: HashMap::default(),
-        gone_meanwhile: HashSet::default(),
         kept: HashMap::default(),
         paused_roles_until: None,
         to_settle: Vec::new(),

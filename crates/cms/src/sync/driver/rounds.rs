@@ -319,7 +319,7 @@ impl Driver {
     /// Takes a message for gone. If it is one that an upload under way has made, the upload's answer may be older than that.
     fn drop_gone(&mut self, id: &RemoteId) {
         if !self.uploading.is_empty() {
-            self.gone_meanwhile.insert(id.clone());
+            self.uploads.gone_meanwhile.insert(id.clone());
         }
         self.world.drop_cloud(id);
     }

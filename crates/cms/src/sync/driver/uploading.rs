@@ -399,7 +399,7 @@ impl Driver {
         };
         let is_doubtful = self.world.cloud.messages.get(&seen.id).is_some_and(differs);
         self.world.put_cloud(seen.id.clone(), message.clone());
-        if is_doubtful || self.gone_meanwhile.contains(&seen.id) {
+        if is_doubtful || self.uploads.gone_meanwhile.contains(&seen.id) {
             self.ask(None, vec![seen.id.clone()]);
         }
         Some(message)
@@ -415,7 +415,7 @@ impl Driver {
         self.changing -= 1;
         self.uploading.remove(file);
         if self.uploading.is_empty() {
-            self.gone_meanwhile.clear();
+            self.uploads.gone_meanwhile.clear();
         }
         self.uploads.rouse();
         self.world.end_file(file);
