@@ -142,7 +142,7 @@ fn words(report: &Report) -> String {
         if shown.local_only > 0 {
             let _ = writeln!(
                 text,
-                "  {} only here: the cloud can't take them, and they stay",
+                "  {} only here: what doesn't go to the cloud (see `upload`) stays where it is",
                 counted(shown.local_only, "file")
             );
         }

@@ -328,7 +328,13 @@ fn f15_nothing_is_uploaded_that_was_not_asked_for() {
     world.sync();
     world.put("INBOX", "cur/1.a.vm:2,D", text("draft"));
     let finished = world.sync();
-    assert!(finished.stderr.contains("is only here"), "{}", finished.stderr);
+    // Neither does the cloud refuse it.
+    assert!(finished.stderr.contains("is only here: it doesn't go to the cloud (see `upload`)"), "{}", finished.stderr);
+    assert!(
+        world.status().contains("1 file only here: what doesn't go to the cloud (see `upload`)"),
+        "{}",
+        world.status()
+    );
     world.configure("MailDir(\"INBOX\")\nOffice365(\"inbox\", account)\n");
     world.put("INBOX", "cur/2.a.vm:2,S", text("saved"));
     let finished = world.sync();

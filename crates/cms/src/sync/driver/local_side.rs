@@ -401,7 +401,7 @@ impl Driver {
             if self.world.is_stranger(&key) {
                 let path = self.local.path(key.maildir).map(|path| path.display().to_string()).unwrap_or_default();
                 warn!(
-                    "`{}` in `{path}` is only here: the cloud can't take it, and it stays where it is",
+                    "`{}` in `{path}` is only here: it doesn't go to the cloud (see `upload`), and stays where it is",
                     key.base_name
                 );
                 self.world.report(&key);
