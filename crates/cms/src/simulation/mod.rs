@@ -124,8 +124,10 @@ fn scratch() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+/// What a variable says, if it is set. Of one that can't be read nobody would notice that it did nothing.
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
 }
 
 /// Runs seeds on all cores until `stop` says so, and returns the failures, lowest seed first.

@@ -69,8 +69,10 @@ impl Worlds<'_> {
     }
 }
 
+/// What a variable says, if it is set. Of one that can't be read nobody would notice that it did nothing.
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: `{text}`")))
 }
 
 /// Says how to play a world again in which something failed.
