@@ -570,7 +570,9 @@ impl Machine {
         if self.running.is_none() {
             self.start_at = Some(Instant::now());
         }
-        if away.is_some() {
+        // A folder that was missing is looked for now and then.
+        let was_missing = self.people.borrow().ledger.removed.is_some();
+        if away.is_some() || was_missing {
             self.live(Instant::now() + LONGEST_PAUSE).await;
         }
         let deadline = Instant::now() + PATIENCE;
