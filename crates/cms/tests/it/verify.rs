@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cms_store::Database;
 use serde_json::Value;
@@ -49,6 +49,16 @@ fn both_sides_are_the_same_after_a_sync_and_verifying_changes_nothing() {
         assert_eq!(world.asked(kind), 0, "{kind}");
     }
     world.assert_lawful();
+}
+
+/// Nothing has to happen first: the loop isn't woken by a timer that is for those who wait for both sides to be the same.
+#[test]
+fn without_a_daemon_verifying_begins_at_once() {
+    let world = calm(3, &[]);
+    world.sync();
+    let begun = Instant::now();
+    told(&world, &["verify"]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "that timer's span");
 }
 
 /// What `cms status` says of the last comparison.

@@ -93,7 +93,9 @@ impl Driver {
     /// When an errand is to be looked at again.
     pub(super) fn errand_due(&self) -> Option<Instant> {
         let underway = self.errand.as_ref().filter(|errand| errand.open == 0).map(|errand| errand.since + PATIENCE);
-        let waiting = self.errands.front().filter(|_| self.errand.is_none()).map(|next| next.since + PATIENCE);
+        // What comes before everything else waits for nothing, and nothing else would wake the loop.
+        let patience = if self.compare_first { Duration::ZERO } else { PATIENCE };
+        let waiting = self.errands.front().filter(|_| self.errand.is_none()).map(|next| next.since + patience);
         [underway, waiting].into_iter().flatten().map(|at| at.max(Instant::now() + Duration::from_millis(10))).min()
     }
 
