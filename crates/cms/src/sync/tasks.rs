@@ -487,9 +487,18 @@ pub(crate) async fn verify(
 ) {
     let read = surroundings.aside(move || read_contents(&store, &expected, hurry)).await;
     let mut listing = Listing::default();
+    let mut out_of_reach: Vec<(Arc<dyn CloudAccount>, String)> = Vec::new();
     for ToList { account, mailbox, name, folder } in mailboxes {
+        // Each further mailbox would take all attempts anew.
+        if let Some((_, why)) = out_of_reach.iter().find(|(known, _)| Arc::ptr_eq(known, &account)) {
+            listing.failed.push((mailbox, why.clone()));
+            continue;
+        }
         let listed = list(account.as_ref(), &name, folder);
         let listed = if hurry { listed.await } else { in_background(listed).await };
+        if let Err(error @ (CloudError::Unreachable(_) | CloudError::SignInNeeded { .. })) = &listed {
+            out_of_reach.push((account, with_causes(error)));
+        }
         match listed {
             Ok((seen, removed)) => {
                 listing.complete.insert(mailbox);

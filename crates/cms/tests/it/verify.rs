@@ -61,6 +61,24 @@ fn without_a_daemon_verifying_begins_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(30), "that timer's span");
 }
 
+/// The attempts that each further mailbox would take are spared.
+#[test]
+fn a_service_that_is_out_of_reach_is_not_asked_for_each_mailbox_anew() {
+    let world = calm(1, &["Inbox/A", "Inbox/B"]);
+    let all = ["inbox", "Inbox/A", "Inbox/B"].map(|name| format!("Office365(\"{name}\", account)\n"));
+    world.configure(&format!("MailDir(\"INBOX\")\n{}", all.concat()));
+    world.sync();
+    for kind in ["delta", "batch"] {
+        world.cloud.inject(Fault::always(kind, Action::ResetBefore));
+    }
+    world.cloud.reset_counters();
+    let finished = world.cms(&["verify"]);
+    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("can't be reached"), "{}", finished.stderr);
+    // Four attempts to list the first mailbox, and four to poll it. The others are polled in a batch.
+    assert_eq!(world.asked("delta"), 8);
+}
+
 /// What `cms status` says of the last comparison.
 fn compared(world: &World) -> Value {
     let finished = world.cms(&["status", "--json"]);
