@@ -176,6 +176,7 @@ fn f03_what_is_gone_from_the_cloud_is_brought_back_there_or_stays_here() {
             assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
         }
         wait_for("all are held", || world.cms(&["held"]).stdout.contains("40 of 40 messages are gone"));
+        let downloads = world.asked("value");
         done(&world, &["held", "restore", "inbox"]);
         wait_for("what can be found is back", || world.there("Inbox").len() == 30);
         assert_eq!(world.files("INBOX"), names, "not one file has moved");
@@ -188,6 +189,7 @@ fn f03_what_is_gone_from_the_cloud_is_brought_back_there_or_stays_here() {
         let again = world.sync();
         assert!(again.stderr.contains("10 only here") && !again.stderr.contains("delivered"), "{}", again.stderr);
         assert_eq!(world.files("INBOX"), names);
+        assert_eq!(world.asked("value"), downloads, "what is here isn't downloaded again");
         world.assert_lawful();
     }
 }

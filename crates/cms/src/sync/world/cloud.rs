@@ -22,7 +22,7 @@ impl World {
                 mailbox,
                 flags: seen.flags & seen.known_flags,
                 received,
-                hash: None,
+                hash: self.content_of_its_row(seen),
                 revision: seen.revision.clone().map(Into::into),
                 blocked: false,
             };
@@ -50,6 +50,13 @@ impl World {
             self.put_cloud(seen.id.clone(), message);
         }
         Taken::Yes
+    }
+
+    /// The content of a message that was gone and is back under its id. Of a draft it may be another one by now.
+    fn content_of_its_row(&self, seen: &Seen) -> Option<ContentHash> {
+        let row = self.synced.get(self.synced.by_remote(&seen.id)?)?;
+        let is_draft = (seen.flags | row.flags.cloud).contains(Flags::DRAFT);
+        (!is_draft && row.cloud_bytes == CloudBytes::Same).then_some(row.hash)
     }
 
     /// About how many bytes a message has that is to be downloaded, if the cloud told.
