@@ -7,7 +7,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use cms_engine::{ContentHash, FileKey, Flags, HashMap, MailboxId, MaildirId, RowId, UnixSeconds};
+use cms_engine::{Became, ContentHash, FileKey, Flags, HashMap, MailboxId, MaildirId, RowId, UnixSeconds};
 use cms_store::{After, Database, Deed, JournalEntry, JournalPart, JournalRecord, Standing, Store, StoreError};
 
 use crate::envelope::Envelope;
@@ -42,8 +42,14 @@ impl Told {
     /// Whether a message went from a side by this, and nothing but a restoration brings it back.
     pub(crate) fn is_removal(&self) -> bool {
         matches!(self.entry.deed, Deed::RemovedHere | Deed::DeletedThere | Deed::Forgotten | Deed::Replaced)
+            && !self.leaves_the_file()
             && self.entry.ended == cms_store::Ended::Done
             && self.entry.before.is_some()
+    }
+
+    /// Whether this has ended a row whose file stays, as one that only the Maildir has.
+    pub(crate) fn leaves_the_file(&self) -> bool {
+        self.entry.deed == Deed::Forgotten && !matches!(self.entry.because.here, Became::Gone | Became::Missing)
     }
 }
 

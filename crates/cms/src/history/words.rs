@@ -42,7 +42,8 @@ pub(crate) fn what(history: &History, told: &Told) -> String {
     let by = match entry.wanted {
         Wanted::Undo => " (undo)",
         Wanted::Restore => " (restore)",
-        Wanted::Word => " (you allowed it)",
+        Wanted::Word if allows(told) => " (you allowed it)",
+        Wanted::Word => " (as you said)",
         Wanted::Start => " (start)",
         Wanted::Cloud | Wanted::Local | Wanted::Nobody => "",
     };
@@ -64,6 +65,9 @@ pub(crate) fn what(history: &History, told: &Told) -> String {
         }
         Deed::DeletedThere => format!("deleted from {mailbox} in the cloud"),
         Deed::Agreed => "found the same on both sides".to_owned(),
+        Deed::Forgotten if told.leaves_the_file() => {
+            format!("found gone from {mailbox} in the cloud; its file stays in {maildir}")
+        }
         Deed::Forgotten => "found gone from both sides".to_owned(),
         Deed::RestoredHere => format!("put back into {maildir}, for the Maildir only"),
         Deed::RestoredThere => format!("moved back in the cloud to {mailbox}"),
@@ -75,6 +79,11 @@ pub(crate) fn what(history: &History, told: &Told) -> String {
         Ended::Done => format!("{text}{by}"),
         Ended::Refused => format!("refused by the cloud: {text}{by}"),
     }
+}
+
+/// Whether the user's word was that a deletion is meant, going by what followed from it.
+fn allows(told: &Told) -> bool {
+    told.is_removal() || told.entry.deed == Deed::LeftoverRemoved
 }
 
 /// Such as `marked S` or `unmarked F`, or both.
@@ -117,8 +126,8 @@ pub(crate) fn why(told: &Told) -> Vec<String> {
         }
         _ => format!("seen    by {heard}: here {}, in the cloud {}", became(here), became(there)),
     }];
-    lines.push(format!("wanted  by {}", wanted_in_words(entry.wanted)));
-    lines.push(format!("rule    {}", rule(entry.deed, entry.because)));
+    lines.push(format!("wanted  by {}", wanted_in_words(told)));
+    lines.push(format!("rule    {}", rule(told)));
     if let Some(request) = &entry.request {
         let answer = match (entry.ended, &entry.answer) {
             (Ended::Done, None) => "done".to_owned(),
@@ -137,13 +146,14 @@ pub(crate) fn why(told: &Told) -> Vec<String> {
     lines
 }
 
-fn wanted_in_words(wanted: Wanted) -> &'static str {
-    match wanted {
+fn wanted_in_words(told: &Told) -> &'static str {
+    match told.entry.wanted {
         Wanted::Cloud => "who changed it in the cloud",
         Wanted::Local => "who changed it in the Maildir",
         Wanted::Nobody => "nobody: there was nothing to change",
         Wanted::Start => "the rule for what changed while cms wasn't running",
-        Wanted::Word => "you, who allowed the deletions that were held",
+        Wanted::Word if allows(told) => "you, who allowed the deletions that were held",
+        Wanted::Word => "you, when asked about the deletions that were held",
         Wanted::Undo => "you, by `cms undo`",
         Wanted::Restore => "you, by `cms restore`",
     }
@@ -178,8 +188,9 @@ fn became(became: Became) -> &'static str {
 }
 
 /// The rule of the planner that such a step follows from.
-fn rule(deed: Deed, because: Because) -> &'static str {
-    match (deed, because.here, because.there) {
+fn rule(told: &Told) -> &'static str {
+    let Because { here, there } = told.entry.because;
+    match (told.entry.deed, here, there) {
         (Deed::Delivered, ..) => "what is new in the cloud comes here",
         (Deed::Returned, Became::Missing, _) => "a file that vanished while nobody watched comes back",
         (Deed::Returned, _, Became::Moved) => {
@@ -198,13 +209,20 @@ fn rule(deed: Deed, because: Because) -> &'static str {
         (Deed::RemovedHere, ..) => "what the cloud deleted goes here too; its content is kept for some days",
         (Deed::LeftoverRemoved, ..) => "a copy and the old file marked for deletion are one move",
         (Deed::FlaggedThere, ..) => "flags that changed here are told to the cloud",
+        (Deed::MovedThere, ..) if matches!(told.entry.wanted, Wanted::Undo | Wanted::Restore) => {
+            "what you take back is moved back in the cloud, and its file follows"
+        }
         (Deed::MovedThere, ..) => "a file that moved to another Maildir moves in the cloud",
         (Deed::DeletedThere, Became::Trashed, _) => "what was marked for deletion here is deleted in the cloud",
         (Deed::DeletedThere, ..) => "what was seen to go here is deleted in the cloud",
         (Deed::Agreed, Became::New, _) => "a file and a message with the same content are one message",
         (Deed::Agreed, ..) => "what is the same on both sides is noted as such",
         (Deed::Forgotten, Became::Edited, _) => "an edit beats a deletion: the file stays, for the Maildir only",
-        (Deed::Forgotten, ..) => "what neither side has is forgotten",
+        (Deed::Forgotten, ..) if !told.leaves_the_file() => "what neither side has is forgotten",
+        (Deed::Forgotten, ..) if told.entry.wanted == Wanted::Word => {
+            "what isn't meant to go and can't be brought back in the cloud stays, for the Maildir only"
+        }
+        (Deed::Forgotten, ..) => "a file that may be a copy of the user's stays, for the Maildir only",
         (Deed::RestoredHere | Deed::RestoredThere, ..) => "what you want back comes back as far as the cloud can do it",
         (Deed::Uploaded, ..) => "what is new in a Maildir goes to the cloud, as far as it takes it",
         (Deed::UpdatedThere, ..) => "a draft that was edited here is edited in the cloud",
@@ -225,7 +243,7 @@ pub(crate) fn json(history: &History, told: &Told) -> Value {
         "wanted_by": word(entry.wanted),
         "here": word(entry.because.here),
         "in_cloud": word(entry.because.there),
-        "rule": rule(entry.deed, entry.because),
+        "rule": rule(told),
         "heard": word(entry.heard),
         "heard_at": entry.heard_at.map(|at| crate::logging::utc(u64::try_from(at.0).unwrap_or_default())),
         "undo": entry.undo,

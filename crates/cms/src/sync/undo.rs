@@ -167,7 +167,12 @@ fn change_back(row: RowId, told: &[&Told], world: &World, found: &mut TakingBack
 fn bring_back(told: &[&Told], world: &World, found: &mut TakingBack) {
     let Some(last) = told.iter().rev().find(|told| told.is_removal()) else {
         if let Some(last) = told.last() {
-            found.impossible.push((last.number, "the message is gone since; `cms restore` brings it back"));
+            let why = if told.iter().any(|told| told.leaves_the_file()) {
+                "only the Maildir has the message since"
+            } else {
+                "the message is gone since; `cms restore` brings it back"
+            };
+            found.impossible.push((last.number, why));
         }
         return;
     };

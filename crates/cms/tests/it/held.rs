@@ -190,6 +190,14 @@ fn f03_what_is_gone_from_the_cloud_is_brought_back_there_or_stays_here() {
         assert!(again.stderr.contains("10 only here") && !again.stderr.contains("delivered"), "{}", again.stderr);
         assert_eq!(world.files("INBOX"), names);
         assert_eq!(world.asked("value"), downloads, "what is here isn't downloaded again");
+        // Nothing was removed, nothing was allowed, and that is what the journal says.
+        assert_eq!(done(&world, &["restore"]), "nothing was removed that could be brought back\n");
+        let log = done(&world, &["log", "--since", "1h"]);
+        let kept = "found gone from inbox in the cloud; its file stays in INBOX (as you said)";
+        assert_eq!(log.lines().filter(|line| line.contains(kept)).count(), 10, "{log}");
+        assert!(!log.contains("you allowed it") && !log.contains("from both sides"), "{log}");
+        let undone = world.cms(&["undo"]);
+        assert_eq!(undone.stdout.matches("only the Maildir has the message since").count(), 10, "{}", undone.stdout);
         world.assert_lawful();
     }
 }
