@@ -165,6 +165,11 @@ impl World {
                 remote: answer.id.clone().or_else(|| Some(before.remote.clone())),
                 ..Standing::from(now.unwrap_or(before))
             }),
+            // A move by `cms undo` leaves the row as it is, for the file has yet to follow.
+            (Some(before), Some(now)) if deed == Deed::MovedThere => {
+                let to = if let Op::MoveInCloud { to, .. } = op { *to } else { before.mailbox };
+                After::As(Standing { mailbox: Some(to), ..Standing::from(now) })
+            }
             (None, Some(now)) => After::AsItsRow(now.flags),
             (Some(_), Some(now)) => After::As(Standing::from(now)),
             (_, None) => After::Nothing,
@@ -207,18 +212,24 @@ impl World {
         self.note(Change::journal(entry));
     }
 
-    /// Forgets how the causes of a step were learned, now that it is done.
+    /// Forgets how the causes of a step were learned, now that it is done, unless more steps follow from them.
     fn forget_hearsay(&mut self, op: &Op, row: Option<RowId>) {
-        if let Some(file) = self.file_of(op).cloned() {
-            self.hearsay.files.remove(&file);
-        }
-        if let Some(id) = op.id(&self.synced) {
-            self.hearsay.messages.remove(id);
-            self.hearsay.wishes_for.remove(id);
-        }
-        for row in [op.row(), row].into_iter().flatten() {
+        let rows = [op.row(), row];
+        for row in rows.into_iter().flatten() {
             if self.is_at_rest(row) {
                 self.hearsay.wishes.remove(&row);
+            }
+        }
+        let id = op.id(&self.synced).cloned();
+        if let Some(id) = &id {
+            self.hearsay.wishes_for.remove(id);
+        }
+        if rows.into_iter().flatten().all(|row| self.is_at_rest(row)) {
+            if let Some(file) = self.file_of(op).cloned() {
+                self.hearsay.files.remove(&file);
+            }
+            if let Some(id) = &id {
+                self.hearsay.messages.remove(id);
             }
         }
     }

@@ -80,6 +80,12 @@ fn the_journal_tells_what_each_side_did_beside_a_running_daemon() {
     assert_eq!(deeds(&world, "moved-here"), pairs(&[new, ("moved there", "local")]));
     assert_eq!(deeds(&world, "deleted-here"), pairs(&[new, ("deleted there", "local"), ("removed here", "local")]));
     assert_eq!(deeds(&world, "deleted-there"), pairs(&[new, ("removed here", "cloud")]));
+    let heard: Vec<_> = objects(&world, &["log", "--since", "1h", "--json"])
+        .into_iter()
+        .filter(|entry| entry["wanted_by"] == "local")
+        .map(|entry| (entry["did"].clone(), entry["heard"].clone()))
+        .collect();
+    assert!(heard.iter().all(|(_, heard)| heard == "watch"), "the last step of several, too: {heard:?}");
     let newest = told(&world, &["log", "-n", "1"]);
     assert!(newest.contains("removed from INBOX: deleted-there · Ann <ann@domain.com>"), "{newest}");
     let story = told(&world, &["log", "deleted-here@domain.com"]);

@@ -62,6 +62,12 @@ fn an_hour_is_taken_back_on_both_sides_and_so_is_taking_it_back() {
         assert_eq!(deeds(&world, subject).last().unwrap().1, "undo", "{subject}: {:?}", deeds(&world, subject));
     }
 
+    let log = told(&world, &["log", "--since", "1h"]);
+    for (from, to) in [("Inbox/Lists", "inbox"), ("inbox", "Inbox/Lists")] {
+        let expected = format!("moved in the cloud from {from} to {to}{}", if to == "inbox" { " (undo)" } else { "" });
+        assert!(log.contains(&expected), "{expected:?} is missing in:\n{log}");
+    }
+
     // An hour that was taken back is as it was before it: there is nothing to do.
     assert_eq!(told(&world, &["undo", "--dry-run"]), "nothing to do: it is as it was\n");
     told(&world, &["undo", &run_of(&undone)]);
