@@ -1,9 +1,9 @@
 //! `cms held`: which deletions wait for the user's word, and the word itself.
 
-use super::asking::{Answer, ask, ask_process, unexpected};
+use super::asking::{Answer, ask, unexpected};
 use super::{Context, Ended, setup, status};
 use crate::arguments::HeldWord;
-use crate::control::{HeldReport, Reply, Request, Which};
+use crate::control::{HeldReport, MaildirState, Reply, Request, Which};
 use crate::output;
 use crate::problem::Problem;
 use crate::tree;
@@ -67,22 +67,29 @@ async fn give(context: &Context, request: Request) -> Result<Ended, Problem> {
     Ok(summary.map_or(Ended::Done, |summary| setup::conclude(context, &summary)))
 }
 
-/// Lists what is held.
+/// Lists what is held, and the Maildirs that aren't used until the user says what they are.
 async fn list(context: &Context) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
-    let held: Vec<HeldReport> = match ask_process(&configuration, &Request::Held).await? {
-        Some(Reply::Held { held }) => held,
-        Some(_) => return Err(unexpected()),
-        None => {
-            let report = status::at_rest(&configuration).await?;
-            report.accounts.into_iter().flat_map(|account| account.mailboxes).flat_map(|mailbox| mailbox.held).collect()
-        }
-    };
+    let report = status::now(&configuration).await?;
+    let mailboxes = report.accounts.iter().flat_map(|account| &account.mailboxes);
+    let held: Vec<&HeldReport> = mailboxes.flat_map(|mailbox| &mailbox.held).collect();
     for shown in &held {
         output::bytes(status::held(shown, "").as_bytes())?;
     }
-    if held.is_empty() {
-        output::line("nothing is held")?;
+    let is_told = |path: &str| held.iter().any(|held| held.directory.as_deref() == Some(path));
+    let unused = |state| report.maildirs.iter().filter(move |maildir| maildir.state == state);
+    let mut told = 0;
+    for maildir in unused(MaildirState::Replaced).chain(unused(MaildirState::Missing)) {
+        if !is_told(&maildir.path) {
+            output::bytes(status::maildir(maildir).as_bytes())?;
+            told += 1;
+        }
     }
-    Ok(if held.is_empty() { Ended::Done } else { Ended::Held })
+    if !held.is_empty() || unused(MaildirState::Replaced).next().is_some() {
+        return Ok(Ended::Held);
+    }
+    if told > 0 {
+        return Ok(Ended::Failed);
+    }
+    output::line("nothing is held").map(|()| Ended::Done)
 }

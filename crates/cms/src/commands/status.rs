@@ -18,11 +18,7 @@ use crate::tree;
 /// Tells how everything stands: from the process that runs, or from what the last one wrote down.
 pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
     let configuration = context.configuration()?;
-    let report = match ask_process(&configuration, &Request::Status).await? {
-        Some(Reply::Status(report)) => *report,
-        Some(_) => return Err(unexpected()),
-        None => at_rest(&configuration).await?,
-    };
+    let report = now(&configuration).await?;
     if json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|error| Problem::from_error("could not write the status", error))?;
@@ -33,8 +29,17 @@ pub async fn run(context: &Context, json: bool) -> Result<Ended, Problem> {
     Ok(ended(&report))
 }
 
+/// How everything stands, by the process that runs or by what the last one wrote down.
+pub(super) async fn now(configuration: &Configuration) -> Result<Report, Problem> {
+    match ask_process(configuration, &Request::Status).await? {
+        Some(Reply::Status(report)) => Ok(*report),
+        Some(_) => Err(unexpected()),
+        None => at_rest(configuration).await,
+    }
+}
+
 /// How everything stands while nothing runs.
-pub(super) async fn at_rest(configuration: &Configuration) -> Result<Report, Problem> {
+async fn at_rest(configuration: &Configuration) -> Result<Report, Problem> {
     let mut report = Report::default();
     let vault = setup::vault(configuration);
     for (account, config) in configuration.accounts.iter().enumerate() {
@@ -111,6 +116,7 @@ fn words(report: &Report) -> String {
     if let Some(compared) = &report.compared {
         let found = match compared.differences {
             0 => "the same".to_owned(),
+            1 => "1 difference, which was told".to_owned(),
             differences => format!("{}, which were told", counted(differences, "difference")),
         };
         let _ = writeln!(
@@ -121,31 +127,36 @@ fn words(report: &Report) -> String {
         );
     }
     for shown in &report.maildirs {
-        let state = match shown.state {
-            MaildirState::Known => "",
-            MaildirState::New => ", which will be made",
-            MaildirState::Missing => {
-                ", which held mail and isn't there; nothing is deleted in the cloud because of that"
-            }
-            MaildirState::Replaced => {
-                ", which isn't the directory that held the mail; nothing is deleted in the cloud because of that"
-            }
-        };
-        let _ = writeln!(text, "Maildir {}{state}", output::name(&shown.path));
-        if matches!(shown.state, MaildirState::Missing | MaildirState::Replaced) {
-            let _ = writeln!(
-                text,
-                "  mount its disk if it isn't mounted, and all goes on by itself; don't write a mark by hand"
-            );
-            let _ = writeln!(text, "  if its mail is to be put back there: `cms held restore {}`", shown.path);
+        text.push_str(&maildir(shown));
+    }
+    text
+}
+
+/// A Maildir, and what can be done where it isn't used.
+pub(super) fn maildir(shown: &MaildirReport) -> String {
+    let mut text = String::new();
+    let state = match shown.state {
+        MaildirState::Known => "",
+        MaildirState::New => ", which will be made",
+        MaildirState::Missing => ", which held mail and isn't there; nothing is deleted in the cloud because of that",
+        MaildirState::Replaced => {
+            ", which isn't the directory that held the mail; nothing is deleted in the cloud because of that"
         }
-        if shown.local_only > 0 {
-            let _ = writeln!(
-                text,
-                "  {} only here: what doesn't go to the cloud (see `upload`) stays where it is",
-                counted(shown.local_only, "file")
-            );
-        }
+    };
+    let _ = writeln!(text, "Maildir {}{state}", output::name(&shown.path));
+    if matches!(shown.state, MaildirState::Missing | MaildirState::Replaced) {
+        let _ = writeln!(
+            text,
+            "  mount its disk if it isn't mounted, and all goes on by itself; don't write a mark by hand"
+        );
+        let _ = writeln!(text, "  if its mail is to be put back there: `cms held restore {}`", shown.path);
+    }
+    if shown.local_only > 0 {
+        let _ = writeln!(
+            text,
+            "  {} only here: what doesn't go to the cloud (see `upload`) stays where it is",
+            counted(shown.local_only, "file")
+        );
     }
     text
 }

@@ -132,10 +132,12 @@ fn f01_a_new_disk_before_a_start_is_not_filled_unasked_and_wipes_nothing() {
         }
         assert!(world.files("INBOX").is_empty(), "{command:?}");
     }
-    let told = world.cms(&["status"]);
-    assert_eq!(told.status.code(), Some(4));
-    assert!(told.stdout.contains("which isn't the directory that held the mail"), "{}", told.stdout);
-    assert!(told.stdout.contains("`cms held restore "), "{}", told.stdout);
+    for command in ["status", "held"] {
+        let told = world.cms(&[command]);
+        assert_eq!(told.status.code(), Some(4), "{command}: {}", told.stdout);
+        assert!(told.stdout.contains("which isn't the directory that held the mail"), "{command}: {}", told.stdout);
+        assert!(told.stdout.contains("`cms held restore "), "{command}: {}", told.stdout);
+    }
     // A daemon waits for the right disk.
     let daemon = world.start(&["run"]);
     daemon.wait_for_line("isn't the directory that held the mail");
@@ -168,6 +170,9 @@ fn f01_a_maildir_that_is_missing_is_made_anew_by_the_users_word() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(missing.stderr.contains("cms held restore"), "{}", missing.stderr);
     assert_eq!(world.cms(&["status"]).status.code(), Some(3), "no sign-in is kept, which comes first");
+    let held = world.cms(&["held"]);
+    assert_eq!(held.status.code(), Some(1), "{}", held.stdout);
+    assert!(held.stdout.contains("`cms held restore "), "{}", held.stdout);
     assert_eq!(world.cms(&["held", "restore", "INBOX"]).status.code(), Some(0));
     world.assert_same("INBOX", "Inbox");
     assert_eq!((world.files("INBOX").len(), changes_made(&world)), (20, 0));
