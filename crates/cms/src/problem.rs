@@ -8,6 +8,7 @@ use cms_cloud::contract::CloudError;
 use cms_store::StoreError;
 
 use crate::configuration::ConfigurationError;
+use crate::page::argument;
 use crate::sync::{LocalError, SyncError};
 
 /// With what status the program exits.
@@ -118,7 +119,7 @@ impl From<SyncError> for Problem {
                 Some(format!(
                     "mount its disk if it isn't mounted; don't make it anew by hand. If it is gone for good, \
                      `cms held restore {0}` makes it and puts the mail back. Nothing was changed in the cloud",
-                    path.display()
+                    argument(&path.display().to_string())
                 )),
             ),
             SyncError::MaildirReplaced { path } => (
@@ -126,7 +127,7 @@ impl From<SyncError> for Problem {
                 Some(format!(
                     "mount the disk that it was on if that isn't mounted; don't copy or write a mark by hand. If this is \
                      its new place, `cms held restore {0}` puts the mail back. Nothing was changed in the cloud",
-                    path.display()
+                    argument(&path.display().to_string())
                 )),
             ),
             SyncError::Cloud(CloudError::SignInNeeded { .. }) => {

@@ -9,7 +9,7 @@ use crate::configuration::Configuration;
 use crate::control::{AccountReport, HeldReport, MailboxReport, MaildirReport, MaildirState, Reply, Report, Request};
 use crate::logging::utc;
 use crate::output;
-use crate::page::{Activity, SignInStatus};
+use crate::page::{Activity, SignInStatus, argument};
 use crate::problem::Problem;
 use crate::progress::duration;
 use crate::sync::{complete_at_rest, unknown_mailbox};
@@ -149,7 +149,7 @@ pub(super) fn maildir(shown: &MaildirReport) -> String {
             text,
             "  mount its disk if it isn't mounted, and all goes on by itself; don't write a mark by hand"
         );
-        let _ = writeln!(text, "  if its mail is to be put back there: `cms held restore {}`", shown.path);
+        let _ = writeln!(text, "  if its mail is to be put back there: `cms held restore {}`", argument(&shown.path));
     }
     if shown.local_only > 0 {
         let _ = writeln!(
@@ -252,6 +252,14 @@ fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_for_a_maildir_can_be_copied_whatever_its_path() {
+        let shown =
+            MaildirReport { path: "/mail of Ann/INBOX".to_owned(), state: MaildirState::Missing, local_only: 0 };
+        let told = maildir(&shown);
+        assert!(told.contains("`cms held restore '/mail of Ann/INBOX'`"), "{told}");
+    }
 
     #[test]
     fn downloads_tell_the_time_that_they_take_where_it_is_known() {

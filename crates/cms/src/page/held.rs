@@ -90,8 +90,8 @@ impl fmt::Display for HeldReport {
     }
 }
 
-/// A mailbox as it is typed after a command.
-fn argument(mailbox: &str) -> String {
+/// A mailbox or a path as it is typed after a command.
+pub(crate) fn argument(mailbox: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
     if mailbox.chars().all(plain) { mailbox.to_owned() } else { format!("'{}'", mailbox.replace('\'', "'\\''")) }
 }

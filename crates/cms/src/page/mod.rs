@@ -38,6 +38,7 @@ mod tests;
 pub use board::Board;
 pub use desk::{CameBack, Desk};
 pub use error::PageError;
+pub(crate) use held::argument;
 pub use held::{Headline, HeldReport, Word};
 pub use holder::Holder;
 pub use server::{BoundPage, Page, PageHandle};

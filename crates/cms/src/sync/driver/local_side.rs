@@ -9,6 +9,7 @@ use cms_store::Heard;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::page::argument;
 use crate::problem::with_causes;
 use crate::sync::driver::clock::SAFETY_SCAN;
 use crate::sync::driver::trees::TRY_AGAIN;
@@ -97,8 +98,9 @@ impl Driver {
         let path = self.local.path(id).map(|path| path.display().to_string()).unwrap_or_default();
         self.tell_once(&format!(
             "`{path}` isn't the directory that held the mail, so it isn't used, and nothing is deleted in the cloud because \
-             of it. Mount the right disk, and it goes on by itself; if this is its new place, `cms held restore {path}` \
-             puts the mail back"
+             of it. Mount the right disk, and it goes on by itself; if this is its new place, `cms held restore {}` \
+             puts the mail back",
+            argument(&path)
         ));
     }
 

@@ -6,7 +6,7 @@ use cms_engine::{HashMap, MailboxId};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::page::{Activity, MailboxStatus, Trouble};
+use crate::page::{Activity, MailboxStatus, Trouble, argument};
 use crate::sync::driver::{Driver, Mailbox};
 
 /// To count the messages of all mailboxes takes a walk over the tree, so while much happens it isn't done more often.
@@ -74,7 +74,8 @@ impl Driver {
                 what: format!("The Maildir `{path}` {what}; nothing is deleted in the cloud because of that."),
                 remedy: Some(format!(
                     "Mount its disk if it isn't mounted, and all goes on by itself. If its mail is to be put back there: \
-                     `cms held restore {path}`"
+                     `cms held restore {}`",
+                    argument(&path)
                 )),
             });
         }

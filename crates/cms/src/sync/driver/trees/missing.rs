@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::control::{HeldReport, Reply, Which};
+use crate::page::argument;
 use crate::problem::with_causes;
 use crate::sync::driver::{Driver, Mailbox};
 use crate::tree::{REMOVED, removed_key};
@@ -123,7 +124,7 @@ impl Driver {
                         "a folder goes with all that is in it, and the Maildir of `{}` is still here",
                         here.name
                     ),
-                    hint: Some(format!("remove that one too, or `cms held restore {directory}`")),
+                    hint: Some(format!("remove that one too, or `cms held restore {}`", argument(directory))),
                 });
             }
             let tree = self.mailboxes.iter().find(|mailbox| mailbox.home == Some(*id)).and_then(|one| one.tree);
