@@ -52,6 +52,14 @@ pub(crate) enum LocalError {
     /// Another directory is in the Maildir's place: nothing in it, and nothing missing from it, means anything.
     #[error("another directory is in the place of a Maildir that held mail")]
     Replaced(MaildirId),
+    /// The directory in a Maildir's place is that of another Maildir: all of its mail would seem to have been moved.
+    #[error("`{}` is the directory that held the mail of `{}`", path.display(), other.display())]
+    OfAnother {
+        /// Where it is.
+        path: PathBuf,
+        /// Where it was.
+        other: PathBuf,
+    },
     /// The store doesn't have the content: download it again.
     #[error("the message store has lost a message")]
     ContentMissing,
@@ -80,9 +88,12 @@ impl LocalError {
         match self {
             Self::Maildir(error) => error.is_disk_full(),
             Self::Store(error) => matches!(error, StoreError::DiskFull { .. }),
-            Self::LookAgain(_) | Self::Replaced(_) | Self::ContentMissing | Self::Unread { .. } | Self::NotThere => {
-                false
-            }
+            Self::LookAgain(_)
+            | Self::Replaced(_)
+            | Self::OfAnother { .. }
+            | Self::ContentMissing
+            | Self::Unread { .. }
+            | Self::NotThere => false,
         }
     }
 }

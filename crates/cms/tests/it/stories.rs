@@ -161,6 +161,48 @@ fn f01_a_new_disk_before_a_start_is_not_filled_unasked_and_wipes_nothing() {
     world.assert_lawful();
 }
 
+const TWO_MAILDIRS: &str = r#"
+inbox = MailDir("INBOX")
+archive = MailDir("Archive")
+Office365("inbox", account)
+Office365("archive", account)
+cfg.direct_message = lambda msg: archive if msg.mailbox == "archive" else inbox
+"#;
+
+#[test]
+fn f01_the_directory_of_another_maildir_takes_no_maildirs_place() {
+    let world = small(20);
+    world.configure(TWO_MAILDIRS);
+    world.receive_read("Archive", "filed");
+    world.sync();
+    let swap = || {
+        fs::rename(world.path("INBOX"), world.path("aside")).unwrap();
+        fs::rename(world.path("Archive"), world.path("INBOX")).unwrap();
+        fs::rename(world.path("aside"), world.path("Archive")).unwrap();
+    };
+    swap();
+    assert_eq!(world.cms(&["sync"]).status.code(), Some(4));
+    for maildir in ["INBOX", "Archive"] {
+        let refused = world.cms(&["held", "restore", maildir]);
+        assert_ne!(refused.status.code(), Some(0));
+        for text in ["is the directory that held the mail of", "move it back"] {
+            assert!(refused.stderr.contains(text), "{}", refused.stderr);
+        }
+    }
+    swap();
+    world.sync();
+    assert_eq!(changes_made(&world), 0);
+    // A copy is nobody's once its mark is taken away.
+    fs::remove_dir_all(world.path("INBOX")).unwrap();
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(world.path("Archive")).arg(world.path("INBOX")).status();
+    assert!(copied.unwrap().success());
+    assert_ne!(world.cms(&["held", "restore", "INBOX"]).status.code(), Some(0));
+    fs::remove_file(world.path("INBOX/.cms-maildir")).unwrap();
+    assert_eq!(world.cms(&["held", "restore", "INBOX"]).status.code(), Some(0));
+    assert!(world.files("INBOX").len() >= 20);
+}
+
 #[test]
 fn f01_a_maildir_that_is_missing_is_made_anew_by_the_users_word() {
     let world = small(20);

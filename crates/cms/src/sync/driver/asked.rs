@@ -10,6 +10,7 @@ use crate::problem::with_causes;
 use crate::sync::SyncError;
 use crate::sync::at_rest;
 use crate::sync::driver::{Driver, Mailbox};
+use crate::sync::local::LocalError;
 use crate::sync::tasks::Event;
 
 impl Driver {
@@ -102,7 +103,11 @@ impl Driver {
 
     fn restore_maildir(&mut self, path: &str) -> Reply {
         match self.accept_maildir(path) {
-            Some(Err(error)) => Reply::Refused { what: with_causes(&error), hint: None },
+            Some(Err(error)) => {
+                let is_anothers = matches!(error, LocalError::OfAnother { .. });
+                let hint = "move it back; if it is a copy that is to stay here, remove `.cms-maildir` from it first";
+                Reply::Refused { what: with_causes(&error), hint: is_anothers.then(|| hint.to_owned()) }
+            }
             Some(Ok(())) | None => Reply::Refilled { maildir: path.to_owned() },
         }
     }

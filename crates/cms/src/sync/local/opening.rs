@@ -44,8 +44,10 @@ impl LocalSide {
     }
 
     /// Takes whatever directory is at a Maildir's path for the Maildir from now on, by the user's word; one that isn't
-    /// there is made. What it should hold and doesn't comes back.
+    /// there is made. What it should hold and doesn't comes back. Another Maildir's directory isn't taken
+    /// ([`LocalError::OfAnother`]).
     pub(crate) fn accept(&mut self, world: &mut World, id: MaildirId) -> Result<(), LocalError> {
+        self.must_not_be_anothers(id)?;
         let Some(configured) = self.maildirs.iter_mut().find(|maildir| maildir.id == id) else { return Ok(()) };
         let opened = Maildir::create(&configured.path)?;
         configured.mark = None;
@@ -55,6 +57,15 @@ impl LocalSide {
         configured.doubted = true;
         configured.take_into_use(opened)?;
         Ok(())
+    }
+
+    fn must_not_be_anothers(&self, id: MaildirId) -> Result<(), LocalError> {
+        let Some(path) = self.path(id) else { return Ok(()) };
+        let Ok(Some(found)) = Maildir::open(path).and_then(|maildir| maildir.mark()) else { return Ok(()) };
+        match self.maildirs.iter().find(|other| other.id != id && other.mark.as_ref() == Some(&found)) {
+            Some(other) => Err(LocalError::OfAnother { path: path.to_owned(), other: other.path.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Takes a Maildir out of use until it can be opened again.
