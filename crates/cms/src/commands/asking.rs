@@ -1,9 +1,11 @@
 //! Asking whoever holds the state; and if nobody does, answering from the state itself.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use cms_auth::Patience;
 use tokio::time::{Instant, sleep};
+use tracing::info;
 
 use super::Context;
 use super::setup::{self, Manner, Run};
@@ -14,6 +16,9 @@ use crate::sync::{Driver, Summary, SyncError};
 
 /// For how long a process that has the lock may have no socket yet, or no more.
 const BETWEEN_LOCK_AND_SOCKET: Duration = Duration::from_secs(3);
+
+/// How long nothing is said while a process hasn't answered.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// An answer.
 pub(super) struct Answer {
@@ -26,7 +31,7 @@ pub(super) struct Answer {
 /// Asks the process that holds the state, if one listens.
 pub(super) async fn ask_process(configuration: &Configuration, request: &Request) -> Result<Option<Reply>, Problem> {
     let asked = match Client::connect(&configuration.state_dir).await {
-        Ok(mut client) => client.ask(request.clone()).await,
+        Ok(mut client) => told_when_long(client.ask(request.clone())).await,
         Err(error) => Err(error),
     };
     match asked {
@@ -39,6 +44,16 @@ pub(super) async fn ask_process(configuration: &Configuration, request: &Request
         }
         Err(error) => Err(Problem::from_error("couldn't ask the running cms", error)),
     }
+}
+
+/// Says that it waits for the answer, if that takes long: a process does what it is asked for one thing after another.
+async fn told_when_long<T>(answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        () = sleep(SILENCE) => info!("Waiting for the running cms to answer"),
+    }
+    answer.await
 }
 
 /// Who can do what a request asks for.

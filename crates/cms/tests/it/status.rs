@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use simcloud::{Deletion, SignInMode};
 
@@ -13,6 +14,19 @@ fn status(world: &World) -> (Value, Option<i32>) {
     let finished = world.cms(&["status", "--json"]);
     let json = serde_json::from_str(&finished.stdout);
     (json.unwrap_or_else(|error| panic!("{error}: {}\n{}", finished.stdout, finished.stderr)), finished.status.code())
+}
+
+#[test]
+fn a_command_says_that_it_waits_for_a_daemon_which_does_not_answer() {
+    let world = World::new(3);
+    let daemon = world.daemon();
+    daemon.signal(Signal::STOP);
+    let asking = world.start(&["status"]);
+    asking.wait_for_line("Waiting for the running cms to answer");
+    daemon.signal(Signal::CONT);
+    let finished = asking.finish();
+    assert!(finished.status.success(), "{}", finished.stderr);
+    daemon.stop();
 }
 
 #[test]
