@@ -492,6 +492,31 @@ fn a_message_taken_out_of_the_deleted_ones_and_removed_while_the_disk_is_full_is
 }
 
 #[test]
+fn f27_a_message_under_another_id_is_not_brought_again_while_nobody_can_be_asked_for_the_old_one() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            machine.cloud.renumber("", &id).unwrap();
+            machine.cloud.kill_delta_tokens("").unwrap();
+            machine.cloud.inject(Fault::always("message", Action::ResetBefore));
+            machine.cloud.inject(Fault::always("batch-item:message", Action::status(503)));
+            wait(machine, 200).await;
+            let maildir = machine.pairs[0].maildir.clone();
+            refile(machine, "F", &maildir);
+            wait(machine, 30).await;
+            machine.cloud.clear_faults();
+            wait(machine, 900).await;
+            assert!(only_file(machine).to_string_lossy().ends_with(",F"));
+            let flag = machine.cloud.state("").unwrap().messages().next().unwrap().flag;
+            assert_eq!(flag, FlagStatus::Flagged);
+        })
+    });
+}
+
+#[test]
 fn a_message_that_is_found_when_its_file_is_to_be_uploaded_has_the_clouds_flags_where_the_state_was_lost() {
     tell_in(WITH_IMPORT, |machine| {
         Box::pin(async {

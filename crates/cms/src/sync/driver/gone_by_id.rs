@@ -33,18 +33,22 @@ impl Driver {
         mailbox.and_then(|mailbox| mailbox.round.as_ref()).is_some_and(|round| round.removals.contains(id))
     }
 
-    /// Lets a message wait for a listing of its mailbox, if both sides have had it and there can be one.
+    /// Lets a message wait for a listing of its mailbox, if both sides have had it and there can be one, and has that listed soon.
     pub(super) fn wait_for_a_listing(&mut self, id: &RemoteId) -> bool {
-        if self.world.synced.by_remote(id).is_none() {
-            return false;
-        }
-        let Some(mailbox) = self.world.cloud.messages.get(id).map(|message| message.mailbox) else { return false };
-        let can_be_listed = self.mailbox(mailbox).is_some_and(|its| !its.is_gone && its.left_out.is_none());
-        if can_be_listed {
-            self.gone_by_id.0.entry(id.clone()).or_insert((mailbox, Instant::now()));
+        let mailbox = self.wait_for_the_next_listing(id);
+        if let Some(mailbox) = mailbox {
             self.list_soon(mailbox);
         }
-        can_be_listed
+        mailbox.is_some()
+    }
+
+    /// The same, for whenever the listing comes. Returns of which mailbox that is.
+    pub(super) fn wait_for_the_next_listing(&mut self, id: &RemoteId) -> Option<MailboxId> {
+        self.world.synced.by_remote(id)?;
+        let mailbox = self.world.cloud.messages.get(id)?.mailbox;
+        self.mailbox(mailbox).filter(|its| !its.is_gone && its.left_out.is_none())?;
+        self.gone_by_id.0.entry(id.clone()).or_insert((mailbox, Instant::now()));
+        Some(mailbox)
     }
 
     /// Takes those messages of a mailbox for gone that the last listing, begun after they were asked for, didn't tell of.

@@ -286,6 +286,10 @@ impl Driver {
                         self.fail_if_passing(error);
                         continue;
                     }
+                    // The listing didn't tell of it, so that it may have another id. The next one asks again.
+                    if self.wait_for_the_next_listing(&id).is_some() {
+                        continue;
+                    }
                 }
             }
             self.gone_by_id.forget(&id);
