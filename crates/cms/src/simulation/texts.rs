@@ -180,7 +180,10 @@ impl Texts {
         // brought here of the same message: each is a draft of its own then. So is what stays by the user's word though the
         // message is there under another id.
         let brought_again = if ledger.lost_state || text.kept { text.renumbered } else { 0 };
-        if there > text.times.max(1) + brought_again && !(ledger.lost_state && text.renamed) {
+        // And with it goes which draft a file was that was written anew. As long as that draft can't be read, the file looks like
+        // the next version of the old one.
+        let is_anybodys = text.renamed || ledger.troubled && text.parent.is_some();
+        if there > text.times.max(1) + brought_again && !(ledger.lost_state && is_anybodys) {
             return Some(format!("a text is there {there} times"));
         }
         if !text.superseded && !is_deleted {
