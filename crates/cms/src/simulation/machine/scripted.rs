@@ -3,6 +3,7 @@
 mod drafts;
 mod held;
 mod killed;
+mod taken_out;
 mod uploaded;
 
 use std::cell::RefCell;
@@ -96,6 +97,17 @@ fn only_file(machine: &Machine) -> PathBuf {
     let mut files = files(machine);
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
+}
+
+/// Gives the only file other flags, and another Maildir.
+fn refile(machine: &Machine, letters: &str, maildir: &Path) {
+    let file = only_file(machine);
+    let name = file.file_name().unwrap().to_str().unwrap().split(':').next().unwrap().to_owned();
+    fs::rename(file, maildir.join("cur").join(format!("{name}:2,{letters}"))).unwrap();
+}
+
+fn is_read(machine: &Machine) -> bool {
+    machine.cloud.state("").unwrap().messages().next().unwrap().is_read
 }
 
 async fn wait(machine: &mut Machine, seconds: u64) {
@@ -394,104 +406,6 @@ fn a_flag_that_the_cloud_gave_and_took_back_is_nobodys_wish_here_though_the_rena
 }
 
 #[test]
-fn a_message_taken_out_of_the_deleted_ones_and_removed_before_the_cloud_knows_is_not_deleted_for_good() {
-    // A machine with a Maildir of the deleted messages.
-    tell_in(13_190, |machine| {
-        Box::pin(async {
-            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
-            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
-            machine.settle().await.unwrap();
-            let file = only_file(machine);
-            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
-            machine.cloud.inject(Fault::always("move", Action::ResetBefore));
-            fs::rename(file, &taken_out).unwrap();
-            wait(machine, 60).await;
-            fs::remove_file(taken_out).unwrap();
-            wait(machine, 60).await;
-            machine.cloud.clear_faults();
-            wait(machine, 300).await;
-            assert!(only_file(machine).starts_with(&deleted.maildir));
-            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, deleted.folder);
-        })
-    });
-}
-
-#[test]
-fn a_message_taken_out_of_the_deleted_ones_before_the_cloud_was_heard_and_then_removed_is_not_deleted_for_good() {
-    tell_in(13_190, |machine| {
-        Box::pin(async {
-            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
-            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
-            machine.settle().await.unwrap();
-            machine.kill().await;
-            machine.cloud.inject(Fault::always("", Action::ResetBefore));
-            machine.start(false);
-            wait(machine, 60).await;
-            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
-            fs::rename(only_file(machine), &taken_out).unwrap();
-            wait(machine, 60).await;
-            fs::remove_file(taken_out).unwrap();
-            wait(machine, 60).await;
-            machine.cloud.clear_faults();
-            wait(machine, 900).await;
-            assert!(only_file(machine).starts_with(&deleted.maildir));
-        })
-    });
-}
-
-#[test]
-fn a_message_taken_out_of_the_deleted_ones_and_removed_before_it_was_read_is_not_deleted_for_good() {
-    tell_in(13_190, |machine| {
-        Box::pin(async {
-            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
-            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
-            machine.start(false);
-            wait(machine, 60).await;
-            let file = only_file(machine);
-            let taken_out = machine.pairs[0].maildir.join("cur").join(file.file_name().unwrap());
-            let (mut looks, looked_at) = (0, taken_out.clone());
-            before_each(move |deed| {
-                let is_look = matches!(deed, Deed::Read(path) if path == looked_at);
-                looks += u32::from(is_look);
-                // It is there, but not to be read.
-                if is_look && looks == 2 { refused() } else { Ok(()) }
-            });
-            fs::rename(file, &taken_out).unwrap();
-            wait(machine, 1).await;
-            fs::remove_file(taken_out).unwrap();
-            wait(machine, 300).await;
-            assert!(only_file(machine).starts_with(&deleted.maildir));
-            assert_eq!(machine.cloud.state("").unwrap().messages().next().unwrap().folder, deleted.folder);
-        })
-    });
-}
-
-#[test]
-fn a_message_taken_out_of_the_deleted_ones_and_removed_while_the_disk_is_full_is_not_deleted_for_good() {
-    tell_in(13_190, |machine| {
-        Box::pin(async {
-            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
-            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
-            machine.start(false);
-            wait(machine, 60).await;
-            let is_full = |deed: Deed<'_>| matches!(deed, Deed::Commit(_) | Deed::CommitDurably(_));
-            before_each(move |deed| if is_full(deed) { refused() } else { Ok(()) });
-            // Something is to be written down, and nothing is planned for a while when that fails.
-            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: y\r\n\r\ny\r\n")).unwrap();
-            wait(machine, 61).await;
-            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
-            fs::rename(only_file(machine), &taken_out).unwrap();
-            wait(machine, 4).await;
-            fs::remove_file(taken_out).unwrap();
-            wait(machine, 60).await;
-            cms_disk::interpose(None);
-            wait(machine, 900).await;
-            assert!(files(machine).iter().any(|file| file.starts_with(&deleted.maildir)));
-        })
-    });
-}
-
-#[test]
 fn f27_a_message_under_another_id_is_not_brought_again_while_nobody_can_be_asked_for_the_old_one() {
     tell(|machine| {
         Box::pin(async {
@@ -531,41 +445,6 @@ fn a_message_that_is_found_when_its_file_is_to_be_uploaded_has_the_clouds_flags_
             assert!(!is_read(machine) && !only_file(machine).to_string_lossy().ends_with('S'));
         })
     });
-}
-
-#[test]
-fn a_message_taken_out_of_the_deleted_ones_that_cannot_be_read_before_it_is_removed_is_not_deleted_for_good() {
-    tell_in(13_190, |machine| {
-        Box::pin(async {
-            let deleted = machine.pairs.iter().find(|pair| pair.folder == "Deleted Items").unwrap().clone();
-            machine.cloud.add_message("", NewMessage::mime("Deleted Items", "Subject: x\r\n\r\nx\r\n")).unwrap();
-            machine.start(false);
-            wait(machine, 60).await;
-            let taken_out = machine.pairs[0].maildir.join("cur/1.taken:2,S");
-            let (looked_at, mut looks) = (taken_out.clone(), 0);
-            before_each(move |deed| {
-                looks += u32::from(matches!(deed, Deed::Read(path) if path == looked_at));
-                // It is asked about before it is read.
-                if looks == 2 { refused() } else { Ok(()) }
-            });
-            fs::rename(only_file(machine), &taken_out).unwrap();
-            wait(machine, 1).await;
-            fs::remove_file(taken_out).unwrap();
-            wait(machine, 300).await;
-            assert!(only_file(machine).starts_with(&deleted.maildir));
-        })
-    });
-}
-
-/// Gives the only file other flags, and another Maildir.
-fn refile(machine: &Machine, letters: &str, maildir: &Path) {
-    let file = only_file(machine);
-    let name = file.file_name().unwrap().to_str().unwrap().split(':').next().unwrap().to_owned();
-    fs::rename(file, maildir.join("cur").join(format!("{name}:2,{letters}"))).unwrap();
-}
-
-fn is_read(machine: &Machine) -> bool {
-    machine.cloud.state("").unwrap().messages().next().unwrap().is_read
 }
 
 #[test]
