@@ -431,6 +431,26 @@ fn f27_a_message_under_another_id_is_not_brought_again_while_nobody_can_be_asked
 }
 
 #[test]
+fn a_message_that_was_moved_in_the_cloud_and_cannot_be_asked_for_is_not_gone() {
+    tell(|machine| {
+        Box::pin(async {
+            machine.cloud.add_message("", NewMessage::mime("Inbox", "Subject: x\r\n\r\nx\r\n")).unwrap();
+            machine.start(false);
+            wait(machine, 60).await;
+            let id = machine.cloud.state("").unwrap().messages().next().unwrap().id.clone();
+            let other = machine.pairs[1].clone();
+            machine.cloud.inject(Fault::always("message", Action::ResetBefore));
+            machine.cloud.inject(Fault::always("batch-item:message", Action::status(503)));
+            machine.cloud.move_message("", &id, other.folder).unwrap();
+            wait(machine, 600).await;
+            machine.cloud.clear_faults();
+            wait(machine, 900).await;
+            assert!(only_file(machine).starts_with(&other.maildir));
+        })
+    });
+}
+
+#[test]
 fn a_message_that_is_found_when_its_file_is_to_be_uploaded_has_the_clouds_flags_where_the_state_was_lost() {
     tell_in(WITH_IMPORT, |machine| {
         Box::pin(async {

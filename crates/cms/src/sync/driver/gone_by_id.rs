@@ -9,19 +9,26 @@ use tokio::time::Instant;
 
 use crate::sync::driver::Driver;
 
-/// Of each such message, the mailbox whose listing is waited for, and since when.
+/// Messages that wait for a listing.
 #[derive(Default)]
-pub(super) struct GoneById(HashMap<RemoteId, (MailboxId, Instant)>);
+pub(super) struct GoneById {
+    /// Of each message that the cloud doesn't have by its id, the mailbox whose listing is waited for, and since when.
+    gone: HashMap<RemoteId, (MailboxId, Instant)>,
+    /// Messages of which a listing didn't tell and that couldn't be asked for, each with the mailbox that was listed. The next round
+    /// asks again.
+    unasked: HashMap<RemoteId, MailboxId>,
+}
 
 impl GoneById {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.gone.len() + self.unasked.len()
     }
 
     /// Forgets a message of which more is known now. Returns whether it was one of these.
     pub(super) fn forget(&mut self, id: &RemoteId) -> bool {
-        self.0.remove(id).is_some()
+        let was_gone = self.gone.remove(id).is_some();
+        self.unasked.remove(id).is_some() || was_gone
     }
 }
 
@@ -33,29 +40,41 @@ impl Driver {
         mailbox.and_then(|mailbox| mailbox.round.as_ref()).is_some_and(|round| round.removals.contains(id))
     }
 
-    /// Lets a message wait for a listing of its mailbox, if both sides have had it and there can be one, and has that listed soon.
+    /// Lets a message wait for a listing of its mailbox, if both sides have had it and there can be one.
     pub(super) fn wait_for_a_listing(&mut self, id: &RemoteId) -> bool {
-        let mailbox = self.wait_for_the_next_listing(id);
-        if let Some(mailbox) = mailbox {
+        if self.world.synced.by_remote(id).is_none() {
+            return false;
+        }
+        let Some(mailbox) = self.world.cloud.messages.get(id).map(|message| message.mailbox) else { return false };
+        let can_be_listed = self.mailbox(mailbox).is_some_and(|its| !its.is_gone && its.left_out.is_none());
+        if can_be_listed {
+            self.gone_by_id.gone.entry(id.clone()).or_insert((mailbox, Instant::now()));
             self.list_soon(mailbox);
         }
-        mailbox.is_some()
+        can_be_listed
     }
 
-    /// The same, for whenever the listing comes. Returns of which mailbox that is.
-    pub(super) fn wait_for_the_next_listing(&mut self, id: &RemoteId) -> Option<MailboxId> {
-        self.world.synced.by_remote(id)?;
-        let mailbox = self.world.cloud.messages.get(id)?.mailbox;
-        self.mailbox(mailbox).filter(|its| !its.is_gone && its.left_out.is_none())?;
-        self.gone_by_id.0.entry(id.clone()).or_insert((mailbox, Instant::now()));
-        Some(mailbox)
+    /// Lets a message that both sides have had wait until the mailbox of a round that couldn't ask for it was listed to its end:
+    /// it may have another id, and be told of under that.
+    pub(super) fn wait_for_the_next_round(&mut self, id: &RemoteId, mailbox: MailboxId) -> bool {
+        let is_known = self.world.synced.by_remote(id).is_some();
+        if is_known {
+            self.gone_by_id.unasked.insert(id.clone(), mailbox);
+        }
+        is_known
     }
 
-    /// Takes those messages of a mailbox for gone that the last listing, begun after they were asked for, didn't tell of.
+    /// Takes those messages of a mailbox for gone that the last listing, begun after they were asked for, didn't tell of. What
+    /// it has asked for anew waits no longer.
     pub(super) fn end_waiting_for_a_listing(&mut self, mailbox: MailboxId) {
+        let unasked: Vec<RemoteId> =
+            self.gone_by_id.unasked.extract_if(|_, its| *its == mailbox).map(|(id, _)| id).collect();
+        for id in unasked {
+            self.end_waiting(&id);
+        }
         let Some(listed) = self.mailbox(mailbox).and_then(|mailbox| mailbox.polled_at) else { return };
         let (waiting, over): (Vec<_>, Vec<_>) = {
-            let of_it = self.gone_by_id.0.iter().filter(|(_, (its, _))| *its == mailbox);
+            let of_it = self.gone_by_id.gone.iter().filter(|(_, (its, _))| *its == mailbox);
             of_it.map(|(id, (_, since))| (id.clone(), *since)).partition(|(_, since)| *since > listed)
         };
         for (id, _) in over {

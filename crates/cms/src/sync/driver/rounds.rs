@@ -281,13 +281,12 @@ impl Driver {
                 Err(error) => {
                     debug!(%error, "Couldn't ask where a message is");
                     failed = true;
-                    if round.is_none() {
+                    let Some(mailbox) = round else {
                         self.postponed.push((Instant::now() + backoff(0), id.clone()));
                         self.fail_if_passing(error);
                         continue;
-                    }
-                    // The listing didn't tell of it, so that it may have another id. The next one asks again.
-                    if self.wait_for_the_next_listing(&id).is_some() {
+                    };
+                    if self.wait_for_the_next_round(&id, mailbox) {
                         continue;
                     }
                 }
