@@ -174,7 +174,7 @@ impl People {
     pub(super) fn problems(&self, outcome: &Outcome) -> Vec<String> {
         let mut problems = self.ledger.problems(outcome, &|hash| self.texts.get(hash).is_some());
         if self.extras.uploads.is_some() {
-            self.texts.problems(&self.ledger, outcome, &mut problems);
+            self.texts.problems(&self.ledger, outcome, &self.passed_over(), &mut problems);
         }
         problems
     }

@@ -4,7 +4,7 @@
 //! A cloud makes a message anew of what it is given. A text is therefore known by what of it stays the same: the bytes
 //! without those fields of its header that the service puts there or takes away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cms_engine::ContentHash;
 
@@ -134,9 +134,15 @@ impl Texts {
         text.late && stays_deleted || text.written.is_none() && self.same(text).any(|other| other.removed)
     }
 
-    /// Everything that isn't as it must be.
-    pub(super) fn problems(&self, ledger: &Ledger, outcome: &Outcome, problems: &mut Vec<String>) {
-        for text in &self.0 {
+    /// Everything that isn't as it must be, but for texts in what is passed over.
+    pub(super) fn problems(
+        &self,
+        ledger: &Ledger,
+        outcome: &Outcome,
+        passed_over: &BTreeSet<ContentHash>,
+        problems: &mut Vec<String>,
+    ) {
+        for text in self.0.iter().filter(|text| !passed_over.contains(&text.hash)) {
             if let Some(what) = self.judge(text, ledger, outcome) {
                 problems.push(format!("{what}: {text:?}"));
             }

@@ -1,6 +1,6 @@
 //! What is done to messages in the cloud: by somebody with Outlook, by senders, and by the service itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cms_engine::{ContentHash, Flags, MessageId};
 use rand::seq::IndexedRandom as _;
@@ -185,12 +185,7 @@ impl People {
             }
             let spot = self.spot_of(&message.folder);
             let Some(raw) = ContentHash::from_hex(&message.blake3_lf) else { continue };
-            let hash = if self.extras.uploads.is_some() {
-                let bytes = self.cloud.mime("", &message.id).unwrap_or_default();
-                essence(String::from_utf8_lossy(&bytes).replace("\r\n", "\n").as_bytes())
-            } else {
-                raw
-            };
+            let hash = if self.extras.uploads.is_some() { self.essence_of(&message.id) } else { raw };
             let mut flags = if message.is_read { Flags::SEEN } else { Flags::NONE };
             if message.flag == FlagStatus::Flagged {
                 flags |= Flags::FLAGGED;
@@ -203,6 +198,18 @@ impl People {
             }
         }
         found
+    }
+
+    fn essence_of(&self, id: &str) -> ContentHash {
+        let bytes = self.cloud.mime("", id).unwrap_or_default();
+        essence(String::from_utf8_lossy(&bytes).replace("\r\n", "\n").as_bytes())
+    }
+
+    /// The texts of what is passed over for a day. Somebody may have written them there before the state was lost.
+    pub(super) fn passed_over(&self) -> BTreeSet<ContentHash> {
+        let Ok(state) = self.cloud.state("") else { return BTreeSet::new() };
+        let left = state.messages().filter(|message| self.is_left_of_a_lost_state(message));
+        left.map(|message| self.essence_of(&message.id)).collect()
     }
 
     /// Whether it is what an attempt to make a draft has left of which nobody knows any more, since the state was lost. For a
