@@ -102,6 +102,8 @@ pub(super) struct Ledger {
     pub(super) deleted: Option<Spot>,
     /// Where the cloud makes drafts, where that is among the mailboxes.
     pub(super) drafts: Option<Spot>,
+    /// Whether drafts are that large that an edited one is made anew there, and moved from there.
+    pub(super) drafts_are_large: bool,
     /// The folder that was removed in the cloud.
     pub(super) removed: Option<Spot>,
     /// Whether the program was killed.
@@ -171,10 +173,11 @@ impl Ledger {
     }
 
     /// Whether a draft is where the cloud made it, for the folder that it was to be moved to wasn't there, or its file went
-    /// with its Maildir before that.
+    /// with its Maildir before that; or the service failed when an edited large one was to be moved.
     pub(super) fn stays_where_it_was_made(&self, text: &Text, spot: Spot) -> bool {
         let was_removed = self.removed.is_some_and(|removed| text.homes.contains(&removed));
-        self.drafts == Some(spot) && (was_removed || text.adrift)
+        let was_refused = self.drafts_are_large && self.troubled && text.parent.is_some();
+        self.drafts == Some(spot) && (was_removed || text.adrift || was_refused)
     }
 
     /// Everything that isn't as it must be, apart from contents that are told of elsewhere.

@@ -188,6 +188,7 @@ impl Machine {
         disk.state.borrow_mut().careless = flaw == Some(Flaw::KeepsNothing);
         let mut people = People::new(fork(&mut random), cloud.clone(), trace.clone(), pairs.clone(), trash, drafts);
         people.extras = extras;
+        people.ledger.drafts_are_large = people.extras.large;
         people.steps = ChaCha8Rng::seed_from_u64(!seed);
         people.sent = sent;
         people.ledger.keeping = extras.keeping(seed, pairs.len());
