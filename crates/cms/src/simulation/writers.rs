@@ -169,8 +169,9 @@ impl People {
             seen.name.on_disk(),
             seen.maildir
         ));
-        // What is written into a file of a name that nobody has listed is a new file, beside one that nobody saw go.
-        let was_listed = self.is_known || self.texts.get(&seen.hash).is_none_or(|old| !old.unlisted);
+        // What is written into a file of a name that nobody has listed is a new file, beside one that nobody saw go. That it was
+        // listed meanwhile doesn't help before it is noted.
+        let was_listed = self.texts.get(&seen.hash).is_none_or(|old| !old.unlisted);
         self.texts.rewrite(&seen.hash, text, self.watched && (way != 3 || was_listed));
         if way != 3 {
             self.perhaps_at_once();
