@@ -428,6 +428,9 @@ impl Ledger {
         self.adopt_what_came_again(outcome);
         let apart = self.messages.iter().filter(|message| self.may_be_apart(message)).map(|message| message.hash);
         self.apart.extend(apart.collect::<Vec<_>>());
+        if self.lost_state {
+            self.apart.extend(trashed_here_alone(outcome));
+        }
         self.lost_state = false;
         self.killed = false;
         self.power_failed = false;
@@ -470,6 +473,16 @@ impl Ledger {
         spare.retain(|_, files| *files > 0);
         self.copied = spare;
     }
+}
+
+/// The contents of files with the Trash flag whose messages aren't in any mailbox that is synced. Where the state was lost after the
+/// cloud was told of a deletion, nobody knows that it was, and who takes the flag off has a file of his own.
+fn trashed_here_alone(outcome: &Outcome) -> BTreeSet<ContentHash> {
+    let is_there = |hash: &ContentHash| {
+        outcome.cloud.values().any(|(spot, item)| matches!(spot, Spot::Box(_)) && item.hash == *hash)
+    };
+    let trashed = outcome.here.iter().flatten().filter(|file| file.trashed).map(|file| file.hash);
+    trashed.filter(|hash| !is_there(hash)).collect()
 }
 
 /// Whether a sorted list holds all of another.

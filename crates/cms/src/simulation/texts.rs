@@ -149,7 +149,8 @@ impl Texts {
         }
         for (id, (spot, item)) in &outcome.cloud {
             // What was deleted in the cloud while the state was lost comes again, as what only a file tells of.
-            let is_it = |message: &Message| message.id == *id || ledger.lost_state && message.hash == item.hash;
+            let comes_again = ledger.lost_state || ledger.apart.contains(&item.hash);
+            let is_it = |message: &Message| message.id == *id || comes_again && message.hash == item.hash;
             let known = self.get(&item.hash).is_some() || ledger.messages.iter().any(is_it);
             if matches!(spot, Spot::Box(_)) && !known {
                 problems.push(format!("nobody has put {} into {spot:?}: {id}", item.hash));
