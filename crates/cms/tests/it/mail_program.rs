@@ -1,5 +1,6 @@
 //! What people and their mail programs do to mail, here and in the cloud, in the words that tests use.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -62,9 +63,14 @@ impl World {
     /// The only file of a Maildir with that subject, once there is exactly one.
     #[track_caller]
     pub(crate) fn file_of(&self, maildir: &str, subject: &str) -> String {
-        let one = || self.files_of(maildir, subject).len() == 1;
-        assert!(wait(&one), "`{maildir}` never has exactly one `{subject}`, but {:?}", self.files_of(maildir, subject));
-        self.files_of(maildir, subject).remove(0)
+        // The next look may miss it, while it gets another name.
+        let found = RefCell::new(Vec::new());
+        let one = || {
+            *found.borrow_mut() = self.files_of(maildir, subject);
+            found.borrow().len() == 1
+        };
+        assert!(wait(&one), "`{maildir}` never has exactly one `{subject}`, but {found:?}");
+        found.into_inner().remove(0)
     }
 
     /// A file's inode number.
