@@ -6,7 +6,6 @@ use cms_engine::RemoteId;
 use tokio::time::Instant;
 
 use crate::sync::driver::{Driver, PAIRING_WINDOW, REPORT_AFTER, open};
-use crate::sync::local::LocalSide;
 
 /// How often Maildirs are listed again without cause, in case the kernel lost an event.
 pub(super) const SAFETY_SCAN: Duration = Duration::from_secs(600);
@@ -21,7 +20,7 @@ impl Driver {
     pub(super) fn look_at_the_clock(&mut self) {
         let now = Instant::now();
         self.read_again(now);
-        if self.vanish_settles_at.is_none() && LocalSide::is_settling(&self.world) {
+        if self.vanish_settles_at.is_none() && self.world.has_gone_further() {
             self.vanish_settles_at = Some(now + PAIRING_WINDOW);
         }
         if self.vanish_settles_at.is_some_and(|at| at <= now) {

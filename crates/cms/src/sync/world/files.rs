@@ -149,6 +149,11 @@ impl World {
         }
     }
 
+    /// Whether there are files of rows that may have been moved to another Maildir and gone from there. They are settling.
+    pub(crate) fn has_gone_further(&self) -> bool {
+        !self.gone_further.is_empty()
+    }
+
     /// Takes out the files of rows that may have been moved to another Maildir and gone from there since they were asked for
     /// last.
     pub(crate) fn take_gone_further(&mut self) -> HashSet<FileKey> {
