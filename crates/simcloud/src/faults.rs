@@ -135,6 +135,17 @@ impl Action {
         Self::Status { status, body: BodyKind::Json, code: String::new(), message: String::new(), retry_after: None }
     }
 
+    /// 200 without a body.
+    pub fn empty() -> Self {
+        Self::Status {
+            status: 200,
+            body: BodyKind::Empty,
+            code: String::new(),
+            message: String::new(),
+            retry_after: None,
+        }
+    }
+
     /// 429 with Retry-After.
     pub fn throttled(seconds: u64) -> Self {
         Self::Status {

@@ -130,13 +130,6 @@ fn mishaps() -> Vec<Fault> {
     let times = |count, fault: Fault| Fault { count: Some(count), skip: 2, ..fault };
     let item = |count, action| times(count, Fault::always("batch-item:value", action));
     let batch = |action| Fault::once("batch", action);
-    let empty = Action::Status {
-        status: 200,
-        body: simcloud::BodyKind::Empty,
-        code: String::new(),
-        message: String::new(),
-        retry_after: None,
-    };
     vec![
         item(1, Action::throttled(1)),
         item(1, Action::status(429)),
@@ -157,7 +150,7 @@ fn mishaps() -> Vec<Fault> {
         batch(Action::Html),
         batch(Action::Garbage),
         batch(Action::ErrorInOk { code: "ErrorInternalServerError".to_owned() }),
-        batch(empty),
+        batch(Action::empty()),
     ]
 }
 

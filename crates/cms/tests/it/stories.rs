@@ -468,18 +468,11 @@ fn assert_faults_struck(world: &World) {
 #[test]
 fn f16_short_and_empty_bodies_are_never_stored() {
     let world = small(0);
-    let empty = Action::Status {
-        status: 200,
-        body: simcloud::BodyKind::Empty,
-        code: String::new(),
-        message: String::new(),
-        retry_after: None,
-    };
     for action in [
         Action::Truncate { after: 0 },
         Action::Truncate { after: 1 },
         Action::Truncate { after: 300 },
-        empty,
+        Action::empty(),
         Action::Garbage,
         Action::ResetAfter,
     ] {
